@@ -1,0 +1,195 @@
+"""Configuration: a frozen dataclass per component is the only home of its options.
+
+A dataclass field made with :func:`opt` carries default, type and help. From it come the command-line
+option (``--num-layers 3``), the key in a ``conf/*.yaml`` file (``num-layers: 3``) and the checked
+reading of stored JSON. Nothing else repeats an option's name or default.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import configargparse
+import yaml
+
+from speechrep.errors import InputError
+
+T = TypeVar("T")
+
+
+def opt(default: Any, help: str, choices: Sequence[Any] = ()) -> Any:
+    """A dataclass field that is also an option.
+
+    Args:
+        default: the default; its type must be the field's annotation.
+        help: one sentence for ``--help`` and the generated reference, with the unit if there is one.
+        choices: the accepted values, if they are few.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "choices": tuple(choices)})
+
+
+def make_parser(description: str) -> configargparse.ArgParser:
+    """A parser whose options can also come from ``--config FILE`` (flat YAML), the command line winning."""
+    parser = configargparse.ArgParser(
+        description=description,
+        config_file_parser_class=_FlatYaml,
+        formatter_class=configargparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", is_config_file=True, metavar="FILE", help="YAML file of options")
+    return parser
+
+
+def add_options(parser: configargparse.ArgParser, cls: type, title: str = "") -> None:
+    """Add one option per field of the dataclass ``cls``; ``num_layers`` becomes ``--num-layers``."""
+    group = parser.add_argument_group(title or cls.__name__)
+    types = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        name = _option(field.name)
+        convert = _converter(types[field.name])
+        group.add_argument(
+            f"--{name}",
+            dest=field.name,
+            default=field.default,
+            type=convert,
+            choices=field.metadata.get("choices") or None,
+            metavar=None if field.metadata.get("choices") else convert.__name__.upper(),
+            help=field.metadata.get("help", ""),
+        )
+
+
+def from_options(cls: type[T], args: Any) -> T:
+    """The dataclass ``cls`` filled from parsed options."""
+    return cls(**{field.name: getattr(args, field.name) for field in dataclasses.fields(cls)})
+
+
+def parse_choice(
+    parser: configargparse.ArgParser,
+    option: str,
+    classes: Mapping[str, type],
+    argv: Sequence[str] | None = None,
+    default: str | None = None,
+) -> Any:
+    """Parse ``argv`` where ``--option`` picks the dataclass whose fields are options too.
+
+    Returns the namespace, with the picked class's instance in ``args.<option>_config``.
+    """
+    parser.add_argument(
+        f"--{_option(option)}", dest=option, choices=sorted(classes), default=default,
+        required=default is None, help=f"which {option}; its own options follow",
+    )  # fmt: skip
+    # --help must show the picked class's options, so the first look must not act on it.
+    first = [word for word in (_argv(argv)) if word not in ("-h", "--help")]
+    if default is None and not _names(first, option):
+        parser.parse_args(argv)  # reports the missing option, or shows the general help
+    picked = getattr(parser.parse_known_args(first)[0], option)
+    add_options(parser, classes[picked], title=picked)
+    args = parser.parse_args(argv)
+    setattr(args, f"{option}_config", from_options(classes[picked], args))
+    return args
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], where: object) -> T:
+    """The dataclass ``cls`` from stored plain values; strict.
+
+    Raises:
+        InputError: an unknown or missing key, or a value of the wrong type, naming ``where``.
+    """
+    types = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(types))
+    if unknown:
+        raise InputError(f"unknown key {unknown[0]!r}; known are {sorted(types)}", where=where)
+    checked = {}
+    for field in dataclasses.fields(cls):
+        if field.name in values:
+            checked[field.name] = _check(types[field.name], values[field.name], field.name, where)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise InputError(f"the key {field.name!r} is missing", where=where)
+    return cls(**checked)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain values of a config dataclass, fit for JSON."""
+    return {
+        field.name: list(value) if isinstance(value := getattr(config, field.name), tuple) else value
+        for field in dataclasses.fields(config)
+    }
+
+
+def dump_yaml(*configs: Any, **extra: Any) -> str:
+    """The resolved options as flat YAML that ``--config`` takes back."""
+    flat: dict[str, Any] = {_option(name): value for name, value in extra.items()}
+    for config in configs:
+        for name, value in to_dict(config).items():
+            flat[_option(name)] = " ".join(map(str, value)) if isinstance(value, list) else value
+    return yaml.safe_dump(flat, sort_keys=False, allow_unicode=True)
+
+
+class _FlatYaml(configargparse.YAMLConfigFileParser):
+    """YAML with one level of keys; underscores and hyphens in a key mean the same."""
+
+    def parse(self, stream: Any) -> dict[str, Any]:
+        where = getattr(stream, "name", "config")
+        try:
+            values = yaml.safe_load(stream) or {}
+        except yaml.YAMLError as error:
+            raise configargparse.ConfigFileParserException(f"{where}: not valid YAML: {error}") from error
+        if not isinstance(values, dict):
+            raise configargparse.ConfigFileParserException(f"{where}: want 'key: value' lines")
+        flat: dict[str, Any] = {}
+        for key, value in values.items():
+            if isinstance(value, dict):
+                raise configargparse.ConfigFileParserException(f"{where}: {key} is nested; want flat keys")
+            text = " ".join(map(str, value)) if isinstance(value, list) else value
+            flat[_option(str(key))] = "" if text is None else str(text)
+        return flat
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _argv(argv: Sequence[str] | None) -> Sequence[str]:
+    import sys
+
+    return sys.argv[1:] if argv is None else argv
+
+
+def _names(words: Sequence[str], option: str) -> bool:
+    """Whether the option, or a config file that may hold it, is on the command line."""
+    flags = (f"--{_option(option)}", "--config")
+    return any(word.split("=")[0] in flags for word in words)
+
+
+def _converter(kind: Any) -> Callable[[str], Any]:
+    """Text to a value of the annotated type; raising ValueError makes argparse report the option."""
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+
+        def words(text: str) -> tuple[Any, ...]:
+            return tuple(item(word) for word in text.replace(",", " ").split())
+
+        words.__name__ = "list"
+        return words
+    if kind is bool:
+
+        def true_or_false(text: str) -> bool:
+            if text.lower() not in ("true", "false"):
+                raise ValueError(text)
+            return text.lower() == "true"
+
+        return true_or_false
+    return kind  # int, float, str
+
+
+def _check(kind: Any, value: Any, name: str, where: object) -> Any:
+    if typing.get_origin(kind) is tuple and isinstance(value, (list, tuple)):
+        return tuple(_check(typing.get_args(kind)[0], item, name, where) for item in value)
+    if typing.get_origin(kind) is dict and isinstance(value, dict):
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise InputError(f"{name} is {value!r}, want {getattr(kind, '__name__', kind)}", where=where)
+    return value

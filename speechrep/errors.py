@@ -1,0 +1,20 @@
+"""The one exception for everything a user can mend: bad options, bad data, bad files."""
+
+
+class InputError(ValueError):
+    """Bad input, told so that the reader can mend it.
+
+    Args:
+        what: what is wrong, with the offending value.
+        where: the file, utterance or option it was found in.
+        mend: what to do about it.
+    """
+
+    def __init__(self, what: str, *, where: object = "", mend: str = ""):
+        self.what, self.where, self.mend = what, str(where), mend
+        super().__init__(what, where, mend)
+
+    def __str__(self) -> str:
+        head = f"{self.where}: " if self.where else ""
+        tail = f" ({self.mend})" if self.mend else ""
+        return f"{head}{self.what}{tail}"

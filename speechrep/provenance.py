@@ -1,0 +1,41 @@
+"""What made a result: commit, time, machine, command."""
+
+import datetime
+import functools
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+
+@functools.cache
+def commit() -> str:
+    """The git commit of this package's checkout (``-dirty`` if changed), or the installed version."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        from speechrep import __version__
+
+        return f"v{__version__}"
+    return head.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
+
+
+def now() -> str:
+    """The current time, UTC, ISO 8601 to the second."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def machine() -> str:
+    """The machine in words: processor, cores, system, Python."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+
+
+def command() -> str:
+    """The command line that runs now."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
