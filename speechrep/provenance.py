@@ -33,7 +33,8 @@ def now() -> str:
 
 def machine() -> str:
     """The machine in words: processor, cores, system, Python."""
-    return f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    cores, python = os.cpu_count(), platform.python_version()
+    return f"{platform.machine()}, {cores} cores, {platform.system()}, Python {python}"
 
 
 def command() -> str:
