@@ -6,6 +6,7 @@ reading of stored JSON. Nothing else repeats an option's name or default.
 """
 
 import dataclasses
+import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -79,15 +80,20 @@ def parse_choice(
         f"--{_option(option)}", dest=option, choices=sorted(classes), default=default,
         required=default is None, help=f"which {option}; its own options follow",
     )  # fmt: skip
-    # --help must show the picked class's options, so the first look must not act on it.
-    first = [word for word in (_argv(argv)) if word not in ("-h", "--help")]
-    if default is None and not _names(first, option):
-        parser.parse_args(argv)  # reports the missing option, or shows the general help
-    picked = getattr(parser.parse_known_args(first)[0], option)
-    add_options(parser, classes[picked], title=picked)
-    args = parser.parse_args(argv)
+    picked = _scout(option, argv) or default
+    if picked in classes:
+        add_options(parser, classes[picked], title=picked)
+    args = parser.parse_args(argv)  # reports a missing or unknown choice itself
     setattr(args, f"{option}_config", from_options(classes[picked], args))
     return args
+
+
+def _scout(option: str, argv: Sequence[str] | None) -> str | None:
+    """The value of one option, from the command line or ``--config``, with everything else ignored."""
+    scout = make_parser("")
+    scout.add_argument(f"--{_option(option)}", dest="picked")
+    words = sys.argv[1:] if argv is None else argv
+    return scout.parse_known_args([word for word in words if word not in ("-h", "--help")])[0].picked
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: object) -> T:
@@ -148,18 +154,6 @@ class _FlatYaml(configargparse.YAMLConfigFileParser):
 
 def _option(name: str) -> str:
     return name.replace("_", "-")
-
-
-def _argv(argv: Sequence[str] | None) -> Sequence[str]:
-    import sys
-
-    return sys.argv[1:] if argv is None else argv
-
-
-def _names(words: Sequence[str], option: str) -> bool:
-    """Whether the option, or a config file that may hold it, is on the command line."""
-    flags = (f"--{_option(option)}", "--config")
-    return any(word.split("=")[0] in flags for word in words)
 
 
 def _converter(kind: Any) -> Callable[[str], Any]:

@@ -1,0 +1,80 @@
+"""Options, YAML files and stored JSON all come from one dataclass and are checked alike."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from speechrep.config import dump_yaml, from_dict, make_parser, opt, parse_choice, to_dict
+from speechrep.errors import InputError
+
+
+@dataclass(frozen=True)
+class Gru:
+    num_layers: int = opt(3, "layers")
+    residual: bool = opt(True, "add the input of each layer to its output")
+    lr: float = opt(1e-3, "peak learning rate")
+    shifts: tuple[int, ...] = opt((1, 2), "frames ahead")
+
+
+@dataclass(frozen=True)
+class Linear:
+    context: int = opt(0, "frames", choices=(0, 4))
+
+
+def parse(*argv):
+    return parse_choice(make_parser("test"), "upstream", {"gru": Gru, "linear": Linear}, list(argv))
+
+
+def test_defaults_file_and_command_line_in_that_order(tmp_path):
+    (tmp_path / "gru.yaml").write_text("upstream: gru\nlr: 1e-4\nnum_layers: 4\nshifts: [3, 5]\n")
+    config = parse("--config", str(tmp_path / "gru.yaml"), "--num-layers", "5").upstream_config
+    assert config == Gru(num_layers=5, residual=True, lr=1e-4, shifts=(3, 5))
+
+
+def test_resolved_options_read_back_equal(tmp_path):
+    config = Gru(num_layers=7, residual=False, lr=3e-5, shifts=())
+    (tmp_path / "config.yaml").write_text(dump_yaml(config, upstream="gru"))
+    assert parse("--config", str(tmp_path / "config.yaml")).upstream_config == config
+    assert from_dict(Gru, to_dict(config), "here") == config
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["--upstream", "gru", "--layers", "3"], "--layers"),
+        (["--upstream", "gru", "--num-layers", "three"], "--num-layers"),
+        (["--upstream", "gru", "--residual", "1"], "--residual"),
+        (["--upstream", "linear", "--context", "3"], "--context"),
+        (["--upstream", "lstm"], "lstm"),
+        ([], "--upstream"),
+    ],
+)
+def test_bad_options_are_named(argv, complaint, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        parse(*argv)
+    assert exit_.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["num-layer: 3\n", "num-layers: {a: 1}\n", "- 1\n", "a: [\n"])
+def test_bad_files_are_refused(text, tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_text("upstream: gru\n" * text.startswith("num") + text)
+    with pytest.raises(SystemExit):
+        parse("--upstream", "gru", "--config", str(tmp_path / "bad.yaml"))
+    assert "bad.yaml" in (error := capsys.readouterr().err) or "--num-layer=3" in error
+
+
+def test_help_of_the_chosen_class(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        parse("--upstream", "gru", "--help")
+    assert exit_.value.code == 0
+    assert "--shifts" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [({"num_layers": "3"}, "num_layers"), ({"layers": 3}, "layers"), ({"residual": 1}, "residual")],
+)
+def test_stored_values_are_checked(values, complaint):
+    with pytest.raises(InputError, match=complaint):
+        from_dict(Gru, values, "model.json")
