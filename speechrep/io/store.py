@@ -1,0 +1,228 @@
+"""The HDF5 feature store: one dataset of frames and an index, readable by plain h5py.
+
+Layout (all datasets contiguous and uncompressed, so that an utterance is one read of the file)::
+
+    /feats       (N, D) or, with several layers, (N, L, D)   float32 or float16; N frames of all utterances
+    /utt_ids     (U,) variable-length UTF-8 strings
+    /start       (U,) int64, the utterance's first row of /feats
+    /num_frames  (U,) int64, its number of rows
+    attribute "meta" of /: JSON of FeatureMeta
+
+In five lines::
+
+    with h5py.File("test_clean.h5") as store:
+        utt_ids = [name.decode() for name in store["utt_ids"][:]]
+        i = utt_ids.index("1089-134686-0000")
+        start, num_frames = store["start"][i], store["num_frames"][i]
+        feats = store["feats"][start : start + num_frames]
+
+One dataset writes 1.5 to 2.4 times faster than one per utterance, and compression costs 13 to 50 times the
+writing time to save 10 to 28 % (measured), hence neither.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from speechrep.config import to_dict
+from speechrep.errors import InputError
+from speechrep.io.feature_meta import FORMAT, FeatureMeta, parse_meta
+from speechrep.io.files import commit_file, temporary_name
+
+DTYPES = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
+
+
+class StoreWriter:
+    """Writes one store; the file appears under its name only when every utterance is in it.
+
+    One process writes a file; jobs that dump in parallel each write their own.
+
+    Args:
+        path: the ``.h5`` file to make; an existing one is replaced at the end.
+        meta: what the frames are; ``meta.dtype`` is how they are stored, ``meta.dim`` their D.
+        utt_ids: all utterances, in the order of the file.
+        num_frames: (U,) their lengths, each at least 1.
+        num_layers: L of (T, L, D) utterances; 0 for (T, D).
+
+    Use it in a ``with`` block: leaving it by an exception removes the unfinished file.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        meta: FeatureMeta,
+        utt_ids: Sequence[str],
+        num_frames: Sequence[int],
+        num_layers: int = 0,
+    ):
+        self.path, self.meta = Path(path), meta
+        if meta.dtype not in DTYPES:
+            raise InputError(f"dtype {meta.dtype!r}; known are {sorted(DTYPES)}", where=path)
+        if not utt_ids:
+            raise InputError("no utterances to store", where=path)
+        if len(set(utt_ids)) != len(utt_ids):
+            raise InputError("an utterance id occurs twice", where=path)
+        for utt_id, length in zip(utt_ids, num_frames, strict=True):
+            if length < 1:
+                raise InputError("no frames", where=utt_id, mend="leave the utterance out")
+        self._utt_ids = list(utt_ids)
+        self._num_frames = np.asarray(num_frames, np.int64)
+        self._start = np.cumsum(self._num_frames) - self._num_frames
+        self._row = {utt_id: i for i, utt_id in enumerate(utt_ids)}
+        self._missing = set(utt_ids)
+        self._tail = (num_layers, meta.dim) if num_layers else (meta.dim,)
+        self._temporary = temporary_name(self.path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: h5py.File | None = h5py.File(self._temporary, "w")
+        shape = (int(self._num_frames.sum()), *self._tail)
+        self._feats = self._file.create_dataset("feats", shape, DTYPES[meta.dtype])
+
+    def write(self, utt_id: str, feats: np.ndarray) -> None:
+        """Store one utterance, in any order.
+
+        Args:
+            utt_id: one of those announced.
+            feats: float (T, D) or (T, L, D), finite.
+        """
+        row = self._row[utt_id]
+        want = (int(self._num_frames[row]), *self._tail)
+        if feats.shape != want:
+            raise InputError(f"shape {feats.shape}, want {want}", where=f"{self.path}: {utt_id}")
+        with np.errstate(over="ignore"):
+            stored = np.asarray(feats, DTYPES[self.meta.dtype])
+        if not np.isfinite(stored).all():
+            raise InputError(
+                f"NaN or infinite values as {self.meta.dtype}", where=f"{self.path}: {utt_id}",
+                mend="check the audio and the model" + ", or use float32" * (stored.itemsize == 2),
+            )  # fmt: skip
+        start = int(self._start[row])
+        self._feats[start : start + want[0]] = stored
+        self._missing.discard(utt_id)
+
+    def commit(self) -> None:
+        """Write index and metadata and give the file its name; called on leaving the ``with`` block."""
+        if self._missing:
+            raise InputError(f"{len(self._missing)} utterances never came, e.g. {min(self._missing)}",
+                             where=self.path)  # fmt: skip
+        assert self._file is not None
+        self._file.create_dataset("utt_ids", data=self._utt_ids, dtype=h5py.string_dtype())
+        self._file.create_dataset("start", data=self._start)
+        self._file.create_dataset("num_frames", data=self._num_frames)
+        self._file.attrs["meta"] = json.dumps({"format": FORMAT} | to_dict(self.meta))
+        self._close()
+        commit_file(self._temporary, self.path)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> "StoreWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.commit()
+        finally:
+            try:
+                self._close()
+            finally:
+                self._temporary.unlink(missing_ok=True)
+
+
+class Store:
+    """Reads a store. Cheap to pickle and safe to use after a fork: reads go past HDF5, by file offset.
+
+    Attributes:
+        path: the file.
+        meta: what made it.
+        utt_ids: the utterances, in the order of the file.
+        num_frames: (U,) int64.
+        num_layers: L, or 0 where an utterance is (T, D).
+
+    Raises:
+        InputError: absent, truncated, not a store, or one whose parts do not fit, naming the file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InputError("no such file", where=path, mend="make it with the dump command")
+        try:
+            with h5py.File(self.path, "r") as store:
+                self._read_index(store)
+        except OSError as error:
+            raise InputError(f"not a readable HDF5 file, perhaps cut short: {error}", where=path) from error
+        stat = self.path.stat()
+        self._identity = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        self._descriptor: int | None = None
+
+    def read(self, utt_id: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Frames ``start`` to ``stop`` of an utterance, float32 (T, D) or (T, L, D)."""
+        row = self._row.get(utt_id)
+        if row is None:
+            raise InputError(f"no utterance {utt_id}", where=self.path)
+        length = int(self.num_frames[row])
+        start, stop, _ = slice(start, stop).indices(length)
+        frames = np.empty((max(0, stop - start), *self._tail), self._dtype)
+        offset = self._offset + (int(self._start[row]) + start) * self._frame_bytes
+        self._read_into(memoryview(frames.reshape(-1)).cast("B"), offset)
+        return frames.astype(np.float32, copy=False)
+
+    def _read_index(self, store: h5py.File) -> None:
+        if "meta" not in store.attrs:
+            raise InputError("an HDF5 file without our metadata; not a feature store", where=self.path)
+        for name in ("feats", "utt_ids", "start", "num_frames"):
+            if not isinstance(store.get(name), h5py.Dataset):
+                raise InputError(f"dataset /{name} is missing", where=self.path, mend="dump it again")
+        try:
+            values: Any = json.loads(store.attrs["meta"])
+        except (TypeError, ValueError) as error:
+            raise InputError(f"damaged metadata: {error}", where=self.path) from error
+        self.meta = parse_meta(values, self.path)
+        feats = store["feats"]
+        if feats.chunks is not None or feats.id.get_offset() is None:
+            raise InputError("/feats is chunked or compressed", where=self.path, mend="h5repack -l CONTI")
+        if feats.dtype != DTYPES.get(self.meta.dtype) or feats.ndim not in (2, 3):
+            raise InputError(f"/feats is {feats.dtype} {feats.shape}, not as described", where=self.path)
+        self.utt_ids = [name.decode() for name in store["utt_ids"][:]]
+        self.num_frames = store["num_frames"][:].astype(np.int64)
+        self._start = store["start"][:].astype(np.int64)
+        ends = self._start + self.num_frames
+        fits = len(self.utt_ids) == len(self.num_frames) == len(self._start) > 0
+        if not fits or self._start.min() < 0 or ends.max() > len(feats) or feats.shape[-1] != self.meta.dim:
+            raise InputError("the index does not fit the frames", where=self.path, mend="dump it again")
+        self._row = {utt_id: i for i, utt_id in enumerate(self.utt_ids)}
+        self._offset = int(feats.id.get_offset())
+        self._dtype, self._tail = feats.dtype, tuple(feats.shape[1:])
+        self._frame_bytes = int(np.prod(self._tail)) * self._dtype.itemsize
+        self.num_layers = self._tail[0] if len(self._tail) == 2 else 0
+
+    def _read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill ``buffer``; a positioned read shares no file position with other processes."""
+        if self._descriptor is None:
+            self._descriptor = os.open(self.path, os.O_RDONLY)
+            stat = os.fstat(self._descriptor)
+            if (stat.st_ino, stat.st_size, stat.st_mtime_ns) != self._identity:
+                raise InputError("was replaced while in use", where=self.path, mend="start again")
+        while buffer:
+            count = os.preadv(self._descriptor, [buffer], offset)
+            if count == 0:
+                raise InputError("ends too early", where=self.path, mend="dump it again")
+            buffer, offset = buffer[count:], offset + count
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_descriptor": None}
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", None) is not None:
+            os.close(self._descriptor)
