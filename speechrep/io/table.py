@@ -1,0 +1,73 @@
+"""Kaldi's text tables: one ``key value...`` per line, sorted by key in C order."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+
+from speechrep.errors import InputError
+from speechrep.io.files import atomic_open
+
+
+def read_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:
+    """The lines of a table as ``(line number from 1, key, value)``, in the file's order, unchecked.
+
+    The value is what follows the first run of blanks, without the blanks at its end; it may be empty.
+
+    Raises:
+        InputError: no such file, a line that is empty or begins with a blank, or bytes that are not UTF-8.
+    """
+    try:
+        stream = open(path, "rb")  # noqa: SIM115 (closed below; absence must not be mistaken for a bad line)
+    except FileNotFoundError:
+        raise InputError("no such file", where=path) from None
+    except IsADirectoryError:
+        raise InputError("is a directory, want a file", where=path) from None
+    with stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"not UTF-8: {error.reason}", where=f"{path}:{number}") from error
+            if text.endswith("\r\n"):
+                raise InputError("the line ends with a carriage return", where=f"{path}:{number}")
+            words = re.split("[ \t]+", text.rstrip(" \t\n"), maxsplit=1)
+            if not words[0]:
+                what = "begins with a blank" if len(words) == 2 else "empty line"
+                raise InputError(f"{what}; want 'key value'", where=f"{path}:{number}")
+            yield number, words[0], words[1] if len(words) == 2 else ""
+
+
+def read_table(path: str | os.PathLike[str], *, allow_empty: bool = False) -> dict[str, str]:
+    """Read a table, keeping the order of its lines.
+
+    Args:
+        path: the file.
+        allow_empty: whether a key may stand alone, as a hypothesis without words does; its value is ``""``.
+
+    Raises:
+        InputError: as :func:`read_rows`; a key given twice or, unless allowed, one without a value.
+    """
+    table: dict[str, str] = {}
+    for number, key, value in read_rows(path):
+        if key in table:
+            raise InputError(f"{key!r} is given twice", where=f"{path}:{number}")
+        if not value and not allow_empty:
+            raise InputError(f"{key!r} has no value", where=f"{path}:{number}")
+        table[key] = value
+    return table
+
+
+def write_table(path: str | os.PathLike[str], mapping: Mapping[str, str]) -> None:
+    """Write a table, atomically and sorted by key in C order.
+
+    Raises:
+        InputError: a key that is empty or holds a blank, or a value that holds a line break.
+    """
+    with atomic_open(path) as stream:
+        for key in sorted(mapping):  # Python compares code points, which orders UTF-8 as its bytes do
+            value = mapping[key]
+            if not key or key.split() != [key]:
+                raise InputError(f"{key!r} cannot be a key", where=path)
+            if "\n" in value or "\r" in value:
+                raise InputError(f"the value of {key!r} holds a line break", where=path)
+            stream.write(f"{key} {value}\n" if value else f"{key}\n")
