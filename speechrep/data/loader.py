@@ -1,0 +1,81 @@
+"""Batches as tensors, read in the background if asked: torch's DataLoader behind a resumable epoch."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from speechrep.data.batches import BatchSampler, Segment
+
+
+class SegmentDataset(Protocol):
+    """What a task gives the loader."""
+
+    def __getitem__(self, segment: Segment) -> dict[str, Any]:
+        """One utterance, or a crop of it."""
+
+    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        """Items to a batch: ``utt_ids`` list of str, ``feats`` (B, T, F) float32, ``feat_lens`` (B,) int64."""
+
+
+class Loader:
+    """The batches of a sampler, epoch by epoch.
+
+    Args:
+        dataset: reads a segment and puts several into a batch.
+        sampler: says which.
+        num_workers: background processes; 0 reads in this one. The batches are the same either way.
+        pin_memory: page-locked tensors, for copying to a GPU in the background.
+    """
+
+    def __init__(
+        self, dataset: SegmentDataset, sampler: BatchSampler, num_workers: int = 0, pin_memory: bool = False
+    ):
+        self.sampler = sampler
+        self._order: list[list[Segment]] = []  # of the current epoch; DataLoader iterates over this very list
+        self._torch_loader = torch.utils.data.DataLoader(
+            _Batches(dataset),
+            batch_size=None,
+            sampler=self._order,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            prefetch_factor=4 if num_workers else None,
+            pin_memory=pin_memory,
+        )
+
+    def epoch(self, epoch: int, skip: int = 0) -> Iterator[dict[str, Any]]:
+        """The batches of one epoch, the first ``skip`` left out unread; ``{}`` for an empty batch."""
+        self._order[:] = self.sampler.batches(epoch)[skip:]
+        return iter(self._torch_loader)
+
+    def num_batches(self, epoch: int = 0) -> int:
+        """The number of batches of this process in an epoch."""
+        return len(self.sampler.batches(epoch))
+
+
+class _Batches(torch.utils.data.Dataset):
+    """A dataset whose index is a whole batch of segments."""
+
+    def __init__(self, dataset: SegmentDataset):
+        self.dataset = dataset
+
+    def __getitem__(self, batch: list[Segment]) -> dict[str, Any]:
+        return self.dataset.collate([self.dataset[segment] for segment in batch]) if batch else {}
+
+
+def pad_arrays(arrays: Sequence[np.ndarray], value: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Arrays of different length to one tensor.
+
+    Args:
+        arrays: B arrays (T_i, ...) of one dtype.
+        value: what fills the rest.
+
+    Returns:
+        (B, max T_i, ...) and the lengths (B,) int64.
+    """
+    lens = torch.tensor([len(array) for array in arrays], dtype=torch.int64)
+    padded = np.full((len(arrays), int(lens.max()), *arrays[0].shape[1:]), value, dtype=arrays[0].dtype)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return torch.from_numpy(padded), lens

@@ -1,0 +1,53 @@
+"""What the trainer asks of a task: a model, its data and a summed loss."""
+
+from typing import Any, Protocol
+
+import torch
+
+from speechrep.data.loader import Loader
+
+
+class Task(Protocol):
+    """Something to train. Two more methods are optional: :func:`param_groups` and :func:`summary` use them.
+
+    ``param_groups(lr) -> list[dict]`` replaces "all parameters at lr"; ``summary(stats) -> dict`` turns the
+    averaged statistics into those reported (adds a ratio, an error rate).
+    """
+
+    model: torch.nn.Module
+    """What is trained and saved."""
+    best_metric: str
+    """The key of the validation statistics that picks the best model, such as "loss"."""
+    best_is_lower: bool
+
+    def train_loader(self) -> Loader:
+        """The training batches of this process."""
+
+    def valid_loader(self) -> Loader:
+        """The validation batches of this process, the same in every epoch."""
+
+    def loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
+        """The loss of a batch that lies on the model's device.
+
+        Returns:
+            The sum (not the mean) of the loss over units, scalar and differentiable, and a dict of sums
+            (float or detached scalar tensor) in which ``weight`` is the number of units. The trainer divides
+            all of them by the weight, over all micro-batches and processes.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON values from which the model can be rebuilt; stored in ``model.json``."""
+
+
+def param_groups(task: Task, lr: float) -> list[dict[str, Any]]:
+    """The optimiser's parameter groups: the task's own, or everything trainable at ``lr``."""
+    own = getattr(task, "param_groups", None)
+    if own is not None:
+        return own(lr)
+    return [{"params": [p for p in task.model.parameters() if p.requires_grad], "lr": lr}]
+
+
+def summary(task: Task, stats: dict[str, float]) -> dict[str, float]:
+    """The averaged statistics as the task wants them reported."""
+    own = getattr(task, "summary", None)
+    return stats if own is None else own(stats)
