@@ -1,0 +1,80 @@
+"""What a downstream task is, so that one command trains, decodes and scores them all.
+
+A task is one file and one line of :data:`speechrep.downstream.registry.TASKS`: a :class:`Kind` of three
+things. The trained model is described by ``describe()`` of its :class:`speechrep.train.task.Task`, a plain
+dict that :func:`description` begins: task, configuration and the identity of the features.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from speechrep.config import to_dict
+from speechrep.data.features import FeatureReader
+from speechrep.errors import InputError
+from speechrep.io.feature_meta import require_equal
+from speechrep.train.task import Task
+
+KIND = "downstream"  # model.json's "kind"
+
+
+class Labelled(NamedTuple):
+    """A set with its labels."""
+
+    feats: FeatureReader
+    data_dir: Path  # Kaldi data directory: text, utt2spk, phones.ctm
+    part: str = ""  # "" for all; train | valid | test: a share of each speaker's utterances (split.py)
+
+
+class Loading(NamedTuple):
+    """How a task reads its batches; the same for all tasks."""
+
+    seed: int = 0
+    num_workers: int = 0
+    rank: int = 0
+    world_size: int = 1
+
+
+class Kind(NamedTuple):
+    """One downstream task."""
+
+    config: type
+    """Frozen dataclass of its options."""
+    build: Callable[[Any, Labelled, Labelled, Loading], Task]
+    """(config, train, valid, loading) to what the trainer trains."""
+    load: Callable[[dict[str, Any]], torch.nn.Module]
+    """``model.json`` to the model, weights not yet loaded."""
+    decode: Callable[[torch.nn.Module, Labelled, Path, Any], None]
+    """(model, set, output directory, decode options) writes ``hyp`` and ``ref`` there as Kaldi tables."""
+    decode_config: type
+    """Frozen dataclass of decoding options (an empty one where there are none)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """For tasks whose decoding has no options."""
+
+
+def description(task: str, config: Any, feats: FeatureReader, **more: Any) -> dict[str, Any]:
+    """The plain values that ``model.json`` must hold for every task, and ``more``."""
+    return {
+        "kind": KIND, "task": task, "config": to_dict(config), "features": feats.meta.identity(),
+        "features_path": str(feats.path),
+    } | more  # fmt: skip
+
+
+def require_features(model_json: dict[str, Any], feats: FeatureReader, where: object) -> None:
+    """Refuse features that are not those the model was trained on.
+
+    Raises:
+        InputError: naming every property that differs and both files.
+    """
+    if model_json.get("kind") != KIND:
+        raise InputError(
+            "not a downstream model", where=where, mend="give the experiment of train_downstream"
+        )
+    # JSON knows no tuples: compare what both would be in it.
+    require_equal(model_json["features"], feats.meta.identity(), where, feats.path)
