@@ -1,0 +1,157 @@
+"""Computational sequences (``.csd``): the HDF5 files in which CMU-MOSEI's authors distribute labels.
+
+Layout: ``/<root name>/data/<video id>/features`` (n, d) and ``.../intervals`` (n, 2) in seconds;
+``/<root name>/metadata/<key>`` of shape (1,), a string of JSON each.
+"""
+
+import json
+import math
+import os
+import uuid
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from speechrep.errors import InputError
+from speechrep.io.files import commit_file, temporary_name
+
+REQUIRED = (  # every sequence that is written carries these; published ones lack some now and then
+    "root name", "computational sequence description", "dimension names", "computational sequence version",
+    "alignment compatible", "dataset name", "dataset version", "creator", "contact",
+    "featureset bib citation", "dataset bib citation",
+)  # fmt: skip
+_FETCH = "fetch the file again from where it came"
+
+
+class Track(NamedTuple):
+    """What one video carries."""
+
+    features: np.ndarray  # (n, d) float32
+    intervals: np.ndarray  # (n, 2) float64: start and end in seconds; rows in any order
+
+
+class Sequence(NamedTuple):
+    """A computational sequence."""
+
+    root_name: str
+    metadata: dict[str, Any]
+    tracks: dict[str, Track]  # by video id, in C order
+
+
+def read_csd(path: str | os.PathLike[str]) -> Sequence:
+    """Read a computational sequence.
+
+    Raises:
+        InputError: no such file, not HDF5, cut short or damaged, another layout, metadata that are no JSON
+            or contradict the data, or times that are no numbers; names file and, where it can, the video.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            roots = [name for name in file if {"data", "metadata"} <= set(_children(file[name]))]
+            if len(roots) != 1 or len(file) != 1:
+                raise InputError(
+                    f"want one root group with 'data' and 'metadata', found {sorted(file)[:5]}",
+                    where=path, mend="is this a computational sequence?",
+                )  # fmt: skip
+            root = file[roots[0]]
+            metadata = {key: _read_metadata(root["metadata"], key, path) for key in root["metadata"]}
+            tracks = {video: _read_track(root["data"], video, path) for video in sorted(root["data"])}
+    except FileNotFoundError:
+        raise InputError("no such file", where=path) from None
+    except (OSError, RuntimeError) as error:  # what h5py raises for a damaged file
+        raise InputError(f"not a whole HDF5 file: {error}", where=path, mend=_FETCH) from error
+    if metadata.get("root name", roots[0]) != roots[0]:
+        raise InputError(
+            f"the root is {roots[0]!r} but its metadata say {metadata['root name']!r}", where=path
+        )
+    names = metadata.get("dimension names")
+    for video, track in tracks.items():
+        if isinstance(names, list) and track.features.shape[1] != len(names):
+            raise InputError(
+                f"video {video!r} has {track.features.shape[1]} columns, the metadata name {len(names)}",
+                where=path,
+            )
+    return Sequence(roots[0], metadata, tracks)
+
+
+def write_csd(
+    path: str | os.PathLike[str],
+    root_name: str,
+    tracks: Mapping[str, Track],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write a computational sequence, atomically, compressed as the published ones are (gzip level 9).
+
+    Args:
+        path: the file.
+        root_name: the name of its one group.
+        tracks: features and intervals by video id.
+        metadata: values for all of :data:`REQUIRED`; "root name", "uuid" and "md5" are filled in.
+
+    Raises:
+        InputError: a required key is missing.
+    """
+    unique = uuid.uuid5(
+        uuid.NAMESPACE_OID, f"{root_name}/{'/'.join(sorted(tracks))}"
+    )  # same content, same bytes
+    full = {"root name": root_name, "uuid": str(unique), "md5": None, **metadata}
+    missing = [key for key in REQUIRED if key not in full]
+    if missing:
+        raise InputError(f"the metadata lack {missing[0]!r}", where=path)
+    temporary = temporary_name(path)
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with h5py.File(temporary, "w") as file:
+            group = file.create_group(root_name).create_group("metadata")
+            for key, value in sorted(full.items()):
+                group.create_dataset(key, (1,), dtype=h5py.string_dtype())[0] = json.dumps(value)
+            data = file[root_name].create_group("data")
+            for video, track in sorted(tracks.items()):
+                for name, values in (("features", track.features), ("intervals", track.intervals)):
+                    data.create_dataset(
+                        f"{video}/{name}", data=values, compression="gzip", compression_opts=9
+                    )
+        commit_file(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _children(node: Any) -> list[str]:
+    return list(node) if isinstance(node, h5py.Group) else []
+
+
+def _read_metadata(group: h5py.Group, key: str, path: object) -> Any:
+    node = group[key]
+    if not isinstance(node, h5py.Dataset) or node.size != 1:
+        raise InputError(f"metadata {key!r} are not one string", where=path)
+    value = np.ravel(node[()])[0]
+    try:
+        return json.loads(value.decode("utf-8") if isinstance(value, bytes) else value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"metadata {key!r} are no JSON: {error}", where=path) from error
+
+
+def _read_track(group: h5py.Group, video: str, path: object) -> Track:
+    where = f"{path}: video {video!r}"
+    arrays = []
+    for name, dtype in (("features", np.float32), ("intervals", np.float64)):
+        node = group[video].get(name) if isinstance(group[video], h5py.Group) else None
+        if not isinstance(node, h5py.Dataset):
+            raise InputError(f"no {name!r}", where=where)
+        try:
+            arrays.append(np.asarray(node[()], dtype=dtype))
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"{name!r} cannot be read: {error}", where=where, mend=_FETCH) from error
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{name!r} are no numbers", where=where) from error
+    features, intervals = arrays
+    if features.ndim != 2 or intervals.shape != (len(features), 2):
+        raise InputError(
+            f"want features (n, d) and intervals (n, 2), found {features.shape} and {intervals.shape}",
+            where=where,
+        )
+    if not math.isfinite(float(intervals.sum())):
+        raise InputError("a time is not a number", where=where)
+    return Track(features, intervals)
