@@ -7,12 +7,14 @@ evaluation").
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speechrep.errors import InputError
+from speechrep.io.table import read_table
 from speechrep.score.edit import count_errors
 
 MODES = ("strict", "present", "all")
@@ -49,29 +51,11 @@ def read_text(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     """Read a Kaldi text file, ``utterance word word ...``; an utterance may have no word.
 
     Raises:
-        InputError: no such file, a blank line, an utterance twice, or bytes that are not UTF-8.
+        InputError: no such file, an empty line, an utterance twice, or bytes that are not UTF-8.
     """
-    try:
-        with open(path, "rb") as stream:
-            lines = stream.read().split(b"\n")
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
-    if not lines[-1]:
-        lines.pop()
-    texts: dict[str, list[str]] = {}
-    for number, line in enumerate(lines, 1):
-        try:
-            words = [
-                word.decode() for word in line.split()
-            ]  # bytes: only ASCII space parts words, as in Kaldi
-        except UnicodeDecodeError as error:
-            raise InputError(f"not UTF-8 text: {error}", where=f"{path}:{number}") from error
-        if not words:
-            raise InputError("blank line; want 'utterance words'", where=f"{path}:{number}")
-        if words[0] in texts:
-            raise InputError(f"utterance {words[0]} occurs twice", where=f"{path}:{number}")
-        texts[words[0]] = words[1:]
-    return texts
+    return {
+        utt_id: re.findall("[^ \t]+", text) for utt_id, text in read_table(path, allow_empty=True).items()
+    }
 
 
 def score(
