@@ -101,7 +101,7 @@ def prepare(config: PrepareConfig) -> None:
                 kept += [fitted] if fitted else []
         if not kept:
             raise InputError(f"no clip left in the {fold} set", where=config.mosei_dir)
-        _write_set(Path(config.out_dir) / f"{prefix}{fold}", kept, layout.wav_dir, durations)
+        _write_set(Path(config.out_dir) / f"{prefix}{fold}", kept, layout.wav_dir)
     _report(Path(config.out_dir) / f"{config.protocol}_hazards.tsv", hazards)
 
 
@@ -206,7 +206,7 @@ def _durations(wav_dir: Path, videos: Sequence[str]) -> dict[str, float | None]:
     return durations
 
 
-def _write_set(path: Path, clips: Sequence[Clip], wav_dir: Path, durations: dict[str, float | None]) -> None:
+def _write_set(path: Path, clips: Sequence[Clip], wav_dir: Path) -> None:
     """One data directory; the speaker is the video, as the corpus knows no speakers."""
     by_utt = {clip.utt_id: clip for clip in clips}
     utt2spk = {utt_id: by_utt[utt_id].video for utt_id in sorted(by_utt)}
