@@ -1,0 +1,39 @@
+"""Directories that are either complete or absent."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from speechrep.io.files import fsync, temporary_name
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Fill a directory that takes the name ``path``, and the place of what had it, only once it is whole.
+
+    Args:
+        path: the final name; its parent is made if need be.
+
+    Yields:
+        The temporary directory to fill; removed if the block fails.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    old = temporary.with_suffix(".old")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                fsync(os.path.join(folder, name))
+        if path.exists():  # a directory that is not empty cannot be replaced in one step
+            os.replace(path, old)
+        os.replace(temporary, path)
+        fsync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Synthetic speech with true phone times, through the espeak-ng library."""
