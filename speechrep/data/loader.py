@@ -16,7 +16,7 @@ class SegmentDataset(Protocol):
         """One utterance, or a crop of it."""
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
-        """Items to a batch: ``utt_ids`` list of str, ``feats`` (B, T, F) float32, ``feat_lens`` (B,) int64."""
+        """Items to a batch: ``utt_ids``, ``feats`` (B, T, F) float32, ``feat_lens`` (B,) int64, and more."""
 
 
 class Loader:

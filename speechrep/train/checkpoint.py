@@ -1,0 +1,84 @@
+"""Training states on disk: whole or absent, checked when read, the last few kept."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speechrep.errors import InputError
+from speechrep.io.files import commit_file, read_json, sha256, temporary_name, write_json
+
+
+def save_state(folder: str | os.PathLike[str], step: int, state: dict[str, Any], keep_last: int) -> Path:
+    """Write ``step-N.pt`` and its checksum ``step-N.json``, then remove all but the last ``keep_last``.
+
+    Args:
+        folder: the checkpoints' folder.
+        step: the number of steps done.
+        state: tensors and plain containers only, so that it loads without unpickling code.
+        keep_last: how many to keep, at least 1.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{step}.pt"
+    temporary = temporary_name(path)
+    try:
+        torch.save(state, temporary)
+        digest = sha256(temporary)
+        path.with_suffix(".json").unlink(missing_ok=True)  # of an older file that this one replaces
+        commit_file(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    write_json(path.with_suffix(".json"), {"step": step, "sha256": digest})
+    for old in saved_states(folder)[: -max(1, keep_last)]:
+        old.with_suffix(
+            ".json"
+        ).unlink()  # first, so that a kill here leaves an ignored file, not a broken one
+        old.unlink()
+    return path
+
+
+def saved_states(folder: str | os.PathLike[str]) -> list[Path]:
+    """The complete states of a folder, oldest first. A file whose checksum is missing was not finished."""
+    return sorted(
+        (path.with_suffix(".pt") for path in Path(folder).glob("step-*.json")),
+        key=lambda path: int(path.stem.split("-")[1]),
+    )
+
+
+def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a state onto the CPU.
+
+    Raises:
+        InputError: the file is missing or is not what was written; names the previous good one.
+    """
+    path = Path(path)
+    if is_whole(path):
+        return torch.load(path, map_location="cpu", weights_only=True)
+    older = [other for other in saved_states(path.parent) if _step(other) < _step(path) and is_whole(other)]
+    mend = f"remove it to go on from {older[-1]}" if older else "no older good checkpoint is left: start anew"
+    raise InputError("the checkpoint is missing, cut short or corrupt", where=path, mend=mend)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a state's bytes are those that were written."""
+    return path.is_file() and sha256(path) == read_json(path.with_suffix(".json")).get("sha256")
+
+
+def remove_states(folder: str | os.PathLike[str], keep: Sequence[Path] = ()) -> None:
+    """Remove all states but ``keep``, and what a killed process left half-written.
+
+    Only while no other process writes to the folder.
+    """
+    for path in saved_states(folder):
+        if path not in keep:
+            path.with_suffix(".json").unlink()
+    for path in [*Path(folder).glob(".step-*.tmp"), *Path(folder).glob("step-*.pt")]:
+        if path not in keep:
+            path.unlink()
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.split("-")[1])

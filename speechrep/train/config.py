@@ -1,0 +1,39 @@
+"""The options of a training run."""
+
+from dataclasses import dataclass
+
+from speechrep.config import opt
+from speechrep.errors import InputError
+from speechrep.train.optim import OPTIMIZERS, SCHEDULES
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train; what is trained is the task's affair."""
+
+    seed: int = opt(1, "seed of data order, dropout and masks")
+    max_steps: int = opt(1000, "optimiser steps; 0 saves the untrained model, -1 lets max-epochs rule")
+    max_epochs: int = opt(0, "passes over the data after which to stop, 0 for no limit")
+    accumulate: int = opt(1, "batches per process in one optimiser step")
+    optimizer: str = opt("adamw", "optimiser", choices=sorted(OPTIMIZERS))
+    lr: float = opt(1e-3, "peak learning rate")
+    weight_decay: float = opt(0.01, "weight decay of matrices")
+    schedule: str = opt("linear", "learning rate after the warm-up", choices=sorted(SCHEDULES))
+    warmup_share: float = opt(0.07, "share of all steps over which the learning rate rises")
+    warmup_steps: int = opt(0, "the same in steps; if above 0 it replaces warmup-share")
+    grad_clip: float = opt(1.0, "largest norm of the gradient, 0 for no limit")
+    precision: str = opt("fp32", "number format of the forward pass", choices=("fp32", "bf16", "fp16"))
+    valid_interval: int = opt(500, "steps between validations")
+    save_interval: int = opt(500, "steps between checkpoints")
+    log_interval: int = opt(20, "steps between log lines")
+    keep_last: int = opt(2, "how many checkpoints to keep")
+    patience: int = opt(0, "stop after so many validations without a better result, 0 for never")
+
+    def __post_init__(self) -> None:
+        if self.max_steps < 0 and self.max_epochs < 1:
+            raise InputError(f"max-steps is {self.max_steps} and max-epochs {self.max_epochs}: no end")
+        for name in ("accumulate", "valid_interval", "save_interval", "log_interval", "keep_last"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, want at least 1")
+        if not 0 <= self.warmup_share <= 1:
+            raise InputError(f"warmup-share is {self.warmup_share}, want 0 to 1")

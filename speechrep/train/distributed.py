@@ -1,0 +1,60 @@
+"""The processes of one training run: rank, device, collectives; all of it trivial for one process."""
+
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from speechrep.errors import InputError
+
+
+def start(ngpu: int) -> torch.device:
+    """Join the process group if torchrun started this process, and pick the device.
+
+    Args:
+        ngpu: 0 for the CPU, else the number of GPUs of this machine.
+    """
+    if ngpu and not torch.cuda.is_available():
+        raise InputError(f"ngpu is {ngpu} but PyTorch sees no GPU", mend="--ngpu 0 runs on the CPU")
+    if ngpu > torch.cuda.device_count():
+        raise InputError(f"ngpu is {ngpu} but this machine has {torch.cuda.device_count()}")
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    device = torch.device("cuda", local_rank) if ngpu else torch.device("cpu")
+    if ngpu:
+        torch.cuda.set_device(device)
+    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        dist.init_process_group("nccl" if ngpu else "gloo")
+    return device
+
+
+def stop() -> None:
+    """Leave the process group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's number, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:
+    """The sum of a tensor over all processes, in place."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values
+
+
+def gather(value: Any) -> list[Any]:
+    """Every process's plain value, in rank order, on every process."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values

@@ -1,0 +1,104 @@
+"""What a training run tells: a bar or log lines, ``train_log.jsonl``, TensorBoard."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from speechrep.io.files import atomic_open
+
+logger = logging.getLogger("train")
+
+
+class TrainLog:
+    """Writes progress to all three places; resumed at a step, it forgets what was logged after it.
+
+    Args:
+        exp_dir: gets ``train_log.jsonl`` and ``tensorboard/``.
+        total_steps: the length of the run.
+        first_step: the number of steps already done.
+        enabled: False on all processes but the first.
+    """
+
+    def __init__(self, exp_dir: str | os.PathLike[str], total_steps: int, first_step: int, enabled: bool):
+        self.total_steps, self.enabled = total_steps, enabled
+        if not enabled:
+            return
+        from torch.utils.tensorboard import SummaryWriter  # slow to import; only one process needs it
+
+        exp_dir = Path(exp_dir)
+        path = exp_dir / "train_log.jsonl"
+        kept = [line for line in _lines(path) if json.loads(line)["step"] <= first_step]
+        with atomic_open(path) as stream:
+            stream.writelines(line + "\n" for line in kept)
+        self._stream = open(path, "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the run
+        self._board = SummaryWriter(str(exp_dir / "tensorboard"), purge_step=first_step + 1)
+        self._bar = (
+            tqdm(total=total_steps, initial=first_step, unit="step", file=sys.stderr, dynamic_ncols=True)
+            if sys.stderr.isatty()
+            else None
+        )
+
+    def write(self, part: str, step: int, epoch: int, stats: dict[str, float], eta_s: float = 0) -> None:
+        """Tell one set of statistics.
+
+        Args:
+            part: "train" or "valid".
+            step: the number of steps done.
+            epoch: the current epoch, from 0.
+            stats: name to value; ``loss`` first if present.
+            eta_s: seconds to the end of the run, as far as can be told.
+        """
+        if not self.enabled:
+            return
+        self._stream.write(json.dumps({"part": part, "step": step, "epoch": epoch} | stats) + "\n")
+        self._stream.flush()
+        for name, value in stats.items():
+            self._board.add_scalar(f"{part}/{name}", value, step)
+        told = " ".join(f"{name} {_short(value)}" for name, value in stats.items())
+        if self._bar is not None and part == "train":
+            self._bar.set_postfix_str(f"loss {stats['loss']:.4f}, {stats['frames_per_s']:.0f} frames/s")
+        else:
+            ahead = f" eta {_clock(eta_s)}" if part == "train" else ""
+            self.say(f"{part} step {step}/{self.total_steps} epoch {epoch} {told}{ahead}")
+
+    def advance(self) -> None:
+        """One step done."""
+        if self.enabled and self._bar is not None:
+            self._bar.update()
+
+    def say(self, text: str) -> None:
+        """A line of text."""
+        if not self.enabled:
+            return
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            logger.info(text)
+
+    def close(self) -> None:
+        """Flush and close."""
+        if self.enabled:
+            self._stream.close()
+            self._board.close()
+            if self._bar is not None:
+                self._bar.close()
+
+
+def _lines(path: Path) -> list[str]:
+    """The whole lines of a log; a kill may have left the last one without its end."""
+    if not path.exists():
+        return []
+    return [line for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line]
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds_left = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds_left:02d}"

@@ -1,0 +1,381 @@
+"""The training loop, the same for every task; exact to resume and to spread over processes.
+
+Every micro-batch seeds the random generators from (seed, step, its number within the step over all
+processes). So dropout and masks depend neither on where a run was interrupted nor on which process took a
+batch, and a checkpoint needs no generator states.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speechrep.config import to_dict
+from speechrep.errors import InputError
+from speechrep.io.files import read_json, write_json
+from speechrep.io.model_files import write_model
+from speechrep.train import checkpoint, distributed
+from speechrep.train.config import TrainConfig
+from speechrep.train.log import TrainLog
+from speechrep.train.optim import build_optimizer, lr_factor, set_lr
+from speechrep.train.stats import add, averages, reduced
+from speechrep.train.task import Task, param_groups, summary
+
+# Losses are sums over thousands of frames; this keeps scaled fp16 gradients in range and cancels later.
+NOMINAL_WEIGHT = 4096.0
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+FINISHED = "finished.json"
+
+
+class Interrupted(SystemExit):
+    """SIGTERM came: the state is saved and the same command continues. Exit status 75 ("try again")."""
+
+    def __init__(self) -> None:
+        super().__init__(75)
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands; with the weights and the optimiser's state all that a resumed run needs."""
+
+    step: int = 0
+    epoch: int = 0
+    batches: int = 0  # of this epoch, over all processes
+    best: float = math.nan
+    best_step: int = -1
+    unimproved: int = 0  # validations since
+
+
+def train(
+    task: Task,
+    config: TrainConfig,
+    exp_dir: str | os.PathLike[str],
+    resume: bool = True,
+    device: torch.device | str = "cpu",
+) -> dict[str, float]:
+    """Train a task, or continue where its experiment directory stands, or find it finished.
+
+    Args:
+        task: the model, data and loss.
+        config: how to train.
+        exp_dir: gets ``checkpoints/``, ``model.safetensors`` and ``model.json`` (the best by validation),
+            ``train_log.jsonl`` and ``tensorboard/``.
+        resume: False ignores what is there.
+        device: where to train.
+
+    Returns:
+        The validation statistics of the best model.
+
+    Raises:
+        InputError: the loss or the gradient is not finite, or the newest checkpoint is damaged.
+        Interrupted: on SIGTERM, after saving.
+    """
+    finished = Path(exp_dir) / "checkpoints" / FINISHED
+    if resume and finished.exists():
+        return read_json(finished)["best_stats"]
+    return Trainer(task, config, exp_dir, resume, torch.device(device)).run()
+
+
+class Trainer:
+    """One run of :func:`train`."""
+
+    def __init__(
+        self,
+        task: Task,
+        config: TrainConfig,
+        exp_dir: str | os.PathLike[str],
+        resume: bool,
+        device: torch.device,
+    ):
+        self.task, self.config, self.device = task, config, device
+        self.exp_dir, self.folder = Path(exp_dir), Path(exp_dir) / "checkpoints"
+        self.rank, self.world = distributed.rank(), distributed.world_size()
+        self.first = self.rank == 0
+        self.model = task.model.to(device)
+        self.trainable = [p for p in self.model.parameters() if p.requires_grad]
+        self.loader = task.train_loader()
+        self.total_steps = self._total_steps() if self.trainable else 0
+        self.warmup = config.warmup_steps or round(config.warmup_share * self.total_steps)
+        self.progress = Progress()
+        self.best_stats: dict[str, float] = {}
+        self.sums: dict[str, float | torch.Tensor] = {}  # since the last log line
+        self.unchecked: list[tuple[int, list[str], torch.Tensor, torch.Tensor]] = []
+        self.stop_signal = False
+        self.data_wait = 0.0
+        if self.trainable:
+            self.optimizer = build_optimizer(
+                config.optimizer, param_groups(task, config.lr), config.lr, config.weight_decay
+            )
+        self.scaler = torch.amp.GradScaler(device.type, init_scale=16.0, enabled=config.precision == "fp16")
+        saved = checkpoint.saved_states(self.folder)
+        if resume and saved:
+            self._restore(saved[-1])
+        self.loss = _Loss(task)
+        if self.world > 1 and self.trainable:
+            ids = [device.index] if device.type == "cuda" else None
+            self.loss = torch.nn.parallel.DistributedDataParallel(
+                self.loss, device_ids=ids, broadcast_buffers=False
+            )
+        if self.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / FINISHED).unlink(missing_ok=True)
+            checkpoint.remove_states(self.folder, [] if not resume else saved)
+        self.log = TrainLog(exp_dir, self.total_steps, self.progress.step, self.first)
+
+    def _total_steps(self) -> int:
+        limits = [self.config.max_steps] if self.config.max_steps >= 0 else []
+        if self.config.max_epochs:
+            steps = math.ceil(self.loader.num_batches() / self.config.accumulate)
+            limits.append(steps * self.config.max_epochs)
+        return min(limits)
+
+    def run(self) -> dict[str, float]:
+        """Train to the end."""
+        before = signal.signal(signal.SIGTERM, self._on_sigterm)
+        try:
+            self.log.say(
+                f"{sum(p.numel() for p in self.trainable)} trainable parameters, {self.total_steps} steps, "
+                f"from step {self.progress.step}, {self.world} process(es) on {self.device.type}"
+            )
+            if self.progress.step == 0:
+                self._validate()  # the untrained model: the first point of every curve
+            if self.progress.step < self.total_steps and not self._out_of_patience():
+                self._train_epochs()
+            return self._finish()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            self.log.close()
+
+    def _train_epochs(self) -> None:
+        progress, config = self.progress, self.config
+        self.clock, self.logged_step = time.monotonic(), progress.step
+        for epoch in itertools.count(progress.epoch):
+            if epoch != progress.epoch:
+                progress.epoch, progress.batches = epoch, 0
+            batches = self._timed(self.loader.epoch(epoch, skip=math.ceil(progress.batches / self.world)))
+            while micro_batches := list(itertools.islice(batches, config.accumulate)):
+                self._step(micro_batches)
+                progress.step += 1
+                progress.batches += len(micro_batches) * self.world
+                self.log.advance()
+                last = progress.step >= self.total_steps
+                log_due = last or progress.step % config.log_interval == 0
+                if log_due or self.device.type == "cpu":
+                    self._check_finite()
+                if log_due:
+                    self._log_train()
+                if last or progress.step % config.valid_interval == 0:
+                    self._validate()
+                    last |= self._out_of_patience()
+                stop = self._stop_everywhere(log_due)
+                if last or stop or progress.step % config.save_interval == 0:
+                    self._save()
+                if last:
+                    return
+                if stop:
+                    self.log.say(f"SIGTERM: saved step {progress.step}; the same command continues")
+                    raise Interrupted
+
+    def _out_of_patience(self) -> bool:
+        return bool(self.config.patience) and self.progress.unimproved >= self.config.patience
+
+    def _timed(self, batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        while True:
+            start = time.monotonic()
+            batch = next(batches, None)
+            self.data_wait += time.monotonic() - start
+            if batch is None:
+                return
+            yield batch
+
+    def _step(self, micro_batches: list[dict[str, Any]]) -> None:
+        """One optimiser step. The gradient is that of (summed loss) / (summed weight) over everything."""
+        config, step = self.config, self.progress.step
+        lr = set_lr(self.optimizer, lr_factor(config.schedule, step, self.warmup, self.total_steps))
+        self.optimizer.zero_grad(set_to_none=True)
+        utt_ids: list[str] = []
+        total = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss, weight
+        for i, batch in enumerate(micro_batches):
+            self._seed("train", step, i * self.world + self.rank)
+            last = i == len(micro_batches) - 1
+            with contextlib.nullcontext() if self.world == 1 or last else self.loss.no_sync():
+                loss, stats = self._loss(batch)
+                self.scaler.scale(loss / NOMINAL_WEIGHT).backward()
+            utt_ids += batch.get("utt_ids", [])
+            frames = int(batch["feat_lens"].sum()) if batch else 0
+            total += torch.stack([loss.detach().double(), torch.as_tensor(stats["weight"]).to(total)])
+            add(self.sums, stats | {"loss": loss.detach(), "frames": frames})
+        own_loss = total[0].clone()
+        total = distributed.sum_over_ranks(total)
+        norm = self._update(NOMINAL_WEIGHT * self.world / total[1].clamp(min=1))
+        self.sums["lr"], self.sums["grad_norm"] = lr, norm
+        self.unchecked.append(
+            (step + 1, utt_ids, own_loss, total[0] + (0 if self.scaler.is_enabled() else norm))
+        )
+
+    def _update(self, factor: torch.Tensor) -> torch.Tensor:
+        """Scale the gradients, clip them, step; returns their norm before clipping."""
+        self.scaler.unscale_(self.optimizer)
+        grads = [p.grad for p in self.trainable if p.grad is not None]
+        torch._foreach_mul_(grads, factor.float())
+        limit = self.config.grad_clip or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.trainable, limit)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return norm
+
+    def _loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
+        precision = PRECISIONS[self.config.precision]
+        with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
+            return self.loss(_to(batch, self.device))
+
+    def _seed(self, part: str, step: int, batch: int) -> None:
+        text = f"{self.config.seed} {part} {step} {batch}".encode()
+        torch.manual_seed(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1)
+
+    def _check_finite(self) -> None:
+        """Stop at the first step whose loss or gradient is not finite. On a GPU only when there is a log
+        line, since looking waits for the device; checkpoints are written after looking."""
+        if not self.unchecked:
+            return
+        totals = torch.stack([total for _, _, _, total in self.unchecked]).tolist()
+        bad = next((i for i, total in enumerate(totals) if not math.isfinite(total)), None)
+        if bad is not None:
+            step, utt_ids, own_loss, _ = self.unchecked[bad]
+            told = distributed.gather((math.isfinite(float(own_loss)), utt_ids))
+            guilty = [ids for finite, ids in told if not finite] or [ids for _, ids in told]
+            named = list(itertools.chain(*guilty))
+            self._raise_diverged(step, "training", named)
+        self.unchecked.clear()
+
+    def _raise_diverged(self, step: int, part: str, utt_ids: list[str]) -> None:
+        saved = checkpoint.saved_states(self.folder)
+        raise InputError(
+            f"the {part} loss or gradient is not finite at step {step}, utterances {' '.join(utt_ids[:20])}",
+            where=self.exp_dir,
+            mend=f"last good checkpoint: {saved[-1] if saved else 'none'}; look at these utterances' features "
+            "or lower the learning rate",
+        )
+
+    def _log_train(self) -> None:
+        lr, norm = self.sums.pop("lr"), float(self.sums.pop("grad_norm"))
+        sums = reduced(self.sums)
+        seconds = time.monotonic() - self.clock
+        speed = sums.pop("frames") / seconds
+        stats = summary(self.task, averages(sums)) | {
+            "lr": lr, "grad_norm": norm, "frames_per_s": speed, "data_wait": self.data_wait / seconds
+        }  # fmt: skip
+        seconds_per_step = seconds / max(1, self.progress.step - self.logged_step)
+        eta = seconds_per_step * (self.total_steps - self.progress.step)
+        self.log.write("train", self.progress.step, self.progress.epoch, stats, eta)
+        self.sums, self.data_wait = {}, 0.0
+        self.clock, self.logged_step = time.monotonic(), self.progress.step
+
+    @torch.no_grad()
+    def _validate(self) -> None:
+        """Measure on the validation set, each batch with its own fixed seed; keep the model if it is best."""
+        start = time.monotonic()
+        self.model.eval()
+        sums: dict[str, float | torch.Tensor] = {}
+        for i, batch in enumerate(self.task.valid_loader().epoch(0)):
+            if batch:
+                self._seed("valid", 0, i * self.world + self.rank)
+                precision = PRECISIONS[self.config.precision]
+                with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
+                    loss, stats = self.task.loss(_to(batch, self.device))
+                add(sums, stats | {"loss": loss})
+        self.model.train()
+        progress = self.progress
+        stats = summary(self.task, averages(reduced(sums)))
+        value = stats[self.task.best_metric]
+        if not math.isfinite(value):
+            self._raise_diverged(progress.step, "validation", [])
+        self.log.write("valid", progress.step, progress.epoch, stats)
+        better = value < progress.best if self.task.best_is_lower else value > progress.best
+        if progress.best_step < 0 or better:
+            progress.best, progress.best_step, progress.unimproved = value, progress.step, 0
+            self.best_stats = stats
+            if self.first:
+                self._write_best()
+        else:
+            progress.unimproved += 1
+        if hasattr(self, "clock"):  # validation is not training time
+            self.clock += time.monotonic() - start
+
+    def _write_best(self) -> None:
+        weights = {name: value.cpu().numpy() for name, value in self.model.state_dict().items()}
+        about = {"step": self.progress.best_step, "valid": self.best_stats, "train": to_dict(self.config)}
+        write_model(self.exp_dir, weights, self.task.describe() | about)
+
+    def _on_sigterm(self, number: int, frame: Any) -> None:
+        self.stop_signal = True
+
+    def _stop_everywhere(self, log_due: bool) -> bool:
+        """Whether SIGTERM reached any process. Several processes agree on it when they log."""
+        if self.world == 1:
+            return self.stop_signal
+        return log_due and any(distributed.gather(self.stop_signal))
+
+    def _save(self) -> None:
+        self._check_finite()
+        if self.first:
+            state = {
+                "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(), "progress": dataclasses.asdict(self.progress),
+                "best_stats": self.best_stats, "config": to_dict(self.config), "world_size": self.world,
+            }  # fmt: skip
+            checkpoint.save_state(self.folder, self.progress.step, state, self.config.keep_last)
+
+    def _restore(self, path: Path) -> None:
+        state = checkpoint.load_state(path)
+        if set(state["model"]) != set(self.model.state_dict()):
+            raise InputError("the checkpoint is of another model", where=path, mend="--overwrite starts anew")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.progress = Progress(**state["progress"])
+        self.best_stats = state["best_stats"]
+
+    def _finish(self) -> dict[str, float]:
+        done = {
+            "step": self.progress.step,
+            "best_step": self.progress.best_step,
+            "best_stats": self.best_stats,
+        }
+        if self.first:
+            write_json(self.folder / FINISHED, done)
+        self.log.say(f"finished; best at step {self.progress.best_step}: {self.best_stats}")
+        return self.best_stats
+
+
+class _Loss(torch.nn.Module):
+    """The task's loss as a module, for DistributedDataParallel to wrap."""
+
+    def __init__(self, task: Task):
+        super().__init__()
+        self.model = task.model
+        self._task = (task,)  # in a tuple: a task that is a module itself must not be registered twice
+
+    def forward(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
+        if batch:
+            return self._task[0].loss(batch)
+        nothing = sum((p.sum() * 0 for p in self.model.parameters() if p.requires_grad), torch.zeros(()))
+        return nothing, {"weight": 0.0}  # an empty batch still takes part in the exchange of gradients
+
+
+def _to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    if device.type == "cpu":
+        return batch
+    return {
+        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+        for key, value in batch.items()
+    }

@@ -1,0 +1,178 @@
+"""The trainer: exact to resume, exact over processes, loud when it diverges."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from toy_task import ToyTask
+
+from speechrep.errors import InputError
+from speechrep.io.model_files import read_model
+from speechrep.train import checkpoint
+from speechrep.train.config import TrainConfig
+from speechrep.train.trainer import Interrupted, train
+
+CONFIG = TrainConfig(
+    max_steps=23, lr=1e-2, valid_interval=6, save_interval=5, log_interval=4, keep_last=3, accumulate=2
+)
+
+
+def state_of(folder: Path) -> dict:
+    return checkpoint.load_state(checkpoint.saved_states(folder / "checkpoints")[-1])
+
+
+def assert_same(a, b):
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, (list, tuple)):
+        for x, y in zip(a, b, strict=True):
+            assert_same(x, y)
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    else:
+        assert a == b
+
+
+def test_learns_logs_and_keeps_the_best(tmp_path):
+    best = train(ToyTask(), CONFIG, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text().splitlines()]
+    valid = [line["loss"] for line in lines if line["part"] == "valid"]
+    assert valid[-1] < 0.93 * valid[0]
+    assert best["loss"] == min(valid)
+    assert [line["step"] for line in lines if line["part"] == "train"] == [4, 8, 12, 16, 20, 23]
+    weights, info = read_model(tmp_path)
+    assert info["kind"] == "toy" and info["valid"] == best and weights["0.weight"].shape == (8, 4)
+    assert len(checkpoint.saved_states(tmp_path / "checkpoints")) == 3
+    assert list((tmp_path / "tensorboard").glob("events*"))
+    assert train(ToyTask(), CONFIG, tmp_path) == best  # finished: returns at once
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_resumed_after_sigterm_is_bit_identical(tmp_path, num_workers):
+    train(ToyTask(), CONFIG, tmp_path / "whole")
+    for at in (5, 19):  # micro-batches at which the signal comes; two interruptions
+
+        class Killed(ToyTask):
+            def loss(self, batch):
+                if self.model.training and sum(1 for _ in self.seen) == at:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return super().loss(batch)
+
+        with pytest.raises(Interrupted) as status:
+            train(Killed(num_workers), CONFIG, tmp_path / "parts")
+        assert status.value.code == 75
+    train(ToyTask(num_workers), CONFIG, tmp_path / "parts")
+    assert_same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
+    whole, parts = (read_model(tmp_path / name)[1] for name in ("whole", "parts"))
+    assert whole["weights_sha256"] == parts["weights_sha256"] and whole["step"] == parts["step"]
+    assert losses(tmp_path / "whole", "valid") == losses(tmp_path / "parts", "valid")
+
+
+def losses(folder, part):
+    lines = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
+    return [(line["step"], line["loss"]) for line in lines if line["part"] == part]
+
+
+def test_early_stopping_and_zero_steps(tmp_path):
+    config = TrainConfig(max_steps=200, lr=0.5, valid_interval=2, patience=2, schedule="constant")
+    train(ToyTask(), config, tmp_path / "a")
+    done = json.loads((tmp_path / "a/checkpoints/finished.json").read_text())
+    assert done["step"] < 200 and done["step"] == done["best_step"] + 4
+    task = ToyTask()
+    before = task.model[0].weight.detach().clone().numpy()
+    train(task, TrainConfig(max_steps=0), tmp_path / "b")
+    assert (read_model(tmp_path / "b")[0]["0.weight"] == before).all()
+
+
+def test_a_nan_names_step_utterances_and_last_good_state(tmp_path):
+    task = ToyTask(max_frames=40, poison="utt7")
+    config = TrainConfig(max_steps=100, save_interval=4)
+    with pytest.raises(InputError, match=r"step \d+.*utt7") as error:
+        train(task, config, tmp_path)
+    saved = checkpoint.saved_states(tmp_path / "checkpoints")
+    assert str(saved[-1] if saved else "none") in str(error.value)
+
+
+def test_a_damaged_checkpoint_is_named_with_the_one_before(tmp_path):
+    train(ToyTask(), CONFIG, tmp_path)
+    *_, older, newest = checkpoint.saved_states(tmp_path / "checkpoints")
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    (tmp_path / "checkpoints/finished.json").unlink()
+    with pytest.raises(InputError, match=newest.name) as error:
+        train(ToyTask(), CONFIG, tmp_path)
+    assert older.name in str(error.value)
+    newest.write_bytes(data[:100])
+    with pytest.raises(InputError, match=newest.name):
+        train(ToyTask(), CONFIG, tmp_path)
+
+
+def test_accumulated_small_batches_have_the_gradient_of_one_large(tmp_path):
+    frames = sum(ToyTask().data.num_frames)
+    one = TrainConfig(max_steps=1, lr=1e-2, optimizer="sgd", warmup_share=0, grad_clip=0, accumulate=1)
+    train(Unmasked(max_frames=40 * frames), one, tmp_path / "one")
+    many = TrainConfig(max_steps=1, lr=1e-2, optimizer="sgd", warmup_share=0, grad_clip=0, accumulate=1000)
+    train(Unmasked(max_frames=50), many, tmp_path / "many")
+    for name, value in state_of(tmp_path / "one")["model"].items():
+        torch.testing.assert_close(value, state_of(tmp_path / "many")["model"][name])
+
+
+class Unmasked(ToyTask):
+    def __init__(self, max_frames):
+        super().__init__(dropout=0.0, max_frames=max_frames)
+
+    def loss(self, batch):
+        hidden = self.model(batch["feats"][:, :-1])
+        mask = torch.arange(hidden.shape[1])[None] < (batch["feat_lens"] - 1)[:, None]
+        return ((hidden - batch["feats"][:, 1:]).abs().mean(-1) * mask).sum(), {"weight": mask.sum()}
+
+
+RANKS = """
+import sys
+sys.path.insert(0, {here!r})
+from toy_task import ToyTask
+from speechrep.train import distributed
+from speechrep.train.config import TrainConfig
+from speechrep.train.trainer import train
+device = distributed.start(0)
+config = TrainConfig(max_steps=9, lr=1e-2, accumulate={accumulate}, valid_interval=4, save_interval=9)
+train(ToyTask(max_frames=60), config, {out!r}, device=device)
+distributed.stop()
+"""
+
+
+def test_two_processes_equal_one_with_the_same_global_batch(tmp_path):
+    here = str(Path(__file__).parent)
+    script = tmp_path / "ranks.py"
+    script.write_text(RANKS.format(here=here, accumulate=1, out=str(tmp_path / "two")))
+    environment = os.environ | {"PYTHONPATH": str(Path(here).parent.parent), "OMP_NUM_THREADS": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        str(script),
+    ]
+    subprocess.run(command, check=True, env=environment, timeout=120)
+    train(
+        ToyTask(max_frames=60),
+        TrainConfig(max_steps=9, lr=1e-2, accumulate=2, valid_interval=4, save_interval=9),
+        tmp_path / "one",
+    )
+    one, two = state_of(tmp_path / "one")["model"], state_of(tmp_path / "two")["model"]
+    for name, value in one.items():  # same dropout and masks too: they are seeded by batch, not by process
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
+    for (step, a), (other, b) in zip(
+        losses(tmp_path / "one", "valid"), losses(tmp_path / "two", "valid"), strict=True
+    ):
+        assert step == other and abs(a - b) < 1e-4
