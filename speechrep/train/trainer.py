@@ -262,7 +262,7 @@ class Trainer:
         raise InputError(
             f"the {part} loss or gradient is not finite at step {step}, utterances {' '.join(utt_ids[:20])}",
             where=self.exp_dir,
-            mend=f"last good checkpoint: {saved[-1] if saved else 'none'}; look at these utterances' features "
+            mend=f"last good checkpoint: {saved[-1] if saved else 'none'}; look at these utterances, "
             "or lower the learning rate",
         )
 

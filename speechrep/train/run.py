@@ -1,0 +1,114 @@
+"""What every training command shares: its processes, its device, its experiment directory."""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import configargparse
+import torch
+import yaml
+
+from speechrep.errors import InputError
+from speechrep.io.files import atomic_open
+from speechrep.train import distributed
+
+# Options that do not change what is trained: a run may be continued with other values of them.
+FREE = {"exp-dir", "ngpu", "num-nodes", "node-rank", "master", "num-workers", "log-interval", "keep-last",
+        "save-interval", "overwrite", "config"}  # fmt: skip
+OWNED = ("config.yaml", "checkpoints", "model.safetensors", "model.json", "train_log.jsonl", "tensorboard")
+
+
+def add_run_options(parser: configargparse.ArgParser) -> None:
+    """The options of :func:`begin`."""
+    group = parser.add_argument_group("run")
+    group.add_argument("--exp-dir", required=True, metavar="DIR", help="where everything is written")
+    group.add_argument(
+        "--overwrite", action="store_true", help="remove another run's results from exp-dir first"
+    )
+    group.add_argument("--num-workers", type=int, default=0, help="background processes that read data")
+    group.add_argument("--ngpu", type=int, default=0, help="GPUs of this machine to use; 0 for the CPU")
+    group.add_argument("--num-nodes", type=int, default=1, help="machines that train together")
+    group.add_argument("--node-rank", type=int, default=0, help="this machine's number, from 0")
+    group.add_argument("--master", default="", metavar="HOST:PORT", help="where machine 0 listens")
+
+
+def begin(
+    args: configargparse.Namespace,
+    module: str,
+    argv: Sequence[str] | None,
+    options: Mapping[str, Any],
+) -> torch.device:
+    """Start a training command: more processes if asked, the device, ``config.yaml``.
+
+    Args:
+        args: parsed options, :func:`add_run_options` among them.
+        module: the command's module, to start it again under torchrun.
+        argv: its arguments.
+        options: the resolved options by name with hyphens; stored, and compared when a run is continued.
+
+    Raises:
+        InputError: ``exp-dir`` holds a run with other options, naming each.
+    """
+    if "LOCAL_RANK" not in os.environ and (args.ngpu > 1 or args.num_nodes > 1):
+        _torchrun(args, [module, *(sys.argv[1:] if argv is None else argv)])
+    device = distributed.start(args.ngpu)
+    problem = ""
+    if distributed.rank() == 0:
+        try:
+            _claim(Path(args.exp_dir), dict(options), args.overwrite)
+        except InputError as error:
+            problem = str(error)
+    problem = distributed.gather(problem)[0]  # every process leaves, none waits for the first
+    if problem:
+        raise InputError(problem)
+    return device
+
+
+def _torchrun(args: configargparse.Namespace, command: list[str]) -> None:
+    """Replace this process by torchrun, which starts the command once per GPU."""
+    if args.num_nodes > 1 and not args.master:
+        raise InputError(f"num-nodes is {args.num_nodes} but master is not given", mend="--master HOST:PORT")
+    where = (
+        ["--standalone"]
+        if args.num_nodes == 1
+        else [
+            f"--nnodes={args.num_nodes}",
+            f"--node-rank={args.node_rank}",
+            f"--master-addr={args.master.rpartition(':')[0]}",
+            f"--master-port={args.master.rpartition(':')[2]}",
+        ]
+    )
+    processes = f"--nproc-per-node={max(1, args.ngpu)}"
+    run = [sys.executable, "-m", "torch.distributed.run", *where, processes, "-m", *command]
+    sys.stdout.flush()
+    os.execv(sys.executable, run)  # noqa: S606 - an argument list, no shell
+
+
+def _claim(exp_dir: Path, options: dict[str, Any], overwrite: bool) -> None:
+    """Make the experiment directory ours, or see that it is."""
+    path = exp_dir / "config.yaml"
+    if overwrite:
+        for name in OWNED:
+            if (exp_dir / name).is_dir():
+                shutil.rmtree(exp_dir / name)
+            else:
+                (exp_dir / name).unlink(missing_ok=True)
+    if path.exists():
+        stored = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        changed = [
+            f"{name} was {stored.get(name)!r} and is now {options.get(name)!r}"
+            for name in sorted(set(stored) | set(options))
+            if name not in FREE and stored.get(name) != options.get(name)
+        ]
+        if changed:
+            raise InputError(
+                f"holds a run with other options: {'; '.join(changed)}",
+                where=exp_dir,
+                mend="choose another exp-dir, or --overwrite to lose that run",
+            )
+    else:
+        with atomic_open(path) as stream:
+            yaml.safe_dump(options, stream, sort_keys=False, allow_unicode=True)
