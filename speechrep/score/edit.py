@@ -6,7 +6,7 @@ from the end (:func:`count_errors`); ``align-text`` prefers them the other way r
 The totals are the same.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +20,16 @@ _KEEP = ~np.int64(_COST - _RANK)  # clears the rank once the choice is made
 _CELLS_PER_BATCH = 1 << 18  # working arrays of this many numbers stay in the cache
 
 
-def count_errors(refs: Sequence[Sequence[str]], hyps: Sequence[Sequence[str]]) -> NDArray[np.int64]:
+def count_errors(refs: Sequence[Sequence[Hashable]], hyps: Sequence[Sequence[Hashable]]) -> NDArray[np.int64]:
     """Errors of every pair, split as ``compute-wer`` splits them.
 
     Args:
-        refs, hyps: equally many sequences of units (words, or a string for its characters).
+        refs, hyps: equally many sequences of units (words, numbers, or a string for its characters).
 
     Returns:
         (N, 3): insertions, deletions, substitutions.
     """
-    vocabulary: dict[str, int] = {}
+    vocabulary: dict[Hashable, int] = {}
     ref_ids = [[vocabulary.setdefault(unit, len(vocabulary)) for unit in ref] for ref in refs]
     hyp_ids = [[vocabulary.setdefault(unit, len(vocabulary)) for unit in hyp] for hyp in hyps]
     counts = np.zeros((len(refs), 3), np.int64)

@@ -34,7 +34,8 @@ class Scores:
     @property
     def totals(self) -> NDArray[np.int64]:
         """(N,) errors of each utterance."""
-        return self.errors.sum(axis=1)
+        totals: NDArray[np.int64] = self.errors.sum(axis=1)
+        return totals
 
     @property
     def rate(self) -> float:

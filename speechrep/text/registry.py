@@ -34,15 +34,17 @@ def train_tokenizer(kind: str, texts: Sequence[str], vocab_size: int, where: obj
         raise InputError(f"no tokenizer {kind!r}; there are {sorted(TOKENIZERS)}", where=where)
     if not any(texts):
         raise InputError("no text to train a tokenizer on", where=where)
-    return TOKENIZERS[kind].train(texts, vocab_size)
+    tokenizer: Tokenizer = TOKENIZERS[kind].train(texts, vocab_size)
+    return tokenizer
 
 
 def parse_tokenizer(values: Any, where: object) -> Tokenizer:
     """The tokenizer of which ``values`` is the plain form."""
     try:
-        return TOKENIZERS[values["kind"]].from_json(values)
+        tokenizer: Tokenizer = TOKENIZERS[values["kind"]].from_json(values)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"not a tokenizer: {error!r}", where=where) from error
+    return tokenizer
 
 
 def save_tokenizer(directory: str | os.PathLike[str], tokenizer: Tokenizer) -> None:

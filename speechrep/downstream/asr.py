@@ -1,0 +1,119 @@
+"""Speech recognition on any features: training task, stored form and decoding."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from speechrep.config import from_dict
+from speechrep.data.batches import BatchSampler
+from speechrep.data.loader import Loader
+from speechrep.decode.greedy import greedy
+from speechrep.downstream.asr_config import AsrConfig
+from speechrep.downstream.asr_data import TranscribedDataset, labelled_dataset, transcripts
+from speechrep.downstream.asr_model import Recogniser, ctc_loss
+from speechrep.downstream.base import Labelled, Loading, description
+from speechrep.score.edit import count_errors
+from speechrep.text.registry import load_tokenizer, parse_tokenizer, train_tokenizer
+from speechrep.text.tokenizer import Tokenizer
+
+_STATISTICS_UTTERANCES = 200  # enough for means that vary by a few percent of a standard deviation
+
+
+class AsrTask:
+    """What the trainer trains: a recogniser on transcribed utterances."""
+
+    best_metric = "ter"
+    best_is_lower = True
+
+    def __init__(self, config: AsrConfig, train: Labelled, valid: Labelled, loading: Loading):
+        self.config, self._loading, self._feats = config, loading, train.feats
+        texts, valid_texts = (transcripts(labelled) for labelled in (train, valid))
+        where = train.data_dir / "text"
+        self.tokenizer: Tokenizer = (
+            load_tokenizer(config.tokenizer)
+            if config.tokenizer
+            else train_tokenizer(config.unit, list(texts.values()), config.vocab_size, where)
+        )
+        self.model = _build_model(config, self.tokenizer, _input_of(train.feats))
+        lens = self.model.encoder.out_lens
+        self._train = labelled_dataset(train.feats, texts, self.tokenizer, lens, config.too_long, where)
+        self._valid = labelled_dataset(
+            valid.feats, valid_texts, self.tokenizer, lens, config.too_long, valid.data_dir / "text"
+        )
+        self.model.set_statistics(_sample_frames(self._train))
+
+    def train_loader(self) -> Loader:
+        """Shuffled batches."""
+        return self._loader(self._train, shuffle=True)
+
+    def valid_loader(self) -> Loader:
+        """The validation set in a fixed order."""
+        return self._loader(self._valid, shuffle=False)
+
+    def _loader(self, dataset: TranscribedDataset, shuffle: bool) -> Loader:
+        sampler = BatchSampler(
+            dataset.num_frames, self.config.max_frames, self._loading.seed, max_utts=self.config.max_utts,
+            rank=self._loading.rank, world_size=self._loading.world_size, shuffle=shuffle,
+        )  # fmt: skip
+        return Loader(dataset, sampler, self._loading.num_workers)
+
+    def loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
+        """CTC loss summed over utterances; its weight is the number of units in the transcripts."""
+        labels, label_lens = batch["labels"], batch["label_lens"]
+        log_probs, lens = self.model(batch["feats"], batch["feat_lens"])
+        loss = ctc_loss(log_probs, lens, labels, label_lens)
+        stats: dict[str, Any] = {"weight": int(label_lens.sum())}
+        if not self.model.training:
+            refs = [row[:n].tolist() for row, n in zip(labels, label_lens.tolist(), strict=True)]
+            stats |= self._errors(refs, greedy(log_probs, lens))
+        return loss, stats
+
+    def _errors(self, refs: list[list[int]], hyps: list[list[int]]) -> dict[str, float]:
+        """Greedy unit errors (percent once divided by the weight), and word errors and words."""
+        words = [[self.tokenizer.decode(ids).split() for ids in side] for side in (refs, hyps)]
+        return {
+            "ter": 100.0 * float(count_errors(refs, hyps).sum()),
+            "word_errors": float(count_errors(*words).sum()),
+            "words": float(sum(len(ref) for ref in words[0])),
+        }
+
+    def summary(self, stats: dict[str, float]) -> dict[str, float]:
+        """Word errors as a rate in percent."""
+        if "words" not in stats:
+            return stats
+        rest = {key: value for key, value in stats.items() if key not in ("words", "word_errors")}
+        return rest | {"wer": 100.0 * stats["word_errors"] / max(stats["words"], 1e-9)}
+
+    def describe(self) -> dict[str, Any]:
+        """What :func:`load` rebuilds the model from."""
+        return description(
+            "asr", self.config, self._feats,
+            tokenizer=self.tokenizer.to_json(), input=_input_of(self._feats),
+        )  # fmt: skip
+
+
+def load(values: dict[str, Any]) -> Recogniser:
+    """The model that ``model.json`` describes, its weights not yet loaded; it carries its tokenizer."""
+    config = from_dict(AsrConfig, values["config"], "model.json")
+    return _build_model(config, parse_tokenizer(values["tokenizer"], "model.json"), values["input"])
+
+
+def _build_model(config: AsrConfig, tokenizer: Tokenizer, shape: dict[str, Any]) -> Recogniser:
+    return Recogniser(config, tokenizer, shape["dim"], shape["num_layers"], shape["frame_shift_ms"])
+
+
+def _input_of(feats: Any) -> dict[str, Any]:
+    """Shape of the features: dimension, layers (0 where frames are vectors), frame shift."""
+    sample = feats.read(feats.utt_ids[0], 0, 1)  # (1, D) or (1, L, D)
+    return {
+        "dim": sample.shape[-1], "num_layers": sample.shape[1] if sample.ndim == 3 else 0,
+        "frame_shift_ms": float(feats.meta.frame_shift_ms),
+    }  # fmt: skip
+
+
+def _sample_frames(dataset: TranscribedDataset) -> torch.Tensor:
+    """Frames of utterances spread evenly over the training set."""
+    picked = np.unique(np.linspace(0, len(dataset.utt_ids) - 1, _STATISTICS_UTTERANCES).astype(int))
+    frames = [dataset.feats.read(dataset.utt_ids[index]) for index in picked]
+    return torch.from_numpy(np.concatenate(frames))
