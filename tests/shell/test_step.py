@@ -1,0 +1,244 @@
+"""utils/step.py: what is done is not done again, what changed is, what was interrupted goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+STEP = Path(__file__).parents[2] / "utils" / "step.py"
+# Appends to out/count each time it runs; that the folder is fresh or kept shows in the number of lines.
+COUNT = "echo run >>out/count; cat input >out/result"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "input").write_text("a")
+    (tmp_path / "conf.yaml").write_text("lr: 1\n")
+    return tmp_path
+
+
+def words(*more: str, script: str = COUNT) -> list[str]:
+    step = ["--marker", ".done/make", "--log", "logs/make.log", "--in", "input", "conf.yaml"]
+    step += ["--out", "out/result", "--own", "out", *more]
+    return [sys.executable, str(STEP), *step, "--", "bash", "-c", f"mkdir -p out; {script}"]
+
+
+def run(
+    folder: Path, *more: str, script: str = COUNT, env: dict | None = None
+) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        words(*more, script=script), cwd=folder, capture_output=True, text=True, timeout=60, env=env
+    )
+
+
+def runs(folder: Path) -> int:
+    return (folder / "out/count").read_text().count("run")
+
+
+def test_runs_once(folder):
+    first, second = run(folder), run(folder)
+    assert "make: runs: first time" in first.stderr
+    assert "make: done in " in first.stderr
+    assert second.stderr.endswith("make: up to date\n")
+    assert (first.returncode, second.returncode, runs(folder)) == (0, 0, 1)
+    marker = json.loads((folder / ".done/make").read_text())
+    assert marker["outputs"] == ["out/result"]
+    assert marker["seconds"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda folder: (folder / "input").write_text("b"), "input input changed"),
+        (lambda folder: (folder / "conf.yaml").write_text("lr: 2\n"), "input conf.yaml changed"),
+        (lambda folder: (folder / "out/result").unlink(), "output out/result is missing"),
+        (lambda folder: (folder / ".done/make").write_text("{"), "first time"),
+    ],
+)
+def test_runs_again_afresh_and_says_why(folder, change, why):
+    run(folder)
+    change(folder)
+    again = run(folder)
+    assert f"make: runs: {why}\n" in again.stderr
+    assert runs(folder) == 1  # in a folder of its own: what was there was moved aside
+    assert (folder / "out.old/count").exists()
+    assert run(folder).stderr.endswith("up to date\n")
+
+
+def test_a_changed_command_tells_what_changed(folder):
+    run(folder)
+    again = run(folder, script=COUNT.replace("cat", "cp /dev/null out/x; cat"))
+    assert "make: runs: command changed: -c " not in again.stderr  # one-letter options are no names
+    assert "make: runs: command changed: " in again.stderr
+
+
+def test_option_change_is_named(folder):
+    base = [sys.executable, str(STEP), "--marker", "m", "--log", "l", "--", "echo", "--lr", "1", "--nj", "2"]
+    for command, told in [
+        (base, "first time"),
+        ([*base[:-3], "3", "--nj", "2"], "command changed: --lr 1 -> 3"),
+        ([*base[:-3], "3", "--nj", "8"], "up to date"),  # how many jobs share the work changes no result
+        ([*base[:-3], "3", "--residual", "true"], "command changed: nothing -> --residual true"),
+    ]:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        assert told in done.stderr
+
+
+def test_a_comment_or_a_new_time_changes_nothing(folder):
+    run(folder)
+    (folder / "conf.yaml").write_text("# faster\nlr: 1\n")
+    os.utime(folder / "input")
+    assert run(folder).stderr.endswith("up to date\n")
+
+
+def test_a_folder_as_input(folder):
+    (folder / "data/deep").mkdir(parents=True)
+    (folder / "data/deep/x").write_text("1")
+    more = ["--in", "data"]
+    run(folder, *more)
+    (folder / "data/.hidden").write_text("no matter")
+    assert run(folder, *more).stderr.endswith("up to date\n")
+    (folder / "data/deep/x").write_text("2")
+    assert "runs: input data changed" in run(folder, *more).stderr
+    (folder / "data/deep/y").write_text("")
+    assert "runs: input data changed" in run(folder, *more).stderr
+
+
+def test_a_large_file_is_known_by_size_and_time(folder):
+    (folder / "input").write_bytes(bytes(2_000_000))
+    run(folder)
+    assert run(folder).stderr.endswith("up to date\n")
+    os.utime(folder / "input")
+    assert "runs: input input changed" in run(folder).stderr
+
+
+def test_failure_shows_the_end_of_the_log_and_keeps_the_status(folder):
+    failed = run(folder, script="seq 30; echo broken; exit 9")
+    assert failed.returncode == 9
+    assert "    broken\n" in failed.stderr
+    assert "    5\n" not in failed.stderr  # only the end
+    assert failed.stderr.endswith("log: logs/make.log\n")
+    assert not (folder / ".done/make").exists()
+
+
+def test_a_failed_step_asked_for_again_goes_on_with_what_it_left(folder):
+    script = COUNT + "; [ -e mended ]"
+    assert run(folder, script=script).returncode == 1
+    (folder / "mended").touch()
+    again = run(folder, script=script)
+    assert "first time; goes on where it was interrupted" in again.stderr
+    assert (again.returncode, runs(folder)) == (0, 2)
+
+
+def test_an_interrupted_step_that_changed_starts_afresh(folder):
+    run(folder, script=COUNT + "; exit 1")
+    (folder / "conf.yaml").write_text("lr: 3\n")
+    assert run(folder).returncode == 0
+    assert runs(folder) == 1
+
+
+def test_a_missing_output_is_a_failure(folder):
+    done = run(folder, script="true")
+    assert done.returncode == 1
+    assert "the command succeeded but did not write out/result" in done.stderr
+    assert not (folder / ".done/make").exists()
+
+
+def test_a_missing_input_is_named(folder):
+    (folder / "input").unlink()
+    done = run(folder)
+    assert done.returncode == 1
+    assert "step.py: make: error: input: input is missing" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt(folder, number):
+    script = "trap 'echo told >told; exit 0' INT TERM; echo up >up; while :; do sleep 0.05; done"
+    process = subprocess.Popen(words(script=script), cwd=folder, stderr=subprocess.DEVNULL)
+    wait_for(folder / "up")
+    process.send_signal(number)
+    assert process.wait(20) == -number
+    assert (folder / "told").exists()
+    assert not (folder / ".done/make").exists()
+
+
+def test_two_at_once_is_refused(folder):
+    process = subprocess.Popen(words(script="echo up >up; sleep 60"), cwd=folder, stderr=subprocess.DEVNULL)
+    wait_for(folder / "up")
+    second = run(folder)
+    process.terminate()
+    process.wait()
+    assert second.returncode == 1
+    assert f"another run is at work on this (process {process.pid} on" in second.stderr
+    assert run(folder).returncode == 0
+
+
+def test_what_a_killed_step_left_running_holds_the_lock(folder):
+    script = "trap '' TERM; echo up >up; for _ in $(seq 40); do sleep 0.05; done; rm up"
+    process = subprocess.Popen(words(script=script), cwd=folder, stderr=subprocess.DEVNULL)
+    wait_for(folder / "up")
+    process.kill()
+    process.wait()
+    assert "another run is at work on this" in run(folder).stderr
+    deadline = time.monotonic() + 20
+    while "another run" in (done := run(folder)).stderr:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert done.returncode == 0
+    assert not (folder / "up").exists()  # the other had come to its end
+
+
+def test_dry_run_tells_and_does_nothing(folder):
+    environment = os.environ | {"SPEECHREP_DRY_RUN": str(folder / "foreseen")}
+    (folder / "foreseen").touch()
+    dry = run(folder, "--dry-run", "true", env=environment)
+    assert dry.returncode == 0
+    assert "make: would run: first time\n    bash -c" in dry.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["conf.yaml", "foreseen", "input"]
+    later = [sys.executable, str(STEP), "--marker", ".done/use", "--log", "l", "--in", "out/result",
+             "--dry-run", "true", "--", "true"]  # fmt: skip
+    done = subprocess.run(later, cwd=folder, capture_output=True, text=True, env=environment, check=True)
+    assert "use: would run: first time" in done.stderr  # though its input is not there yet
+    (folder / "foreseen").write_text("")
+    done = subprocess.run(later, cwd=folder, capture_output=True, text=True, env=environment)
+    assert "out/result: input is missing, and no step here makes it" in done.stderr
+
+
+def test_dry_run_foresees_what_a_change_entails(folder):
+    environment = os.environ | {"SPEECHREP_DRY_RUN": str(folder / "foreseen")}
+    later = [
+        sys.executable,
+        str(STEP),
+        "--marker",
+        ".done/use",
+        "--log",
+        "l",
+        "--in",
+        "out/result",
+        "--",
+        "true",
+    ]
+    run(folder)
+    subprocess.run(later, cwd=folder, check=True, capture_output=True)
+    later[2:2] = ["--dry-run", "true"]
+    for change, told in [
+        ("a", "use: up to date"),
+        ("b", "use: would run: input out/result would be made anew"),
+    ]:
+        (folder / "foreseen").write_text("")
+        (folder / "input").write_text(change)
+        run(folder, "--dry-run", "true", env=environment)
+        done = subprocess.run(later, cwd=folder, capture_output=True, text=True, env=environment, check=True)
+        assert told in done.stderr
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not path.exists() or not path.read_text():
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.02)

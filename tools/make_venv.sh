@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Makes the virtual environment .venv in the checkout, with the versions of constraints.txt, unless it is there
+# and as setup.py and constraints.txt want it.  PYTHON=python3.12 tools/make_venv.sh picks another Python.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+venv=.venv
+python=${PYTHON:-python3}
+wanted=$(cat setup.py constraints.txt | cksum)
+
+if [ -x "$venv/bin/python" ] && [ "$(cat "$venv/made-from" 2>/dev/null)" = "$wanted" ]; then
+  exit 0
+fi
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
+  echo "$0: error: Python 3.10 or newer is needed, $python is $("$python" --version 2>&1); set PYTHON=..." >&2
+  exit 1
+}
+echo "$0: installing into $venv, which takes some minutes the first time" >&2
+"$python" -m venv "$venv"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+  --constraint constraints.txt --editable '.[mini,align,test]'
+# Last, so that an interrupted installation is not taken for a whole one.
+printf '%s\n' "$wanted" >"$venv/made-from"

@@ -1,0 +1,71 @@
+"""What a step's inputs look like, so that a later run can tell whether they changed."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+CONTENT_BYTES = 1_000_000  # a smaller file is known by its content, a larger one by size and time
+FOLDER_BYTES = 64_000_000  # what is read of one folder, so that a corpus of small files costs no minute
+FOLDER_FILES = 50_000  # beyond so many files of a folder only the names count
+
+
+def fingerprint(path: str | os.PathLike[str]) -> str:
+    """A short text that differs if the file or folder differs.
+
+    A YAML file is known by its values: a comment in it changes nothing. A file of less than 1 MB is known
+    by its content, a larger one by size and time of change. A folder is known by the files below it;
+    hidden ones do not count.
+
+    Raises:
+        FileNotFoundError: there is nothing at ``path``.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _folder(path)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            values = yaml.safe_load(path.read_bytes())
+            return _digest(json.dumps(values, sort_keys=True, default=str).encode())
+        except yaml.YAMLError:
+            return _digest(path.read_bytes())  # the command will say what is wrong with it
+    return _file(path, path.stat())[0]
+
+
+def _file(path: Path, stat: os.stat_result, may_read: int = CONTENT_BYTES) -> tuple[str, int]:
+    """The fingerprint of a file, and how many bytes were read for it."""
+    if stat.st_size < min(CONTENT_BYTES, may_read + 1):
+        return _digest(path.read_bytes()), stat.st_size
+    return f"{stat.st_size} bytes of {stat.st_mtime_ns}", 0
+
+
+def _folder(path: Path) -> str:
+    whole = hashlib.sha256()
+    budget = FOLDER_BYTES
+    for count, (name, entry) in enumerate(_walk(path, "")):
+        if count < FOLDER_FILES:
+            seen, read = _file(Path(entry.path), entry.stat(), budget)
+            budget -= read
+        else:
+            seen = ""
+        whole.update(f"{name}\0{seen}\n".encode(errors="surrogateescape"))
+    return whole.hexdigest()[:16]
+
+
+def _walk(path: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Files below a folder, those of the folder itself first, in the order of their names."""
+    with os.scandir(path) as entries:
+        seen = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
+    for entry in seen:
+        if not entry.is_dir():
+            yield prefix + entry.name, entry
+    for entry in seen:
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

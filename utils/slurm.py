@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""Run a job, or an array of jobs, through Slurm and wait for it; the same call and logs as utils/run.py.
+
+    utils/slurm.py --mem 4G --num-threads 2 [--sbatch="--partition=long --qos=low"] [JOB=1:N] log/x.JOB.log command...
+
+The nodes must see this folder and this Python at the same paths. An interrupt cancels the jobs.
+"""
+
+import argparse
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from children import end_with_parent
+from jobs import JobArray, add_launch_options, failures, parse_job_array, pick, status
+
+LOOK_AT_LOGS_S = 0.5
+ASK_QUEUE_S = 10  # rarely: the controller serves everybody
+LOGS_APPEAR_S = 30  # a shared file system may show a node's last lines late
+OVER = {
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
+    "REVOKED", "TIMEOUT",
+}  # fmt: skip
+
+
+def main() -> None:
+    """Exit 0 if every job did; else 1 with the logs of those that did not."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_launch_options(parser)
+    parser.add_argument("--sbatch", default="", help="more options for sbatch, in one text")
+    args = parser.parse_args()
+    interrupts: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _frame: interrupts.append(received))
+    end_with_parent()
+    try:
+        array = pick(parse_job_array(args.job), args.pick)
+        if not array.jobs:
+            return
+        job_id = submit(array, args)
+        wait(array, job_id, interrupts)
+    except (ValueError, OSError) as error:
+        sys.exit(f"slurm.py: {error}")
+    if interrupts:
+        signal.signal(interrupts[0], signal.SIG_DFL)
+        os.kill(os.getpid(), interrupts[0])
+    if told := failures(array):
+        sys.exit(f"slurm.py: Slurm job {job_id}: {told}")
+
+
+def submit(array: JobArray, args: argparse.Namespace) -> str:
+    """Hand the array to sbatch; the id that Slurm gave it.
+
+    Raises:
+        ValueError: sbatch refused it.
+        OSError: there is no sbatch.
+    """
+    folder = Path(array.log).parent / "q"
+    for job in array.jobs:  # what an earlier run told must not be taken for this one's
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        job.log.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    script = folder / (Path(array.log).name + ".sh")
+    script.write_text(batch_script(args.job))
+    command = ["sbatch", *sbatch_options(array, args, folder), str(script)]
+    # In a session of its own: an interrupt in the middle must not lose the id.
+    done = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
+    job_id = done.stdout.strip().split(";")[0]
+    if done.returncode or not job_id.isdigit():
+        raise ValueError(f"sbatch refused the job: {(done.stderr or done.stdout).strip()}")
+    return job_id
+
+
+def batch_script(words: list[str]) -> str:
+    """What runs on a node: the local launcher, for the one job whose number Slurm gives."""
+    launcher = shlex.join([sys.executable, str(Path(__file__).resolve().with_name("run.py"))])
+    return (
+        "#!/usr/bin/env bash\n"
+        f"cd {shlex.quote(os.getcwd())} || exit 1\n"
+        f'exec {launcher} --only "${{SLURM_ARRAY_TASK_ID:-0}}" {shlex.join(words)}\n'
+    )
+
+
+def sbatch_options(array: JobArray, args: argparse.Namespace, folder: Path) -> list[str]:
+    """sbatch's words for the launch options."""
+    name = Path(array.log).name
+    options = ["--parsable", f"--job-name={name}", "--ntasks=1", f"--cpus-per-task={args.num_threads}"]
+    options += [f"--output={folder}/{name}.%j.out", "--export=ALL"]
+    if array.name:
+        numbers = ",".join(str(job.number) for job in array.jobs)
+        options.append(f"--array={numbers}" + (f"%{args.max_jobs_run}" if args.max_jobs_run else ""))
+    options += [f"--mem={args.mem}"] if args.mem else []
+    options += [f"--time={args.time}"] if args.time else []
+    options += [f"--gres=gpu:{args.gpu}"] if args.gpu else []
+    return options + shlex.split(args.sbatch)
+
+
+def wait(array: JobArray, job_id: str, interrupts: list[int]) -> None:
+    """Wait until every log tells an end, or Slurm knows of no job that could still write one."""
+    ask_at, give_up_at = time.monotonic() + ASK_QUEUE_S, float("inf")
+    while any(status(job.log) is None for job in array.jobs):
+        if interrupts:
+            subprocess.run(["scancel", job_id], check=False)
+            return
+        if time.monotonic() > give_up_at:
+            return
+        if time.monotonic() > ask_at:
+            ask_at = time.monotonic() + ASK_QUEUE_S
+            give_up_at = (
+                float("inf") if in_queue(job_id) else min(give_up_at, time.monotonic() + LOGS_APPEAR_S)
+            )
+        time.sleep(LOOK_AT_LOGS_S)
+
+
+def in_queue(job_id: str) -> bool:
+    """Whether Slurm may still run a part of the job; a controller that does not answer may."""
+    ask = ["squeue", "--noheader", "--states=all", f"--jobs={job_id}", "--format=%T"]
+    done = subprocess.run(ask, capture_output=True, text=True)
+    if done.returncode:
+        return "Invalid job id" not in done.stderr
+    return any(state not in OVER for state in done.stdout.split())
+
+
+if __name__ == "__main__":
+    main()

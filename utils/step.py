@@ -1,0 +1,283 @@
+#!/usr/bin/env python3
+"""Run a step of a recipe unless it is up to date: same command, same inputs, outputs there.
+
+    utils/step.py --marker exp/x/.done/apc --log exp/x/logs/apc.log --in conf/apc.yaml dump/fbank/train \\
+        --out exp/x/apc/model.safetensors --own exp/x/apc -- python -m speechrep.bin.pretrain ...
+
+The marker is written last. A step that was interrupted and is asked for again, unchanged, finds what it
+left and may continue; a step that changed finds what it owns (--own) moved aside to NAME.old.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import difflib
+import fcntl
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from children import Children
+from fingerprint import fingerprint
+from jobs import status
+
+from speechrep.errors import InputError
+from speechrep.io.files import read_json, write_json
+from speechrep.provenance import commit, now
+
+# Where or how fast a step runs does not count as a change of it.
+FREE_OPTIONS = ("--nj", "--ngpu", "--num-workers", "--verbose")
+LOG_LINES = 20  # of a failed step's log
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What was asked for on the command line."""
+
+    name: str
+    marker: Path
+    log: Path
+    inputs: tuple[Path, ...]
+    outputs: tuple[Path, ...]
+    owns: tuple[Path, ...]
+    launcher: tuple[str, ...]
+    command: tuple[str, ...]
+
+
+def main() -> None:
+    """Exit with the status of the command; 0 if there was nothing to do."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--marker", type=Path, required=True, help="file that tells that the step is done")
+    parser.add_argument("--log", required=True, help="file for what the command prints")
+    parser.add_argument("--in", dest="inputs", nargs="+", action="extend", default=[], metavar="PATH",
+                        help="files and folders whose change makes the step run again")  # fmt: skip
+    parser.add_argument("--out", dest="outputs", nargs="+", action="extend", default=[], metavar="PATH",
+                        help="files and folders that the step must leave behind")  # fmt: skip
+    parser.add_argument("--own", dest="owns", nargs="+", action="extend", default=[], metavar="FOLDER",
+                        help="folders that only this step writes: moved aside when it starts anew")  # fmt: skip
+    parser.add_argument(
+        "--cmd", default="", help="launcher: utils/run.py (the default) or utils/slurm.py ..."
+    )
+    parser.add_argument("--dry-run", choices=["true", "false"], default="false",
+                        help="only tell whether the step would run, and why")  # fmt: skip
+    parser.add_argument("command", nargs="+", help="-- and the command")
+    args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is a child to forward it to
+    step = Step(
+        args.marker.name, args.marker, Path(args.log),
+        *(tuple(map(Path, dict.fromkeys(paths))) for paths in (args.inputs, args.outputs, args.owns)),
+        tuple(shlex.split(args.cmd) or [sys.executable, str(Path(__file__).with_name("run.py"))]),
+        tuple(args.command),
+    )  # fmt: skip
+    try:
+        if args.dry_run == "true":
+            foresee(step)
+        else:
+            with lock(step.marker.with_name(step.name + ".lock")):
+                run(step)
+    except InputError as error:
+        sys.exit(f"step.py: {step.name}: error: {error}")
+
+
+def run(step: Step) -> None:
+    """Run the step if need be."""
+    state = {"command": significant(step.command), "inputs": fingerprints(step.inputs)}
+    why = reason(step, state)
+    if not why:
+        tell(step, "up to date")
+        return
+    started = step.marker.with_name(step.name + ".started")
+    if read_marker(started) == state:
+        why += "; goes on where it was interrupted"
+    else:
+        set_aside(step.owns)
+    tell(step, f"runs: {why}")
+    step.marker.unlink(missing_ok=True)
+    write_json(started, state)
+    step.log.parent.mkdir(parents=True, exist_ok=True)
+    begin, began = now(), time.monotonic()
+    children = Children(grace_s=20)
+    child = children.start([*step.launcher, str(step.log), *step.command])
+    while children.live:
+        children.finished()
+        children.wait()
+    seconds = time.monotonic() - began
+    if children.signal:
+        tell(step, f"interrupted after {duration(seconds)}; asked for again, it goes on")
+        children.end_like_signal()
+    if child.returncode:
+        fail(step, status(step.log) or child.returncode, f"failed after {duration(seconds)}")
+    if missing := [str(path) for path in step.outputs if not path.exists()]:
+        fail(step, 1, f"the command succeeded but did not write {missing[0]}")
+    done = {"seconds": round(seconds, 1), "started": begin, "host": socket.gethostname(), "commit": commit()}
+    write_json(step.marker, state | {"outputs": [str(path) for path in step.outputs]} | done)
+    started.unlink()
+    tell(step, f"done in {duration(seconds)}")
+
+
+def reason(step: Step, state: dict) -> str:
+    """Why the step must run; empty if it need not."""
+    done = read_marker(step.marker)
+    if done is None:
+        return "first time"
+    if done.get("command") != state["command"]:
+        return "command changed: " + difference(done.get("command") or [], state["command"])
+    before, current = done.get("inputs") or {}, state["inputs"]
+    for path in sorted(before.keys() | current.keys()):
+        if before.get(path) != current.get(path):
+            how = (
+                "changed"
+                if path in before and path in current
+                else "is new"
+                if path in current
+                else "is gone"
+            )
+            return f"input {path} {how}"
+    for path in step.outputs:
+        if not path.exists():
+            return f"output {path} is missing"
+    return ""
+
+
+def foresee(step: Step) -> None:
+    """Tell what the step would do, taking into account the steps foreseen before it."""
+    # run.sh names a scratch file that collects what would be made anew.
+    collected = Path(os.environ.get("SPEECHREP_DRY_RUN", os.devnull))
+    anew = collected.read_text().splitlines()
+    renewed = [str(path) for path in step.inputs if is_within(path, anew)]
+    absent = [path for path in step.inputs if not path.exists() and str(path) not in renewed]
+    if absent:
+        raise InputError("input is missing, and no step here makes it", where=absent[0])
+    if renewed and step.marker.exists():
+        why = f"input {renewed[0]} would be made anew"
+    elif renewed:
+        why = "first time"
+    else:
+        state = {"command": significant(step.command), "inputs": fingerprints(step.inputs)}
+        why = reason(step, state)
+    if not why:
+        tell(step, "up to date")
+        return
+    with open(collected, "a") as stream:
+        stream.writelines(f"{path}\n" for path in (*step.outputs, *step.owns))
+    tell(step, f"would run: {why}")
+    print("    " + shlex.join(step.command), file=sys.stderr)
+
+
+def is_within(path: Path, folders: list[str]) -> bool:
+    """Whether a path is one of ``folders``, or lies in one, or holds one."""
+    others = [Path(folder) for folder in folders]
+    return any(path == other or other in path.parents or path in other.parents for other in others)
+
+
+def significant(command: tuple[str, ...]) -> list[str]:
+    """The command without the options that change no result."""
+    words, skip = [], False
+    for word in command:
+        if not skip and word not in FREE_OPTIONS:
+            words.append(word)
+        skip = word in FREE_OPTIONS
+    return words
+
+
+def fingerprints(inputs: tuple[Path, ...]) -> dict[str, str]:
+    """What each input looks like now."""
+    seen = {}
+    for path in inputs:
+        try:
+            seen[str(path)] = fingerprint(path)
+        except FileNotFoundError:
+            raise InputError(
+                "input is missing", where=path, mend="run the stage that makes it first"
+            ) from None
+    return seen
+
+
+def difference(before: list[str], after: list[str]) -> str:
+    """The first change between two commands, with the option it belongs to."""
+    for what, i, j, k, m in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if what != "equal":
+            option = after[k - 1] + " " if k and after[k - 1].startswith("--") else ""
+            return f"{option}{shlex.join(before[i:j]) or 'nothing'} -> {shlex.join(after[k:m]) or 'nothing'}"
+    return "order"
+
+
+def read_marker(path: Path) -> dict | None:
+    """A marker's content; None if there is none, or none that can be read."""
+    try:
+        value = read_json(path)
+    except InputError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def set_aside(folders: tuple[Path, ...]) -> None:
+    """Move what an other command left out of the way, keeping one such generation."""
+    for folder in folders:
+        if folder.is_dir() and any(folder.iterdir()):
+            old = folder.with_name(folder.name + ".old")
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+            print(f"step.py: {folder} was made differently: moved to {old}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold a lock file. The lock lives as long as any process that inherited it, even if we are killed.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            stream.seek(0)
+            raise InputError(
+                f"another run is at work on this ({stream.read().strip() or 'unknown process'})",
+                where=path, mend="wait for it, end it, or use another --tag",
+            ) from None  # fmt: skip
+        stream.truncate(0)
+        stream.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
+        stream.flush()
+        os.set_inheritable(stream.fileno(), True)
+        yield
+        stream.truncate(0)
+
+
+def fail(step: Step, code: int, what: str) -> None:
+    """Tell of a failure with the end of the log, and exit."""
+    with contextlib.suppress(OSError):
+        lines = step.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        print("".join(f"    {line}\n" for line in lines), end="", file=sys.stderr)
+    tell(step, f"{what}; log: {step.log}")
+    sys.exit(code if code > 0 else 128 - code)
+
+
+def tell(step: Step, what: str) -> None:
+    """One line about the step."""
+    print(f"{time.strftime('%H:%M:%S')} {step.name}: {what}", file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """A time span for people."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    return (
+        f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+    )
+
+
+if __name__ == "__main__":
+    main()
