@@ -1,0 +1,155 @@
+"""Audio: what is read, and what is refused by name."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechrep.errors import InputError
+from speechrep.io.audio import Wavs, read_audio
+
+RATE = 16000
+
+
+@pytest.fixture
+def tone() -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
+
+
+def make(path: Path, samples: np.ndarray, rate: int = RATE, **options: str) -> Path:
+    soundfile.write(path, samples, rate, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "tolerance"),
+    [
+        ("a.flac", {}, 1e-4),
+        ("a.wav", {"subtype": "PCM_U8"}, 1e-2),
+        ("a.wav", {"subtype": "PCM_16"}, 1e-4),
+        ("a.wav", {"subtype": "PCM_24"}, 1e-6),
+        ("a.wav", {"subtype": "PCM_32"}, 1e-7),
+        ("a.wav", {"subtype": "FLOAT"}, 0),
+        ("a.wav", {"subtype": "DOUBLE"}, 0),
+        ("a.ogg", {}, 0.1),
+        ("a.mp3", {}, 0.1),
+        ("a.sph", {"format": "NIST"}, 1e-4),
+    ],
+)
+def test_formats(tmp_path: Path, tone: np.ndarray, name: str, options: dict, tolerance: float):
+    samples, rate = read_audio(make(tmp_path / name, tone, **options))
+    assert rate == RATE
+    assert samples.dtype == np.float32
+    assert abs(len(samples) - len(tone)) <= (2000 if name.endswith("mp3") else 0)
+    if len(samples) == len(tone):
+        assert np.abs(samples - tone).max() <= tolerance
+
+
+def test_stereo_needs_a_channel(tmp_path: Path, tone: np.ndarray):
+    path = make(tmp_path / "s.wav", np.stack([tone, -tone], axis=1))
+    with pytest.raises(InputError, match=r"s\.wav: has 2 channels.*--channel"):
+        read_audio(path)
+    np.testing.assert_allclose(read_audio(path, channel=1)[0], -tone, atol=1e-4)
+    with pytest.raises(InputError, match="no channel 2"):
+        read_audio(path, channel=2)
+
+
+def test_wrong_rate_is_refused_unless_asked_for(tmp_path: Path, tone: np.ndarray):
+    path = make(tmp_path / "r.wav", tone, 8000)
+    with pytest.raises(InputError, match=r"r\.wav: the sample rate is 8000 Hz, want 16000"):
+        read_audio(path, RATE)
+    samples, rate = read_audio(path, RATE, resample=True)
+    assert rate == RATE
+    assert len(samples) == 2 * len(tone)
+    # The tone, of 220 Hz when read at 8 kHz, is still there and as loud.
+    assert np.argmax(np.abs(np.fft.rfft(samples))) == pytest.approx(440, abs=1)
+    assert np.std(samples) == pytest.approx(np.std(tone), rel=0.01)
+
+
+def test_parts(tmp_path: Path, tone: np.ndarray):
+    path = make(tmp_path / "p.flac", tone)
+    np.testing.assert_allclose(read_audio(path, start_s=0.25, end_s=0.5)[0], tone[4000:8000], atol=1e-4)
+    assert len(read_audio(path, start_s=0.25, end_s=1.4)[0]) == 12000  # cut at the end, as in Kaldi
+    for start_s, end_s in ((0.2, 1.6), (1.0, 1.2), (3, None)):
+        with pytest.raises(InputError, match=r"p\.flac: the part from .* goes beyond the end, 1\.000 s"):
+            read_audio(path, start_s=start_s, end_s=end_s)
+
+
+def test_missing_empty_and_not_audio(tmp_path: Path, tone: np.ndarray):
+    with pytest.raises(InputError, match=r"no\.flac: No such file"):
+        read_audio(tmp_path / "no.flac")
+    with pytest.raises(InputError, match=r"e\.wav: holds no samples"):
+        read_audio(make(tmp_path / "e.wav", tone[:0]))
+    for content in (b"", b"not audio at all" * 100):
+        (tmp_path / "x.flac").write_bytes(content)
+        with pytest.raises(InputError, match=r"x\.flac: not readable as audio"):
+            read_audio(tmp_path / "x.flac")
+
+
+def test_nan_is_refused(tmp_path: Path, tone: np.ndarray):
+    tone[100] = np.nan
+    with pytest.raises(InputError, match=r"n\.wav: holds NaN"):
+        read_audio(make(tmp_path / "n.wav", tone, subtype="FLOAT"))
+
+
+@pytest.mark.parametrize("name", ["c.flac", "c.wav"])
+def test_cut_short(tmp_path: Path, tone: np.ndarray, name: str):
+    path = make(tmp_path / name, tone + 0.1 * np.random.default_rng(0).normal(size=RATE))
+    path.write_bytes(path.read_bytes()[:-3000])
+    with pytest.raises(InputError, match=name):
+        read_audio(path)
+
+
+def test_damaged_flac(tmp_path: Path, tone: np.ndarray):
+    path = make(tmp_path / "d.flac", tone + 0.1 * np.random.default_rng(0).normal(size=RATE))
+    content = bytearray(path.read_bytes())
+    content[12000] ^= 16
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"d\.flac: not readable as audio"):
+        read_audio(path)
+
+
+def test_a_wav_of_unknown_length_is_read(tmp_path: Path, tone: np.ndarray):
+    path = make(tmp_path / "u.wav", tone)
+    content = bytearray(path.read_bytes())
+    content[40:44] = struct.pack("<I", 0xFFFFFFFF)  # what a program writes into a pipe
+    path.write_bytes(content)
+    assert len(read_audio(path)[0]) == len(tone)
+
+
+def test_commands_run_only_when_allowed(tmp_path: Path, tone: np.ndarray):
+    path = make(tmp_path / "a.wav", tone)
+    command = f"cat {path} | cat |"
+    with pytest.raises(InputError, match=r"is a command.*--allow-pipes true"):
+        read_audio(command)
+    assert len(read_audio(command, allow_pipes=True)[0]) == len(tone)
+    with pytest.raises(InputError, match="failed with status 1"):
+        read_audio(f"cat {tmp_path}/none | cat |", allow_pipes=True)
+
+
+def test_wav_within_an_archive(tmp_path: Path, tone: np.ndarray):
+    one = make(tmp_path / "a.wav", tone).read_bytes()
+    (tmp_path / "w.ark").write_bytes(b"u1 " + one + b"u2 " + one)
+    samples, _ = read_audio(f"{tmp_path / 'w.ark'}:{len(one) + 6}")
+    np.testing.assert_allclose(samples, tone, atol=1e-4)
+    with pytest.raises(InputError, match=r"w\.ark:5: no WAV"):
+        read_audio(f"{tmp_path / 'w.ark'}:5")
+
+
+def test_wavs_through_segments(tmp_path: Path, tone: np.ndarray):
+    make(tmp_path / "a.flac", tone)
+    (tmp_path / "wav.scp").write_text(f"a {tmp_path / 'a.flac'}\n")
+    assert [(utt_id, len(samples)) for utt_id, samples, _ in Wavs(tmp_path)] == [("a", RATE)]
+    (tmp_path / "segments").write_text("s1 a 0 0.5\ns2 a 0.5 -1\ns3 a 0.9 2\n")
+    wavs = Wavs(tmp_path, RATE)
+    assert len(wavs) == 3
+    assert [len(wavs.read(utt_id)[0]) for utt_id in ("s1", "s2")] == [8000, 8000]
+    with pytest.raises(InputError, match=r"a\.flac: utterance 's3': the part from 0\.9 s"):
+        wavs.read("s3")
+    with pytest.raises(InputError, match="no utterance 'x'"):
+        wavs.read("x")
+    (tmp_path / "segments").write_text("s1 b 0 0.5\n")
+    with pytest.raises(InputError, match=r"recording 'b' is not in wav\.scp"):
+        Wavs(tmp_path)
