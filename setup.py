@@ -11,7 +11,8 @@ version = next(
     if line.startswith("__version__")
 )
 # speechrep/bin/extract_feats.py becomes the program speechrep-extract-feats.
-commands = sorted(path.stem for path in (here / "speechrep/bin").glob("[a-z]*.py") if path.stem != "entry")
+modules = sorted(path.stem for path in (here / "speechrep/bin").glob("[a-z]*.py") if path.stem != "entry")
+programs = ["speechrep-" + module.replace("_", "-") for module in modules]
 
 setup(
     name="speechrep",
@@ -55,9 +56,5 @@ setup(
             "shfmt-py>=3.7,<5",
         ],
     },
-    entry_points={
-        "console_scripts": [
-            f"speechrep-{name.replace('_', '-')}=speechrep.bin.entry:main" for name in commands
-        ]
-    },
+    entry_points={"console_scripts": [f"{program}=speechrep.bin.entry:main" for program in programs]},
 )

@@ -1,5 +1,6 @@
 """Child processes that are never left behind: signals reach them, and they end when their parent does."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -77,10 +78,8 @@ class Children:
 
     def _send(self, child: subprocess.Popen, number: int) -> None:
         if child.returncode is None:
-            try:
+            with contextlib.suppress(ProcessLookupError):  # it may have just ended
                 os.killpg(child.pid, number)
-            except ProcessLookupError:
-                pass  # it has just ended
 
 
 def end_with_parent() -> None:

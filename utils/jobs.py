@@ -147,7 +147,7 @@ class _Run:
         self.master = -1
         self._line = b""
         job.log.parent.mkdir(parents=True, exist_ok=True)
-        self.log: IO[bytes] = open(job.log, "wb", buffering=0)
+        self.log: IO[bytes] = open(job.log, "wb", buffering=0)  # noqa: SIM115 finish() closes it
         self._tell(f"# {shlex.join(job.argv)}\n# Started at {_now()}\n#\n")
         output: int | IO = self.log
         if terminal:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run a job, or an array of jobs, through Slurm and wait for it; the same call and logs as utils/run.py.
 
-    utils/slurm.py --mem 4G --num-threads 2 [--sbatch="--partition=long --qos=low"] [JOB=1:N] log/x.JOB.log command...
+    utils/slurm.py --mem 4G [--sbatch="--partition=long --qos=low"] [JOB=1:N] log/x.JOB.log command...
 
 The nodes must see this folder and this Python at the same paths. An interrupt cancels the jobs.
 """
@@ -112,9 +112,8 @@ def wait(array: JobArray, job_id: str, interrupts: list[int]) -> None:
             return
         if time.monotonic() > ask_at:
             ask_at = time.monotonic() + ASK_QUEUE_S
-            give_up_at = (
-                float("inf") if in_queue(job_id) else min(give_up_at, time.monotonic() + LOGS_APPEAR_S)
-            )
+            lost = not in_queue(job_id)
+            give_up_at = min(give_up_at, time.monotonic() + LOGS_APPEAR_S) if lost else float("inf")
         time.sleep(LOOK_AT_LOGS_S)
 
 

@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import difflib
 import fcntl
-import json
 import os
 import shlex
 import shutil
@@ -63,7 +62,7 @@ def main() -> None:
     parser.add_argument("--out", dest="outputs", nargs="+", action="extend", default=[], metavar="PATH",
                         help="files and folders that the step must leave behind")  # fmt: skip
     parser.add_argument("--own", dest="owns", nargs="+", action="extend", default=[], metavar="FOLDER",
-                        help="folders that only this step writes: moved aside when it starts anew")  # fmt: skip
+                        help="folders only this step writes: moved aside when it starts anew")  # fmt: skip
     parser.add_argument(
         "--cmd", default="", help="launcher: utils/run.py (the default) or utils/slurm.py ..."
     )
