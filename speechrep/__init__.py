@@ -5,4 +5,20 @@ Lengths (``*_lens``) are int64 counts of frames and travel with what they measur
 ``*_mask`` is True where valid.
 """
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from speechrep.upstream.checkpoint import load
+
+__all__ = ["load"]
+
+
+def __getattr__(name: str) -> Any:
+    """``speechrep.load``, imported on first use: commands that need no torch start without it."""
+    if name == "load":
+        from speechrep.upstream.checkpoint import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,55 @@
+"""Pre-train an upstream on features; --max-steps 0 saves the untrained model.
+
+    python -m speechrep.bin.pretrain --config conf/apc.yaml \
+        --train-dir dump/fbank80/train --valid-dir dump/fbank80/dev --exp-dir exp/apc
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from speechrep.bin import run
+from speechrep.config import add_options, from_options, make_parser, parse_choice, to_dict
+from speechrep.data.features import open_features
+from speechrep.train import distributed
+from speechrep.train.config import TrainConfig
+from speechrep.train.run import add_run_options, begin
+from speechrep.train.trainer import train
+from speechrep.upstream.pretraining import PretrainData, Pretraining
+from speechrep.upstream.registry import CONFIGS, build
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--train-dir", required=True, metavar="FEATS", help="features to train on")
+    parser.add_argument("--valid-dir", required=True, metavar="FEATS", help="features to validate on")
+    add_run_options(parser)
+    add_options(parser, PretrainData, "data")
+    add_options(parser, TrainConfig, "training")
+    args = parse_choice(parser, "upstream", CONFIGS, argv)
+    config, data = from_options(TrainConfig, args), from_options(PretrainData, args)
+    options = {"upstream": args.upstream, "train_dir": args.train_dir, "valid_dir": args.valid_dir}
+    options |= to_dict(args.upstream_config) | to_dict(data) | to_dict(config)
+    options = {name.replace("_", "-"): value for name, value in options.items()}
+    device = begin(args, "speechrep.bin.pretrain", argv, options)
+    try:
+        readers = [open_features(args.train_dir), open_features(args.valid_dir)]
+        torch.manual_seed(config.seed)
+        task = Pretraining(
+            build(args.upstream, args.upstream_config, readers[0].meta),
+            *readers,
+            data,
+            config.seed,
+            num_workers=args.num_workers,
+            rank=distributed.rank(),
+            world_size=distributed.world_size(),
+            pin_memory=device.type == "cuda",
+        )
+        train(task, config, args.exp_dir, device=device)
+    finally:
+        distributed.stop()
+
+
+if __name__ == "__main__":
+    run(main)

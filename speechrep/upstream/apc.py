@@ -1,0 +1,134 @@
+"""Autoregressive Predictive Coding: recurrent layers that predict the frame n steps ahead.
+
+Chung, Hsu, Tang and Glass, "An unsupervised autoregressive model for speech representation learning",
+Interspeech 2019.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from speechrep.config import opt
+from speechrep.errors import InputError
+from speechrep.io.feature_meta import FeatureMeta
+from speechrep.upstream.base import Upstream, valid_mask
+
+
+@dataclass(frozen=True)
+class ApcConfig:
+    """Options of :class:`Apc`; the defaults are the paper's."""
+
+    hidden_size: int = opt(512, "width of the recurrent layers")
+    num_layers: int = opt(3, "recurrent layers")
+    prenet_layers: int = opt(0, "fully connected layers (ReLU) before the recurrent ones")
+    prenet_dropout: float = opt(0.0, "dropout after each of them")
+    dropout: float = opt(0.0, "dropout after each recurrent layer but the last")
+    residual: str = opt(
+        "all",
+        "add a layer's input to its output where the widths agree: in all layers, all but the first, or none",
+        choices=("all", "inner", "none"),
+    )
+    time_shift: int = opt(3, "how many frames ahead to predict")
+    loss_on: str = opt(
+        "valid",
+        "frames in the loss; 'padded' counts padding too, as the original implementation did",
+        choices=("valid", "padded"),
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "num_layers", "time_shift"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, want at least 1")
+
+
+class Apc(Upstream):
+    """A stack of one-layer GRUs, each run over the whole padded batch.
+
+    Padding comes after an utterance and recurrence runs forward only, so it changes no valid frame. Sequences
+    are not packed: on a CPU packing makes the backward pass several times slower.
+    The hidden vectors are [pre-net output if there is one,] then each layer's output, residual included.
+    """
+
+    name = "apc"
+    config_class = ApcConfig
+
+    def __init__(self, config: ApcConfig, meta: FeatureMeta):
+        super().__init__(config, meta)
+        H, F = config.hidden_size, meta.dim
+        self.prenet = nn.ModuleList(nn.Linear(H if i else F, H) for i in range(config.prenet_layers))
+        first = H if config.prenet_layers else F
+        self.rnns = nn.ModuleList(
+            nn.GRU(H if i else first, H, batch_first=True) for i in range(config.num_layers)
+        )
+        self.postnet = nn.Linear(H, F)
+
+    def shortest(self) -> int:
+        """One frame to predict from, one to predict."""
+        return self.config.time_shift + 1
+
+    def hidden_states(self, feats: torch.Tensor, feat_lens: torch.Tensor | None) -> list[torch.Tensor]:
+        """(B, T, H) of the pre-net, if there is one, and of every layer."""
+        return self.run(feats)[0]
+
+    def run(
+        self, feats: torch.Tensor, state: list[torch.Tensor] | None = None
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Hidden vectors of frames that follow those which left ``state``, and the new state.
+
+        Args:
+            feats: (B, T, F).
+            state: (1, B, H) per layer, from the frames before; None at the start of an utterance.
+        """
+        config = self.config
+        hiddens, states, hidden = [], [], feats
+        first_residual = {"all": 0, "inner": 1, "none": len(self.rnns)}[config.residual]
+        # CPU GRU kernels are several times slower in bf16 than in fp32
+        with torch.autocast(feats.device.type, enabled=feats.is_cuda and torch.is_autocast_enabled("cuda")):
+            for layer in self.prenet:
+                hidden = nn.functional.dropout(layer(hidden).relu(), config.prenet_dropout, self.training)
+            if self.prenet:
+                hiddens.append(hidden)
+            for i, rnn in enumerate(self.rnns):
+                output, last = rnn(hidden, None if state is None else state[i])
+                if i + 1 < len(self.rnns):
+                    output = nn.functional.dropout(output, config.dropout, self.training)
+                if output.shape == hidden.shape and i >= first_residual:
+                    output = output + hidden
+                hidden = output
+                hiddens.append(hidden)
+                states.append(last)
+        return hiddens, states
+
+    def pretrain_loss(
+        self, feats: torch.Tensor, feat_lens: torch.Tensor | None, targets: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """L1 between prediction and the frame ``time_shift`` ahead, mean over F, summed over frames.
+
+        Outside training also ``copy``, the same loss of predicting no change.
+        """
+        n, (B, T, _) = self.config.time_shift, feats.shape
+        if n >= T:
+            return self.postnet.bias.sum() * 0, {"weight": 0.0}
+        past, future = feats[:, :-n], (feats if targets is None else targets)[:, n:]
+        mask = torch.ones(B, T - n, dtype=torch.bool, device=feats.device)
+        if feat_lens is not None:  # whatever stands on padding, even NaN, counts as 0
+            past = past.masked_fill(~valid_mask(feat_lens, T - n)[..., None], 0.0)
+            valid = valid_mask(feat_lens - n, T - n)
+            future = future.masked_fill(~valid[..., None], 0.0)
+            mask = valid if self.config.loss_on == "valid" else mask
+        stats: dict[str, Any] = {"weight": mask.sum()}
+        if not self.training:
+            stats["copy"] = _masked_l1(past, future, mask)
+        return _masked_l1(self.predict(past), future, mask), stats
+
+    def predict(self, feats: torch.Tensor) -> torch.Tensor:
+        """(B, T, F): at frame t the prediction of frame t + ``time_shift``."""
+        return self.postnet(self.run(feats)[0][-1])
+
+
+def _masked_l1(prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Summed over the frames (B, T) where ``mask``, mean over features."""
+    error = (prediction.float() - target).abs().mean(-1)
+    return error.masked_fill(~mask, 0.0).sum()

@@ -1,0 +1,69 @@
+"""Upstreams to and from disk."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from speechrep.config import from_dict, to_dict
+from speechrep.errors import InputError
+from speechrep.io.feature_meta import FORMAT, parse_meta
+from speechrep.io.model_files import read_model, write_model
+from speechrep.upstream.base import Upstream
+from speechrep.upstream.registry import UPSTREAMS, build
+
+KIND = "upstream"
+
+
+def describe(model: Upstream) -> dict[str, Any]:
+    """Plain values from which an upstream can be rebuilt."""
+    return {
+        "kind": KIND,
+        "upstream": model.name,
+        "config": to_dict(model.config),
+        "input": {"format": FORMAT} | to_dict(model.meta),
+    }
+
+
+def save_model(
+    exp_dir: str | os.PathLike[str], model: Upstream, about: Mapping[str, Any] | None = None
+) -> str:
+    """Write ``model.safetensors`` and ``model.json``; returns the weights' SHA-256.
+
+    Args:
+        exp_dir: where.
+        model: what.
+        about: more plain values to keep in the JSON, such as where the weights came from.
+    """
+    weights = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
+    return write_model(exp_dir, weights, describe(model) | dict(about or {}))
+
+
+def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Upstream:
+    """A trained upstream, in evaluation mode and frozen.
+
+    Args:
+        path: an experiment directory, or the ``model.safetensors`` in it.
+        device: where to put it.
+
+    Raises:
+        InputError: no upstream there, a damaged file, or weights that do not fit the description.
+    """
+    weights, info = read_model(path)
+    if info.get("kind") != KIND or info.get("upstream") not in UPSTREAMS:
+        found = f"{info.get('kind')} {info.get('upstream', info.get('task', ''))}".strip()
+        raise InputError(f"holds a {found} model, want an upstream: {sorted(UPSTREAMS)}", where=path)
+    config_class = UPSTREAMS[info["upstream"]].config_class
+    config = from_dict(config_class, info.get("config", {}), path)
+    model = build(info["upstream"], config, parse_meta(info.get("input"), path))
+    wanted = model.state_dict()
+    wrong = sorted(
+        (set(wanted) ^ set(weights))
+        | {n for n in set(wanted) & set(weights) if tuple(wanted[n].shape) != weights[n].shape}
+    )
+    if wrong:
+        raise InputError(f"weights do not fit the model at {', '.join(wrong[:5])}", where=path)
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    model.weights_sha256 = info["weights_sha256"]
+    return model.eval().requires_grad_(False).to(device)

@@ -1,0 +1,185 @@
+"""Mockingjay: a Transformer encoder that reconstructs masked runs of frames from both sides.
+
+Liu, Yang, Chi, Hsu and Lee, "Mockingjay: unsupervised speech representation learning with deep bidirectional
+Transformer encoders", ICASSP 2020.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from speechrep.config import opt
+from speechrep.errors import InputError
+from speechrep.io.feature_meta import FeatureMeta
+from speechrep.upstream.base import Upstream, valid_mask
+from speechrep.upstream.masking import Masked, mask_batch
+from speechrep.upstream.transformer import ACTIVATIONS, TransformerLayer, bert_init, sinusoids
+
+
+@dataclass(frozen=True)
+class MockingjayConfig:
+    """Options of :class:`Mockingjay`; the defaults are the paper's BASE."""
+
+    hidden_size: int = opt(768, "width H")
+    num_layers: int = opt(3, "Transformer layers")
+    num_heads: int = opt(12, "attention heads")
+    ffn_size: int = opt(3072, "width of the feed-forward networks")
+    activation: str = opt("gelu", "activation function", choices=sorted(ACTIVATIONS))
+    dropout: float = opt(0.1, "dropout of embeddings and sub-layer outputs")
+    attention_dropout: float = opt(0.1, "dropout of attention weights; 0 is faster on a CPU")
+    layer_norm_eps: float = opt(1e-12, "epsilon of layer normalisation")
+    init_std: float = opt(0.02, "standard deviation of initial weights")
+    downsample: int = opt(1, "frames stacked into one position")
+    target_dim: int = opt(0, "dimension of the features to reconstruct, 0 for that of the input")
+    mask_share: float = opt(0.15, "share of positions to mask")
+    mask_span: int = opt(7, "length of a masked run, in positions")
+    mask_starts: str = opt(
+        "separate",
+        "runs that never overlap, or drawn as the original implementation did",
+        choices=("separate", "original"),
+    )
+    loss_on: str = opt(
+        "masked",
+        "positions in the loss: all masked ones, or the first of each run as in the original implementation",
+        choices=("masked", "starts"),
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "num_layers", "num_heads", "ffn_size", "downsample", "mask_span"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, want at least 1")
+        if self.hidden_size % self.num_heads:
+            raise InputError(f"hidden-size {self.hidden_size} is no multiple of num-heads {self.num_heads}")
+        if not 0 < self.mask_share <= 1:
+            raise InputError(f"mask-share is {self.mask_share}, want more than 0 and at most 1")
+
+
+class Mockingjay(Upstream):
+    """A BERT encoder on frames.
+
+    With ``downsample`` r, r consecutive frames make one position; the T % r frames that are left over at the
+    end are dropped, from the hidden vectors too. The hidden vectors are the outputs of the N layers.
+    """
+
+    name = "mockingjay"
+    config_class = MockingjayConfig
+
+    def __init__(self, config: MockingjayConfig, meta: FeatureMeta):
+        super().__init__(config, meta)
+        self.downsample = config.downsample
+        H, r = config.hidden_size, config.downsample
+        self.target_dim = config.target_dim or meta.dim
+        self.input = nn.ModuleDict(
+            {"proj": nn.Linear(meta.dim * r, H), "norm": nn.LayerNorm(H, config.layer_norm_eps)}
+        )
+        self.layers = nn.ModuleList(
+            TransformerLayer(
+                H,
+                config.num_heads,
+                config.ffn_size,
+                config.activation,
+                config.dropout,
+                config.attention_dropout,
+                config.layer_norm_eps,
+            )
+            for _ in range(config.num_layers)
+        )
+        self.head = nn.ModuleDict(
+            {
+                "dense": nn.Linear(H, H),
+                "norm": nn.LayerNorm(H, config.layer_norm_eps),
+                "out": nn.Linear(H, self.target_dim * r),
+            }
+        )
+        self.register_buffer("positions", torch.empty(0, H), persistent=False)
+        for parameter_owner in self.modules():
+            bert_init(parameter_owner, config.init_std)
+
+    def shortest(self) -> int:
+        """Two positions: one to mask, one to see."""
+        return 2 * self.downsample
+
+    def hidden_states(self, feats: torch.Tensor, feat_lens: torch.Tensor | None) -> list[torch.Tensor]:
+        """(B, T // r, H) of every layer."""
+        lens = None if feat_lens is None else feat_lens // self.downsample
+        return self.encode(self.stack(feats), lens)
+
+    def stack(self, feats: torch.Tensor) -> torch.Tensor:
+        """(B, T, F) to (B, T // r, r F): consecutive frames side by side."""
+        B, T, F = feats.shape
+        r = self.downsample
+        return feats[:, : T // r * r].reshape(B, T // r, r * F)
+
+    def encode(self, stacked: torch.Tensor, lens: torch.Tensor | None) -> list[torch.Tensor]:
+        """(B, T', H) of every layer, from stacked frames; None for ``lens`` where nothing is padding."""
+        T = stacked.shape[1]
+        # what stands on padding may not even be finite; it must not reach a valid frame through 0 * NaN
+        attend = None
+        if lens is not None:
+            mask = valid_mask(lens, T)
+            stacked = stacked.masked_fill(~mask[..., None], 0.0)
+            mask[:, :1] = True  # an empty utterance attends to its padding, not to nothing, which gives NaN
+            attend = mask[:, None, None]
+        hidden = self.embed(stacked)
+        hiddens = []
+        for layer in self.layers:
+            hidden = layer(hidden, attend)
+            hiddens.append(hidden)
+        return hiddens
+
+    def embed(self, stacked: torch.Tensor) -> torch.Tensor:
+        """The first layer's input (B, T', H): projection plus position, normalised."""
+        T, H = stacked.shape[1], self.config.hidden_size
+        if len(self.positions) < T:
+            self.positions = sinusoids(max(T, 2 * len(self.positions)), H).to(stacked.device)
+        hidden = self.input["norm"](self.input["proj"](stacked) + self.positions[:T])
+        return nn.functional.dropout(hidden, self.config.dropout, self.training)
+
+    def reconstruct(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The prediction head: the last layer (..., H) to frames (..., r target_dim)."""
+        inner = ACTIVATIONS[self.config.activation](self.head["dense"](hidden))
+        return self.head["out"](self.head["norm"](inner))
+
+    def mask(self, stacked: torch.Tensor, lens: torch.Tensor) -> Masked:
+        """A masked copy of a batch, drawn with the device's global random generator."""
+        config = self.config
+        return mask_batch(
+            stacked,
+            lens,
+            config.mask_share,
+            config.mask_span,
+            original=config.mask_starts == "original",
+            starts_only=config.loss_on == "starts",
+        )
+
+    def pretrain_loss(
+        self, feats: torch.Tensor, feat_lens: torch.Tensor | None, targets: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """L1 on masked positions, mean over the r F values of a position, summed over positions.
+
+        Also ``zero``, the same loss of predicting zeros: for normalised features, of knowing nothing.
+        """
+        stacked = self.stack(feats)
+        aims = stacked if targets is None else self.stack(targets)
+        B, T, _ = stacked.shape
+        if T == 0:
+            return self.head["out"].bias.sum() * 0, {"weight": 0.0, "zero": 0.0}
+        lens = None if feat_lens is None else feat_lens // self.downsample
+        masked = self.mask(stacked, torch.full((B,), T, device=feats.device) if lens is None else lens)
+        hidden = self.encode(masked.inputs, lens)[-1]
+        # the head runs on the chosen positions only; their number per utterance is bounded, so no step waits
+        # for the device to count them: (B, M), the chosen first, what follows them is left out of the sum
+        place = masked.chosen.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices
+        place = place[:, : masked.most]
+        chosen = masked.chosen.gather(1, place)
+        prediction = self.reconstruct(_take(hidden, place)).float()
+        aim = _take(aims, place).masked_fill(~chosen[..., None], 0.0)
+        error = (prediction - aim).abs().mean(-1).masked_fill(~chosen, 0.0)
+        return error.sum(), {"weight": chosen.sum(), "zero": aim.abs().mean(-1).sum()}
+
+
+def _take(frames: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    """(B, T, D) at (B, M) to (B, M, D)."""
+    return frames.gather(1, place[..., None].expand(-1, -1, frames.shape[-1]))

@@ -1,0 +1,88 @@
+"""Transformer encoder parts: post-norm layers as in BERT, on torch's fused attention."""
+
+import math
+
+import torch
+from torch import nn
+
+ACTIVATIONS = {"gelu": nn.functional.gelu, "relu": nn.functional.relu, "swish": nn.functional.silu}
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention and a feed-forward network, each added to its input and normalised after.
+
+    Args:
+        hidden_size: H.
+        num_heads: attention heads; divides H.
+        ffn_size: width of the feed-forward network.
+        activation: a key of :data:`ACTIVATIONS`.
+        dropout: on both outputs.
+        attention_dropout: on attention weights; 0 allows the fast kernels of a CPU.
+        layer_norm_eps: epsilon of the normalisations.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        ffn_size: int,
+        activation: str = "gelu",
+        dropout: float = 0.1,
+        attention_dropout: float = 0.1,
+        layer_norm_eps: float = 1e-12,
+    ):
+        super().__init__()
+        H = hidden_size
+        self.num_heads, self.dropout, self.attention_dropout = num_heads, dropout, attention_dropout
+        self.activation = ACTIVATIONS[activation]
+        self.attn = nn.ModuleDict({name: nn.Linear(H, H) for name in ("q", "k", "v", "out")})
+        self.norm1 = nn.LayerNorm(H, layer_norm_eps)
+        self.ffn = nn.ModuleDict({"in": nn.Linear(H, ffn_size), "out": nn.Linear(ffn_size, H)})
+        self.norm2 = nn.LayerNorm(H, layer_norm_eps)
+
+    def forward(
+        self, hidden: torch.Tensor, attend: torch.Tensor | None = None, causal: bool = False
+    ) -> torch.Tensor:
+        """(B, T, H) to (B, T, H).
+
+        Args:
+            hidden: (B, T, H).
+            attend: (B, 1, 1, T) bool, True where a frame may be attended to; None for everywhere.
+            causal: whether a frame sees only itself and earlier ones; excludes ``attend``.
+        """
+        B, T, H = hidden.shape
+        q, k, v = (
+            self.attn[name](hidden).view(B, T, self.num_heads, -1).transpose(1, 2) for name in ("q", "k", "v")
+        )
+        dropout = self.attention_dropout if self.training else 0.0
+        context = nn.functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=attend, dropout_p=dropout, is_causal=causal
+        )
+        context = self.attn["out"](context.transpose(1, 2).reshape(B, T, H))
+        hidden = self.norm1(self._drop(context) + hidden)
+        inner = self.ffn["out"](self.activation(self.ffn["in"](hidden)))
+        return self.norm2(self._drop(inner) + hidden)
+
+    def attention(self, hidden: torch.Tensor, attend: torch.Tensor | None = None) -> torch.Tensor:
+        """The attention weights (B, heads, T, T) of this layer's input, for looking at; rows sum to 1."""
+        B, T, _ = hidden.shape
+        q, k = (self.attn[name](hidden).view(B, T, self.num_heads, -1).transpose(1, 2) for name in ("q", "k"))
+        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        return (scores if attend is None else scores.masked_fill(~attend, -math.inf)).softmax(-1)
+
+    def _drop(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.dropout(x, self.dropout, self.training)
+
+
+def sinusoids(T: int, H: int) -> torch.Tensor:
+    """Position table (T, H): sines of even columns, cosines of odd, wavelengths from 2 pi to 20000 pi."""
+    column = torch.arange(H, dtype=torch.float64)
+    angle = torch.arange(T, dtype=torch.float64)[:, None] / 10000 ** (2 * (column // 2) / H)
+    return torch.where(column.long() % 2 == 0, angle.sin(), angle.cos()).float()
+
+
+def bert_init(module: nn.Module, std: float) -> None:
+    """Weights of linear layers from N(0, std), biases 0; for ``Module.apply``."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=std)
+        nn.init.zeros_(module.bias)
