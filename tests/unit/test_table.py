@@ -1,51 +1,114 @@
+"""The table of results: order, controls, intervals, and the refusal of what is no result."""
+
+import json
+
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from speechrep.bin import report
 from speechrep.errors import InputError
-from speechrep.io.table import read_table, write_table
-
-words = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=1, max_size=5)
+from speechrep.report.table import is_control, markdown, read_results, terminal
 
 
-@settings(max_examples=30, deadline=None)
-@given(table=st.dictionaries(words, st.lists(words, min_size=1, max_size=3).map(" ".join), max_size=8))
-def test_round_trip_sorted_as_bytes(table, tmp_path_factory):
-    path = tmp_path_factory.mktemp("t") / "table"
-    write_table(path, table)
-    assert read_table(path) == table
-    keys = [line.split(b" ")[0] for line in path.read_bytes().splitlines() if line]
-    assert keys == sorted(keys)
+def entry(task="phone", upstream="fbank", value=50.04, metric="accuracy", **changed):
+    plain = {
+        "task": task, "upstream": upstream, "features": "fbank80", "set": "mini_test", "metric": metric,
+        "value": value, "ci95": [value - 1, value + 1], "n": 66, "better": "higher", "checkpoint": "exp/x",
+        "seed": 1, "commit": "abc", "created": "2026-01-02T03:04:05+00:00",
+    }  # fmt: skip
+    return plain | changed
+
+
+@pytest.fixture
+def results(tmp_path):
+    path = tmp_path / "results.json"
+
+    def write(*entries):
+        path.write_text(json.dumps(entries))
+        return path
+
+    return write
+
+
+def test_rows_are_representations_and_columns_tasks(results):
+    path = results(
+        entry(upstream="apc_untrained", value=62),
+        entry(),
+        entry(upstream="apc", value=70),
+        entry("asr", "apc", 12.34, "wer", better="lower", n=60),
+    )
+    assert terminal(read_results(path)).splitlines() == [
+        "representation           features  phone              asr",
+        "                                   accuracy %↑        wer %↓",
+        "                                   mini_test, n = 66  mini_test, n = 60",
+        "-----------------------  --------  -----------------  -----------------",
+        "fbank                    fbank80   50.0 [49.0, 51.0]  -",
+        "apc                      fbank80   70.0 [69.0, 71.0]  12.3 [11.3, 13.3]",
+        "apc_untrained (control)  fbank80   62.0 [61.0, 63.0]  -",
+    ]
+
+
+def test_correlation_and_error_are_no_percentages(results):
+    lines = terminal(read_results(results(entry("sentiment", "apc", 0.6543, "corr")))).splitlines()
+    assert "corr ↑" in lines[1]
+    assert "0.654 [-0.346, 1.654]" in lines[-1]
+
+
+def test_differing_counts_are_told(results):
+    assert "n = 60-66" in terminal(read_results(results(entry(), entry(upstream="apc", n=60))))
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("upstream", "control"),
+    [("fbank", False), ("apc", False), ("fbank_ctx4", True), ("apc_untrained", True), ("untrained_x", False)],
+)
+def test_controls(upstream, control):
+    assert is_control(upstream) == control
+
+
+def test_markdown_tells_how_it_was_made(results):
+    text = markdown(read_results(results(entry())), {"command": "`run.sh | tee x`", "seed": 1})
+    assert "- command: `run.sh \\| tee x`\n- seed: 1\n" in text
+    assert "| fbank | fbank80 | 50.0 [49.0, 51.0] |" in text
+    assert "| representation | features | phone <br> accuracy %↑ <br> mini_test, n = 66 |\n| --- |" in text
+
+
+def test_command(results, tmp_path, capsys):
+    out = tmp_path / "RESULTS.md"
+    report.main(["--results", str(results(entry(), entry(upstream="apc", seed=2))), "--out", str(out),
+                 "--made-by", "run.sh --tag x"])  # fmt: skip
+    assert "fbank80   50.0" in capsys.readouterr().out
+    text = out.read_text()
+    for line in (
+        "- date: 2026-01-02",
+        "- command: `run.sh --tag x`",
+        "- commit: abc",
+        "- seed: 1, 2",
+        "- machine: ",
+    ):
+        assert line in text
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
     [
-        (b"a x\na y\n", r"table:2: 'a' is given twice"),
-        (b"a x\n\n", r"table:2: empty line"),
-        (b"a x\n b y\n", r"table:2: begins with a blank"),
-        (b"a\n", r"table:1: 'a' has no value"),
-        (b"a x\r\n", r"table:1: the line ends with a carriage return"),
-        (b"a \xff\n", r"table:1: not UTF-8"),
+        ([{"task": "phone"}], "result 1: the key 'upstream' is missing"),
+        ([entry(), entry() | {"value": "50"}], "result 2: value is '50', want float"),
+        ([entry(ci95=[1.0])], "result 1: ci95 is [1.0], want [low, high]"),
+        ([entry(better="more")], "better is 'more', want one of ['higher', 'lower']"),
+        ([entry() | {"note": 1}], "unknown key 'note'"),
+        (["x"], "want an object"),
     ],
 )
-def test_bad_lines_are_named(content, message, tmp_path):
-    path = tmp_path / "table"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=message):
-        read_table(path)
+def test_what_is_no_result_is_refused_by_its_place(results, entries, told):
+    with pytest.raises(InputError) as error:
+        read_results(results(*entries))
+    assert told in str(error.value)
+    assert "results.json" in str(error.value)
 
 
-def test_key_alone_only_when_allowed(tmp_path):
-    path = tmp_path / "hyp"
-    write_table(path, {"b": "", "a": "X Y"})
-    assert path.read_bytes() == b"a X Y\nb\n"
-    assert read_table(path, allow_empty=True) == {"a": "X Y", "b": ""}
-
-
-def test_missing_file_and_bad_key(tmp_path):
-    with pytest.raises(InputError, match="nowhere: no such file"):
-        read_table(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="cannot be a key"):
-        write_table(tmp_path / "t", {"a b": "x"})
-    assert not list(tmp_path.iterdir())
+def test_no_results_at_all(results, tmp_path):
+    with pytest.raises(InputError, match="holds no result"):
+        report.main(["--results", str(results())])
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(InputError, match="want a list"):
+        report.main(["--results", str(tmp_path / "results.json")])

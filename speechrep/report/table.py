@@ -1,0 +1,150 @@
+"""The table the recipe is about: representations down, tasks across, each value with its interval."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from speechrep.config import from_dict
+from speechrep.errors import InputError
+from speechrep.io.files import read_json
+
+RATES = ("wer", "cer", "accuracy", "acc2", "f1", "acc7")  # in percent
+ARROWS = {"higher": "↑", "lower": "↓"}
+MISSING = "-"
+# Rows that are there to keep the others honest: plain context, and the same networks with random weights.
+_CONTROL = re.compile(r"_ctx\d+$|_untrained$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One entry of results.json."""
+
+    task: str
+    upstream: str
+    features: str
+    set: str
+    metric: str
+    value: float
+    ci95: tuple[float, ...]  # low, high
+    n: int
+    better: str  # lower | higher
+    checkpoint: str
+    seed: int
+    commit: str
+    created: str
+
+    @property
+    def row(self) -> tuple[str, str]:
+        """Upstream and the acoustic features below it."""
+        return self.upstream, self.features
+
+    @property
+    def column(self) -> tuple[str, str, str]:
+        """Task, set and metric."""
+        return self.task, self.set, self.metric
+
+
+def read_results(path: str | os.PathLike[str]) -> list[Result]:
+    """Read results.json.
+
+    Raises:
+        InputError: it is not a list of results, naming the entry that is wrong.
+    """
+    entries = read_json(path)
+    if not isinstance(entries, list):
+        raise InputError("want a list of results", where=path)
+    results = []
+    for number, entry in enumerate(entries, start=1):
+        where = f"{path}: result {number}"
+        if not isinstance(entry, dict):
+            raise InputError(f"want an object, got {entry!r}", where=where)
+        result = from_dict(Result, entry, where)
+        if len(result.ci95) != 2:
+            raise InputError(f"ci95 is {list(result.ci95)}, want [low, high]", where=where)
+        if result.better not in ARROWS:
+            raise InputError(f"better is {result.better!r}, want one of {sorted(ARROWS)}", where=where)
+        results.append(result)
+    return results
+
+
+def is_control(upstream: str) -> bool:
+    """Whether a row is a control: what the others must beat to mean something."""
+    return bool(_CONTROL.search(upstream))
+
+
+def layout(results: Sequence[Result]) -> tuple[list[list[str]], list[list[str]]]:
+    """The header lines and the rows of the table as text; the same number of cells in each.
+
+    Rows and columns keep the order in which results.json first names them, controls below the rest.
+    """
+    columns = list(dict.fromkeys(result.column for result in results))
+    rows = sorted(dict.fromkeys(result.row for result in results), key=lambda row: is_control(row[0]))
+    cells = {(result.row, result.column): result for result in results}
+    header = [["representation", "features"], ["", ""], ["", ""]]
+    for column in columns:
+        task, set_name, metric = column
+        members = [result for result in results if result.column == column]
+        unit = "%" if metric in RATES else ""
+        header[0].append(task)
+        header[1].append(f"{metric} {unit}{ARROWS[members[0].better]}")
+        header[2].append(f"{set_name}, n = {_range(result.n for result in members)}")
+    body = [
+        [
+            upstream + (" (control)" if is_control(upstream) else ""),
+            features,
+            *(_cell(cells.get(((upstream, features), column))) for column in columns),
+        ]
+        for upstream, features in rows
+    ]
+    return header, body
+
+
+def terminal(results: Sequence[Result]) -> str:
+    """The table for a terminal, columns aligned."""
+    header, body = layout(results)
+    widths = [max(map(len, column)) for column in zip(*header, *body, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [*header, ["-" * width for width in widths], *body]
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def markdown(results: Sequence[Result], about: dict[str, Any]) -> str:
+    """RESULTS.md: how the numbers were made, the table, and how to read it.
+
+    Args:
+        about: what to tell above the table, such as date and command.
+    """
+    header, body = layout(results)
+    titles = [" <br> ".join(filter(None, cells)) for cells in zip(*header, strict=True)]
+    # A bar would end the cell.
+    told = {name: str(value).replace("|", "\\|") for name, value in about.items()}
+    lines = [
+        "# Results",
+        "",
+        *(f"- {name}: {value}" for name, value in told.items()),
+        "",
+        *(f"| {' | '.join(line)} |" for line in [titles, ["---"] * len(titles), *body]),
+        "",
+        "In brackets: the 95 % bootstrap interval over test utterances. ↑ more is better, ↓ less is better.",
+        "Controls show what comes for free: context frames alone, or the same network with random weights.",
+        "A representation has learnt something for a task where it beats them by more than the intervals.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(result: Result | None) -> str:
+    if result is None:
+        return MISSING
+    digits = 1 if result.metric in RATES else 3
+    low, high = result.ci95
+    return f"{result.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _range(counts: Iterable[int]) -> str:
+    """``66``, or ``60-66`` where rows differ."""
+    seen = sorted(set(counts))
+    return "-".join(map(str, (seen[0], seen[-1])[: len(seen)]))
