@@ -19,7 +19,7 @@ import soundfile
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, opt
 from speechrep.errors import InputError
-from speechrep.io.alignment import Interval, read_phone_textgrid, write_ctm
+from speechrep.io.alignment import UNALIGNED, Interval, read_phone_textgrid, write_ctm
 from speechrep.io.data_dir import invert, validate
 from speechrep.io.dirs import atomic_directory
 from speechrep.io.table import read_rows, write_table
@@ -28,7 +28,6 @@ _log = logging.getLogger(__name__)
 
 SAMPLE_RATE_HZ = 16000
 MIN_DURATION_S = 0.1
-UNALIGNED = "utts_without_alignment"
 _ALIGNMENT_SLACK_S = 0.1  # an alignment may end this much after the audio: aligners round up to their frames
 _UNKNOWN_LENGTH = (
     1 << 62

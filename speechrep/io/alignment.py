@@ -10,6 +10,7 @@ from speechrep.errors import InputError
 from speechrep.io.files import atomic_open
 
 SILENCE, SPOKEN_NOISE = "SIL", "SPN"
+UNALIGNED = "utts_without_alignment"  # file of a data directory: utterance and the reason
 # CMUdict's 39 phones, without stress.
 # fmt: off
 ARPABET = [

@@ -29,6 +29,11 @@ ARPABET_OF: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+def mnemonic(name: str) -> str:
+    """The name of a phone event without its stress mark, a key of :data:`ARPABET_OF`."""
+    return name.lstrip(_STRESS)
+
+
 def to_intervals(
     events: Sequence[tuple[int, str]], num_samples: int, sample_rate: int, lead_s: float, tail_s: float
 ) -> list[Interval]:
@@ -47,10 +52,9 @@ def to_intervals(
     labels: list[tuple[float, str]] = [(0.0, SILENCE)]
     starts = [min(start, num_samples) for start, _ in events]
     for (_, name), start, end in zip(events, starts, [*starts[1:], num_samples], strict=True):
-        mnemonic = name.lstrip(_STRESS)
-        if mnemonic == _LINK or end <= start:
+        if mnemonic(name) == _LINK or end <= start:
             continue
-        phones = ARPABET_OF.get(mnemonic, (SPOKEN_NOISE,))
+        phones = ARPABET_OF.get(mnemonic(name), (SPOKEN_NOISE,))
         for part, phone in enumerate(phones):
             sample = start + (end - start) * part / len(phones)
             labels.append((lead_s + sample / sample_rate, phone))

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechrep.bin.prepare_librispeech import UNALIGNED, corpus_root, main, read_genders
+from speechrep.bin.prepare_librispeech import corpus_root, main, read_genders
 from speechrep.errors import InputError
-from speechrep.io.alignment import Interval, read_ctm, write_textgrid
+from speechrep.io.alignment import UNALIGNED, Interval, read_ctm, write_textgrid
 from speechrep.io.data_dir import DataDir, validate
 
 RNG = np.random.default_rng(1)

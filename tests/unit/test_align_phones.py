@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import soundfile
+
+from speechrep.bin.align_phones import main
+from speechrep.bin.prepare_librispeech import main as prepare
+from speechrep.errors import InputError
+from speechrep.io.alignment import UNALIGNED, read_ctm
+from speechrep.io.data_dir import DataDir
+from speechrep.io.table import write_table
+
+KEPT = ("1688-142285-0004", "1998-15444-0002", "2033-164914-0000", "2609-156975-0000")
+
+
+@pytest.fixture(scope="module")
+def prepared(shared_data, tmp_path_factory):
+    """Four utterances of real speech, one with a word that the dictionary lacks, and their alignment."""
+    pytest.importorskip("pocketsphinx")
+    pytest.importorskip("espeakng_loader")
+    folder, corpus = tmp_path_factory.mktemp("data"), shared_data / "librispeech-phones"
+    where = ["--sets", "test-other", "--out-dir", str(folder), "--alignments", str(corpus / "alignments")]
+    prepare(["--corpus", str(corpus), *where])
+    return folder / "test_other"
+
+
+@pytest.fixture
+def data_dir(prepared, tmp_path):
+    data = DataDir(prepared)
+    for name in ("wav.scp", "text", "utt2spk", "utt2dur"):
+        table = getattr(data, name.replace(".", "_"))
+        write_table(tmp_path / name, {utt_id: str(table[utt_id]) for utt_id in KEPT})
+    return tmp_path
+
+
+def frames(intervals):
+    return [i.label for i in intervals for _ in range(round(100 * i.start_s), round(100 * i.end_s))]
+
+
+@pytest.mark.parametrize("nj", ["1", "2"])
+def test_agrees_with_reference(data_dir, prepared, nj):
+    reference = read_ctm(prepared / "phones.ctm")
+    main(["--data-dir", str(data_dir), "--nj", nj])
+    found = read_ctm(data_dir / "phones.ctm")
+    assert list(found) == list(KEPT) and not (data_dir / UNALIGNED).exists()
+    for utt_id, intervals in found.items():
+        wanted, got = frames(reference[utt_id]), frames(intervals)
+        assert abs(len(wanted) - len(got)) <= 1
+        agreement = np.mean([a == b for a, b in zip(wanted, got, strict=False)])
+        # Where espeak-ng had to pronounce a word the reference may have another pronunciation.
+        assert agreement >= (0.9 if utt_id == "2033-164914-0000" else 0.999)
+
+
+def test_what_cannot_be_aligned_is_listed_and_too_much_fails(data_dir):
+    with pytest.raises(InputError, match=r"1 of 4 .* '2033-164914-0000': no pronunciation of wot"):
+        main(["--data-dir", str(data_dir), "--pronounce", "false"])
+    assert not (data_dir / "phones.ctm").exists()
+    assert (data_dir / UNALIGNED).read_text() == "2033-164914-0000 no pronunciation of wot\n"
+    main(["--data-dir", str(data_dir), "--pronounce", "false", "--min-aligned", "0.75"])
+    assert len(read_ctm(data_dir / "phones.ctm")) == 3
+
+
+def test_words_that_do_not_fit(data_dir):
+    rng = np.random.default_rng(1)
+    soundfile.write(data_dir / "a.wav", (rng.standard_normal(3000) * 300).astype(np.int16), 16000)
+    data = DataDir(data_dir)
+    write_table(data_dir / "wav.scp", {**data.wav_scp, KEPT[0]: str(data_dir / "a.wav")})
+    main(["--data-dir", str(data_dir), "--min-aligned", "0.7"])
+    assert (data_dir / UNALIGNED).read_text().startswith(f"{KEPT[0]} ")
+
+
+def test_without_pocketsphinx_or_transcripts(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pocketsphinx", None)
+    write_table(tmp_path / "utt2spk", {"u": "u"})
+    with pytest.raises(InputError, match="no transcripts to align"):
+        main(["--data-dir", str(tmp_path)])
+    write_table(tmp_path / "text", {"u": "HELLO"})
+    with pytest.raises(InputError, match=r"pocketsphinx is not installed \(pip install pocketsphinx\)"):
+        main(["--data-dir", str(tmp_path)])
