@@ -60,7 +60,10 @@ def read_csd(path: str | os.PathLike[str]) -> Sequence:
             tracks = {video: _read_track(root["data"], video, path) for video in sorted(root["data"])}
     except FileNotFoundError:
         raise InputError("no such file", where=path) from None
-    except (OSError, RuntimeError) as error:  # what h5py raises for a damaged file
+    except InputError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+        # What h5py raises depends on which byte is damaged.
         raise InputError(f"not a whole HDF5 file: {error}", where=path, mend=_FETCH) from error
     if metadata.get("root name", roots[0]) != roots[0]:
         raise InputError(
