@@ -25,15 +25,18 @@ _SPAN = re.compile(r"^\s*(?:(\d+)\s*:\s*(\d+)|:)?\s*$")
 _OVERSHOOT = 3  # rows that a range may ask for beyond the end, as Kaldi tolerates
 
 
-def read_matrix(spec: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+def read_matrix(
+    spec: str, start: int = 0, stop: int | None = None, dtype: type[np.floating] = np.float32
+) -> np.ndarray:
     """Read the matrix that an scp value names.
 
     Args:
         spec: ``path``, ``path:offset``, either with an inclusive range ``[r0:r1]`` or ``[r0:r1,c0:c1]``.
         start, stop: rows wanted of it, as in a slice.
+        dtype: of the result; statistics want float64.
 
     Returns:
-        float32 (T, D).
+        float (T, D).
 
     Raises:
         InputError: no such file, or damaged, naming file and offset.
@@ -42,17 +45,17 @@ def read_matrix(spec: str, start: int = 0, stop: int | None = None) -> np.ndarra
     with _open(path) as stream:
         source = Source(stream, path)
         source.seek(offset)
-        return read_matrix_at(source, rows, cols, start, stop)
+        return np.ascontiguousarray(_read_part(source, rows, cols, start, stop), dtype)
 
 
-def read_matrix_at(
+def _read_part(
     source: Source,
     rows: tuple[int, int] | None = None,
     cols: tuple[int, int] | None = None,
     start: int = 0,
     stop: int | None = None,
 ) -> np.ndarray:
-    """As :func:`read_matrix`, where ``source`` stands; ``rows`` and ``cols`` are inclusive."""
+    """The matrix where ``source`` stands; ``rows`` and ``cols`` are inclusive."""
     where, text = source.where(), source.peek() != b"\0B"
     first, last = rows or (0, 0)
     matrix = read_object(source, first, last + 1) if rows else read_object(source, start, stop)
@@ -68,7 +71,7 @@ def read_matrix_at(
         if cols[1] >= matrix.shape[1]:
             raise InputError(f"columns {cols[0]} to {cols[1]} of {matrix.shape[1]}", where=where)
         matrix = matrix[:, cols[0] : cols[1] + 1]
-    return np.ascontiguousarray(matrix, np.float32)
+    return matrix
 
 
 def matrix_shape(spec: str) -> tuple[int, int]:
@@ -78,7 +81,7 @@ def matrix_shape(spec: str) -> tuple[int, int]:
         source = Source(stream, path)
         source.seek(offset)
         if rows is not None or cols is not None or source.peek() != b"\0B":
-            return read_matrix_at(source, rows, cols).shape
+            return _read_part(source, rows, cols).shape
         return kaldi_object.read_shape(source)
 
 
@@ -110,15 +113,24 @@ def read_ark(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 def load_scp(path: str | os.PathLike[str]) -> dict[str, str]:
     """Read ``feats.scp``: utterance to what :func:`read_matrix` takes.
 
+    Where an archive is not at the place written but beside the table, the directory was moved; that one is meant.
+
     Raises:
         InputError: a malformed line, naming file, line and utterance.
     """
     table = read_table(path)
+    beside: dict[str, str] = {}
     for number, (key, spec) in enumerate(table.items(), start=1):
         try:
-            parse_spec(spec)
+            archive = parse_spec(spec)[0]
         except InputError as error:
             raise InputError(f"utterance {key!r}: {error.what}", where=f"{path}:{number}") from error
+        if archive not in beside:
+            moved = Path(path).parent / Path(archive).name
+            here = _is_file(archive) or not _is_file(moved)
+            beside[archive] = archive if here else str(moved)
+        if beside[archive] != archive:
+            table[key] = beside[archive] + spec[len(archive) :]
     return table
 
 
@@ -150,6 +162,7 @@ class ArkWriter:
 
     def __init__(self, stream: IO[bytes], method: int = 0, text: bool = False):
         self.stream, self.method, self.text, self.offset = stream, method, text, 0
+        self.size = 0  # bytes written so far
 
     def write(self, key: str, value: np.ndarray) -> np.ndarray:
         """Write one entry; :attr:`offset` then tells where its object began.
@@ -172,13 +185,11 @@ class ArkWriter:
         else:
             body = kaldi_object.to_binary(value)
         head = key.encode() + b" "
-        self.offset = self._position + len(head)
+        self.offset = self.size + len(head)
         self.stream.write(head)
         self.stream.write(body)
-        self._position += len(head) + len(body)
+        self.size += len(head) + len(body)
         return kept
-
-    _position = 0
 
 
 def _open(path: str) -> IO[bytes]:
@@ -186,6 +197,13 @@ def _open(path: str) -> IO[bytes]:
         return open(path, "rb")
     except OSError as error:
         raise InputError(error.strerror or str(error), where=path) from error
+
+
+def _is_file(path: str | Path) -> bool:
+    try:
+        return os.path.isfile(path)
+    except ValueError:  # a NUL in the name
+        return False
 
 
 def _read_key(source: Source) -> str | None:
