@@ -32,6 +32,7 @@ class MockingjayConfig:
     layer_norm_eps: float = opt(1e-12, "epsilon of layer normalisation")
     init_std: float = opt(0.02, "standard deviation of initial weights")
     downsample: int = opt(1, "frames stacked into one position")
+    embedding_layer: bool = opt(False, "give the first layer's input as hidden layer 0, as S3PRL does")
     target_dim: int = opt(0, "dimension of the features to reconstruct, 0 for that of the input")
     mask_share: float = opt(0.15, "share of positions to mask")
     mask_span: int = opt(7, "length of a masked run, in positions")
@@ -60,7 +61,8 @@ class Mockingjay(Upstream):
     """A BERT encoder on frames.
 
     With ``downsample`` r, r consecutive frames make one position; the T % r frames that are left over at the
-    end are dropped, from the hidden vectors too. The hidden vectors are the outputs of the N layers.
+    end are dropped, from the hidden vectors too. The hidden vectors are the outputs of the N layers, with
+    ``embedding_layer`` after the input of the first.
     """
 
     name = "mockingjay"
@@ -123,7 +125,7 @@ class Mockingjay(Upstream):
             mask[:, :1] = True  # an empty utterance attends to its padding, not to nothing, which gives NaN
             attend = mask[:, None, None]
         hidden = self.embed(stacked)
-        hiddens = []
+        hiddens = [hidden] if self.config.embedding_layer else []
         for layer in self.layers:
             hidden = layer(hidden, attend)
             hiddens.append(hidden)
