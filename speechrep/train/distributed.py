@@ -15,10 +15,7 @@ def start(ngpu: int) -> torch.device:
     Args:
         ngpu: 0 for the CPU, else the number of GPUs of this machine.
     """
-    if ngpu and not torch.cuda.is_available():
-        raise InputError(f"ngpu is {ngpu} but PyTorch sees no GPU", mend="--ngpu 0 runs on the CPU")
-    if ngpu > torch.cuda.device_count():
-        raise InputError(f"ngpu is {ngpu} but this machine has {torch.cuda.device_count()}")
+    require_gpus(ngpu)
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     device = torch.device("cuda", local_rank) if ngpu else torch.device("cpu")
     if ngpu:
@@ -26,6 +23,14 @@ def start(ngpu: int) -> torch.device:
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
         dist.init_process_group("nccl" if ngpu else "gloo")
     return device
+
+
+def require_gpus(ngpu: int) -> None:
+    """Refuse to use GPUs that are not there."""
+    if ngpu and not torch.cuda.is_available():
+        raise InputError(f"ngpu is {ngpu} but PyTorch sees no GPU", mend="--ngpu 0 runs on the CPU")
+    if ngpu > torch.cuda.device_count():
+        raise InputError(f"ngpu is {ngpu} but this machine has {torch.cuda.device_count()}")
 
 
 def stop() -> None:

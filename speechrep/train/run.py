@@ -52,6 +52,7 @@ def begin(
     Raises:
         InputError: ``exp-dir`` holds a run with other options, naming each.
     """
+    distributed.require_gpus(args.ngpu)
     if "LOCAL_RANK" not in os.environ and (args.ngpu > 1 or args.num_nodes > 1):
         _torchrun(args, [module, *(sys.argv[1:] if argv is None else argv)])
     device = distributed.start(args.ngpu)

@@ -146,7 +146,10 @@ class Trainer:
                 f"{sum(p.numel() for p in self.trainable)} trainable parameters, {self.total_steps} steps, "
                 f"from step {self.progress.step}, {self.world} process(es) on {self.device.type}"
             )
-            if self.progress.step == 0:
+            if not self.trainable:
+                self.progress.best_step = 0
+                self._write_best()
+            elif self.progress.step == 0:
                 self._validate()  # the untrained model: the first point of every curve
             if self.progress.step < self.total_steps and not self._out_of_patience():
                 self._train_epochs()
@@ -304,14 +307,15 @@ class Trainer:
         if progress.best_step < 0 or better:
             progress.best, progress.best_step, progress.unimproved = value, progress.step, 0
             self.best_stats = stats
-            if self.first:
-                self._write_best()
+            self._write_best()
         else:
             progress.unimproved += 1
         if hasattr(self, "clock"):  # validation is not training time
             self.clock += time.monotonic() - start
 
     def _write_best(self) -> None:
+        if not self.first:
+            return
         weights = {name: value.cpu().numpy() for name, value in self.model.state_dict().items()}
         about = {"step": self.progress.best_step, "valid": self.best_stats, "train": to_dict(self.config)}
         write_model(self.exp_dir, weights, self.task.describe() | about)

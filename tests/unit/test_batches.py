@@ -1,0 +1,83 @@
+"""Batches: every utterance once, within the budget, the same for a seed, split fairly over processes."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechrep.data.batches import BatchSampler
+from speechrep.errors import InputError
+
+LENGTHS = st.lists(st.integers(0, 60), min_size=1, max_size=40)
+OPTIONS = {"max_examples": 40, "deadline": None}
+
+
+@settings(**OPTIONS)
+@given(LENGTHS, st.integers(1, 200), st.integers(0, 5), st.integers(1, 4), st.booleans(), st.integers(0, 3))
+def test_every_usable_utterance_once_over_all_ranks(lengths, max_frames, max_utts, world, shuffle, epoch):
+    if not any(lengths):
+        return
+    options = {"max_utts": max_utts, "shuffle": shuffle, "world_size": world}
+    parts = [
+        BatchSampler(lengths, max_frames, 5, rank=rank, **options).batches(epoch) for rank in range(world)
+    ]
+    assert len({len(part) for part in parts}) == 1
+    batches = [batch for part in parts for batch in part if batch]
+    seen = sorted(segment.index for batch in batches for segment in batch)
+    assert seen == [i for i, n in enumerate(lengths) if n >= 1]
+    for batch in batches:
+        padded = max(segment.num_frames for segment in batch) * len(batch)
+        assert padded <= max_frames or len(batch) == 1
+        assert not max_utts or len(batch) <= max_utts
+        assert all(segment.num_frames == lengths[segment.index] for segment in batch)
+
+
+@settings(**OPTIONS)
+@given(LENGTHS, st.integers(1, 30), st.integers(1, 5), st.integers(0, 3))
+def test_crops_lie_inside_and_never_overlap(lengths, crop, min_frames, epoch):
+    if crop < min_frames or max(lengths) < min_frames:
+        return
+    sampler = BatchSampler(lengths, 100, 1, crop_frames=crop, min_frames=min_frames)
+    for index, length in enumerate(lengths):
+        mine = sorted(s for batch in sampler.batches(epoch) for s in batch if s.index == index)
+        if length < min_frames:
+            assert not mine
+            continue
+        assert len(mine) == max(1, length // crop)
+        assert all(segment.num_frames == min(crop, length) for segment in mine)
+        ends = [segment.start + segment.num_frames for segment in mine]
+        assert mine[0].start >= 0 and ends[-1] <= length
+        assert all(b.start >= end for b, end in zip(mine[1:], ends, strict=False))
+    assert sampler.num_dropped == sum(length < min_frames for length in lengths)
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    lengths = np.random.default_rng(0).integers(10, 500, 200)
+
+    def order(seed=1, epoch=0, **options):
+        return BatchSampler(lengths, 2000, seed, crop_frames=300, **options).batches(epoch)
+
+    assert order() == order()
+    assert order() != order(seed=2) and order() != order(epoch=1)
+    assert order(epoch=1, shuffle=False) == order(seed=1, epoch=2, shuffle=False)
+    together = [order(world_size=2, rank=rank) for rank in (0, 1)]
+    merged = [batch for pair in zip(*together, strict=True) for batch in pair if batch]
+    assert merged == order()  # the ranks share one process's batches, in its order
+
+
+def test_buckets_pad_little_and_mix_between_epochs():
+    lengths = np.random.default_rng(0).integers(200, 1600, 2000)
+    sampler = BatchSampler(lengths, 20000, 1)
+    batches = sampler.batches(0)
+    padded = sum(max(s.num_frames for s in batch) * len(batch) for batch in batches)
+    assert lengths.sum() / padded > 0.95
+    first = {frozenset(s.index for s in batch) for batch in batches}
+    second = {frozenset(s.index for s in batch) for batch in sampler.batches(1)}
+    assert len(first & second) < 0.05 * len(first)
+
+
+def test_nothing_usable_is_an_error():
+    with pytest.raises(InputError, match="none of the 2 utterances has 5 frames"):
+        BatchSampler([3, 4], 100, 1, min_frames=5)
+    with pytest.raises(InputError, match="max-frames"):
+        BatchSampler([3, 4], 0, 1)

@@ -1,0 +1,74 @@
+"""speechrep.load: the same vectors as before saving; anything else is told."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from models import batch, model
+
+import speechrep
+from speechrep.errors import InputError
+from speechrep.io.model_files import read_model, weights_sha256, write_model
+from speechrep.upstream.checkpoint import save_model
+
+
+@pytest.mark.parametrize("name", ["surface", "apc", "mockingjay"])
+@pytest.mark.parametrize("by_file", [False, True])
+def test_round_trip(tmp_path, name, by_file):
+    original = model(name).eval().requires_grad_(False)
+    sha = save_model(tmp_path, original, {"step": 3})
+    loaded = speechrep.load(tmp_path / "model.safetensors" if by_file else str(tmp_path))
+    assert loaded.meta == original.meta and loaded.config == original.config
+    assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+    assert loaded.weights_sha256 == sha
+    feats, lens = batch([9, 5])
+    for a, b in zip(original(feats, lens).hiddens, loaded(feats, lens).hiddens, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_importing_the_package_does_not_import_torch():
+    check = "import sys, speechrep; assert 'torch' not in sys.modules; speechrep.load; sys.modules['torch']"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_the_digest_is_of_content_not_of_layout(tmp_path):
+    weights = {name: value.numpy() for name, value in model("apc").state_dict().items()}
+    backwards = dict(reversed(list(weights.items())))
+    assert weights_sha256(weights) == weights_sha256(backwards)
+    changed = weights | {"postnet.bias": weights["postnet.bias"] + 1}
+    assert weights_sha256(weights) != weights_sha256(changed)
+
+
+def edit(folder, **changes):
+    info = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(info | changes))
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (lambda d: (d / "model.safetensors").write_bytes(b"abc"), "not a whole safetensors"),
+        (lambda d: (d / "model.safetensors").unlink(), "no such file"),
+        (lambda d: (d / "model.json").unlink(), "no model here"),
+        (lambda d: edit(d, kind="downstream", task="phone"), "holds a downstream .* want an upstream"),
+        (lambda d: edit(d, upstream="wav2vec"), "want an upstream"),
+        (lambda d: edit(d, weights_sha256="0"), "not those that model.json describes"),
+        (lambda d: edit(d, config={"hidden_size": 9, "num_layers": 2}), "do not fit the model at"),
+        (lambda d: edit(d, config={"hidden": 8}), "hidden"),
+        (lambda d: edit(d, format="x/1"), "not a model description"),
+    ],
+)
+def test_bad_models_are_told(tmp_path, damage, complaint):
+    save_model(tmp_path, model("apc"))
+    damage(tmp_path)
+    with pytest.raises(InputError, match=complaint) as error:
+        speechrep.load(tmp_path)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_weights_and_description_stay_together(tmp_path):
+    write_model(tmp_path, {}, {"kind": "toy"})
+    weights, info = read_model(tmp_path)
+    assert weights == {} and info["kind"] == "toy"

@@ -1,0 +1,44 @@
+"""The loader: the same batches with and without workers, and from the middle of an epoch."""
+
+import numpy as np
+import pytest
+import torch
+from toy_task import ToyData
+
+from speechrep.data.batches import BatchSampler
+from speechrep.data.loader import Loader, pad_arrays
+
+
+def tensors(loader, epoch, skip=0):
+    return [(batch["utt_ids"], batch["feats"]) for batch in loader.epoch(epoch, skip)]
+
+
+def same(a, b):
+    return len(a) == len(b) and all(
+        x[0] == y[0] and torch.equal(x[1], y[1]) for x, y in zip(a, b, strict=True)
+    )
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_epochs_skips_and_early_leaving(num_workers):
+    data = ToyData()
+    sampler = BatchSampler(data.num_frames, 100, 1)
+    plain, loader = Loader(data, sampler), Loader(data, sampler, num_workers)
+    assert same(tensors(plain, 0), tensors(loader, 0))
+    for _ in zip(range(3), loader.epoch(1), strict=False):
+        pass  # left early, with batches still on their way
+    assert same(tensors(plain, 2)[4:], tensors(loader, 2, skip=4))
+    assert len(tensors(plain, 0)) == loader.num_batches(0)
+
+
+def test_empty_batches_keep_their_place():
+    data = ToyData(num_utts=3)
+    sampler = BatchSampler(data.num_frames, 1, 1, rank=1, world_size=2)
+    assert [bool(batch) for batch in Loader(data, sampler).epoch(0)] == [True, False]
+
+
+def test_padding():
+    padded, lens = pad_arrays([np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)], -1)
+    assert padded.shape == (2, 4, 3) and padded.dtype == torch.float32
+    assert lens.tolist() == [2, 4] and lens.dtype == torch.int64
+    assert (padded[0, 2:] == -1).all() and (padded[0, :2] == 1).all()

@@ -1,0 +1,108 @@
+"""The pretrain command: from feature stores to a model that load takes; continued, repeated, refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+import speechrep
+from speechrep.bin.pretrain import main
+from speechrep.errors import InputError
+from speechrep.io.feature_meta import FeatureMeta
+from speechrep.io.store import StoreWriter
+
+SMALL = {
+    "apc": ["--upstream", "apc", "--hidden-size", "16", "--lr", "1e-2"],
+    "mockingjay": ["--upstream", "mockingjay", "--hidden-size", "16", "--num-heads", "2", "--ffn-size", "32",
+                   "--lr", "1e-2", "--mask-span", "1", "--dropout", "0"],
+    "surface": ["--upstream", "surface", "--context", "2"],
+}  # fmt: skip
+STEPS = ["--max-steps", "30", "--max-frames", "300", "--crop-frames", "60", "--valid-interval", "10"]
+
+
+def write_store(path, dim=5, seed=0, **changes):
+    rng = np.random.default_rng(seed)
+    lens = rng.integers(1, 120, 12)  # some are shorter than the time shift or a mask
+    meta = FeatureMeta("fbank", {"num_mel_bins": dim}, dim, 10.0, 16000, cmvn="utterance")
+    meta = FeatureMeta(**({f: getattr(meta, f) for f in meta.__dataclass_fields__} | changes))
+    names = [f"utt{i}" for i in range(len(lens))]
+    with StoreWriter(path, meta, names, lens) as store:
+        for name, length in zip(names, lens, strict=True):
+            walk = np.cumsum(rng.normal(size=(length, dim)), 0)
+            store.write(name, ((walk - walk.mean(0)) / (walk.std(0) + 1)).astype(np.float32))
+    return str(path)
+
+
+@pytest.fixture
+def sets(tmp_path):
+    train, valid = write_store(tmp_path / "train.h5"), write_store(tmp_path / "valid.h5", seed=1)
+    return ["--train-dir", train, "--valid-dir", valid]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_trains_and_loads(tmp_path, sets, name):
+    exp = tmp_path / "exp"
+    command = [*SMALL[name], *sets, *STEPS, "--exp-dir", str(exp)]
+    main(command)
+    model = speechrep.load(exp)
+    assert model.name == name and model.meta.dim == 5
+    info = json.loads((exp / "model.json").read_text())
+    lines = [json.loads(line) for line in (exp / "train_log.jsonl").read_text().splitlines()]
+    valid = [line for line in lines if line["part"] == "valid"]
+    if name == "surface":
+        return
+    if name == "apc":  # Mockingjay learns too slowly for this; test_upstreams shows that it does
+        assert valid[-1]["loss"] < valid[0]["loss"]
+    assert info["valid"]["loss"] == min(line["loss"] for line in valid)
+    relative = {"apc": "loss_over_copy", "mockingjay": "loss_over_zero"}[name]
+    assert relative in valid[0] and {"frames_per_s", "lr", "data_wait", "grad_norm"} < set(lines[-2])
+    before = (exp / "train_log.jsonl").read_bytes(), (exp / "model.safetensors").stat().st_mtime_ns
+    main(command)  # finished: nothing happens
+    assert before == ((exp / "train_log.jsonl").read_bytes(), (exp / "model.safetensors").stat().st_mtime_ns)
+
+
+def test_options_of_another_run_are_refused_unless_overwritten(tmp_path, sets):
+    command = [*SMALL["apc"], *sets, "--exp-dir", str(tmp_path / "exp"), "--max-steps"]
+    main([*command, "0"])
+    with pytest.raises(InputError, match=r"max-steps was 0 and is now 2.*--overwrite"):
+        main([*command, "2"])
+    main([*command, "2", "--overwrite"])
+    assert json.loads((tmp_path / "exp/checkpoints/finished.json").read_text())["step"] == 2
+    main([*command, "2", "--num-workers", "1", "--log-interval", "7"])  # changes nothing that is trained
+
+
+def test_config_yaml_is_taken_back(tmp_path, sets):
+    main([*SMALL["mockingjay"], *sets, "--max-steps", "1", "--exp-dir", str(tmp_path / "a")])
+    main(["--config", str(tmp_path / "a/config.yaml"), "--exp-dir", str(tmp_path / "b")])
+    stores = [json.loads((tmp_path / name / "model.json").read_text())["weights_sha256"] for name in "ab"]
+    assert stores[0] == stores[1]
+
+
+def test_an_untrained_model_is_that_of_the_seed(tmp_path, sets):
+    digests = []
+    for exp, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        main([*SMALL["apc"], *sets, "--max-steps", "0", "--seed", seed, "--exp-dir", str(tmp_path / exp)])
+        digests.append(json.loads((tmp_path / exp / "model.json").read_text())["weights_sha256"])
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_sets_of_different_kind_are_refused(tmp_path, sets):
+    other = write_store(tmp_path / "other.h5", frame_shift_ms=12.5)
+    with pytest.raises(InputError, match=r"frame_shift_ms is 12.5 .* made for 10.0") as error:
+        main([*SMALL["apc"], *sets[:2], "--valid-dir", other, "--exp-dir", str(tmp_path / "exp")])
+    assert "other.h5" in str(error.value) and "train.h5" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--max-steps", "-1"], "no end"),
+        (["--hidden-size", "0"], "hidden-size is 0"),
+        (["--ngpu", "64"], "ngpu is 64"),
+        (["--num-nodes", "2"], "master"),
+        (["--crop-frames", "2"], "crop-frames 2"),
+    ],
+)
+def test_senseless_options_are_told(tmp_path, sets, options, complaint):
+    with pytest.raises(InputError, match=complaint):
+        main([*SMALL["apc"], *sets, "--exp-dir", str(tmp_path / "exp"), *options])

@@ -1,0 +1,280 @@
+"""The models against slow, obvious versions; what stands on padding never matters."""
+
+import math
+
+import pytest
+import torch
+from models import batch, meta, model
+from torch import nn
+
+from speechrep.errors import InputError
+from speechrep.upstream.apc import ApcConfig
+from speechrep.upstream.mockingjay import MockingjayConfig
+from speechrep.upstream.registry import build
+
+LENS = [23, 9, 17, 1, 4]
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "dim", "encoder", "head"),
+    [
+        ("apc", ApcConfig(), 80, 4_105_296, None),
+        ("apc", ApcConfig(hidden_size=768), 160, 9_352_864, None),
+        ("mockingjay", MockingjayConfig(), 160, 21_388_800, 715_168),
+        ("mockingjay", MockingjayConfig(), 80, 21_327_360, 653_648),
+        ("mockingjay", MockingjayConfig(num_layers=12), 80, 85_118_208, 653_648),
+        (
+            "mockingjay",
+            MockingjayConfig(num_layers=12, downsample=3, mask_span=3, target_dim=1025),
+            160,
+            85_425_408,
+            2_956_803,
+        ),
+    ],
+)
+def test_sizes_of_the_papers_models(name, config, dim, encoder, head):
+    with torch.device("meta"):
+        built = build(name, config, meta(dim))
+    assert count(built) - (count(built.head) if head else 0) == encoder
+    assert head is None or count(built.head) == head
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("apc", {}),
+        ("apc", {"loss_on": "padded"}),
+        ("apc", {"prenet_layers": 2, "residual": "inner"}),
+        ("mockingjay", {}),
+        ("mockingjay", {"downsample": 3}),
+        ("mockingjay", {"mask_starts": "original", "loss_on": "starts"}),
+        ("surface", {"context": 2}),
+    ],
+)
+@pytest.mark.parametrize("pad", [1e4, math.nan])
+def test_padding_changes_nothing(name, options, pad):
+    upstream = model(name, **options)
+    results = []
+    for value in (0.0, pad):
+        feats, lens = batch(LENS, pad=value)
+        hiddens = upstream(feats, lens).hiddens
+        if name == "surface":
+            results.append([hiddens])
+            continue
+        upstream.zero_grad()
+        torch.manual_seed(7)
+        loss, stats = upstream.pretrain_loss(feats, lens)
+        loss.backward()
+        results.append([hiddens, loss, stats["weight"], [p.grad for p in upstream.parameters()]])
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("apc", {"prenet_layers": 1}), ("mockingjay", {"downsample": 2}), ("surface", {"context": 2})],
+)
+def test_a_batch_equals_its_utterances_one_by_one(name, options):
+    upstream = model(name, **options).eval()
+    feats, lens = batch([23, 9, 17, 4])
+    together = upstream(feats, lens)
+    r = upstream.downsample
+    assert together.frame_shift_ms == 10.0 * r and together.hidden_lens.tolist() == [
+        n // r for n in lens.tolist()
+    ]
+    for i, length in enumerate(lens.tolist()):
+        alone = upstream(feats[i : i + 1, :length])
+        for whole, single in zip(together.hiddens, alone.hiddens, strict=True):
+            torch.testing.assert_close(whole[i : i + 1, : length // r], single, rtol=0, atol=1e-5)
+            assert not whole[i, length // r :].any()
+
+
+def test_shapes_of_reps():
+    upstream = model("mockingjay", downsample=3).eval()
+    feats = torch.randn(2, 20, 6)
+    assert upstream.reps(feats).shape == (2, 18, 8)
+    assert upstream.reps(feats, tile=False).shape == (2, 6, 8)
+    assert upstream.reps(feats, all_layers=True).shape == (2, 2, 18, 8)
+    assert upstream.reps(feats, all_layers=True, tile=False).shape == (2, 2, 6, 8)
+    tiled, short = upstream.reps(feats), upstream.reps(feats, tile=False)
+    assert torch.equal(tiled[:, 3:6], short[:, 1:2].expand(-1, 3, -1))
+
+
+@pytest.mark.parametrize(
+    "feats", [torch.zeros(2, 5, 7), torch.zeros(5, 6), (torch.zeros(2, 5, 6), torch.tensor([5, 6]))]
+)
+def test_wrong_input_is_refused(feats):
+    with pytest.raises(InputError):
+        model("apc")(*(feats if isinstance(feats, tuple) else (feats,)))
+
+
+def slow_apc(upstream, feats, lens):
+    """Utterance by utterance, frame by frame."""
+    n, total, frames = upstream.config.time_shift, 0.0, 0
+    for utt, length in zip(feats, lens.tolist(), strict=True):
+        hidden = utt[None, :length]
+        for rnn in upstream.rnns:
+            output = rnn(hidden)[0]
+            hidden = output + hidden if output.shape == hidden.shape else output
+        for t in range(length - n):
+            total = total + (upstream.postnet(hidden[0, t]) - utt[t + n]).abs().mean()
+            frames += 1
+    return total, frames
+
+
+@pytest.mark.parametrize("time_shift", [1, 3])
+@pytest.mark.parametrize(
+    "hidden_size", [8, 6]
+)  # 6: the input's width, so that the first layer is residual too
+def test_apc_loss_and_gradient_equal_the_slow_version(time_shift, hidden_size):
+    upstream = model("apc", time_shift=time_shift, hidden_size=hidden_size)
+    feats, lens = batch(LENS)
+    loss, stats = upstream.pretrain_loss(feats, lens)
+    slow, frames = slow_apc(upstream, feats, lens)
+    assert stats["weight"] == frames
+    torch.testing.assert_close(loss, slow)
+    fast_grads = torch.autograd.grad(loss, list(upstream.parameters()))
+    torch.testing.assert_close(fast_grads, torch.autograd.grad(slow, list(upstream.parameters())))
+
+
+def test_apc_predicts_the_frame_ahead_and_not_the_present():
+    upstream = model("apc", time_shift=2)
+    feats, lens = batch([10])
+    upstream.eval()
+    copy = upstream.pretrain_loss(feats, lens)[1]["copy"]
+    expected = (feats[0, 2:10] - feats[0, :8]).abs().mean(-1).sum()
+    torch.testing.assert_close(copy, expected)
+    changed = feats.clone()
+    changed[0, 6:] += 1  # the future
+    torch.testing.assert_close(
+        upstream(changed, lens).hiddens[-1][0, :6], upstream(feats, lens).hiddens[-1][0, :6]
+    )
+
+
+def test_apc_continues_from_its_state():
+    upstream = model("apc").eval()
+    feats, _ = batch([20])
+    whole, _ = upstream.run(feats)
+    first, state = upstream.run(feats[:, :7])
+    second, _ = upstream.run(feats[:, 7:], state)
+    for all_, a, b in zip(whole, first, second, strict=True):
+        torch.testing.assert_close(all_, torch.cat([a, b], 1))
+
+
+def test_apc_padded_loss_counts_padding_as_the_original_did():
+    upstream = model("apc", loss_on="padded", time_shift=1)
+    feats, lens = batch([10, 4])
+    loss, stats = upstream.pretrain_loss(feats, lens)
+    assert stats["weight"] == 2 * (feats.shape[1] - 1)
+    prediction = upstream.predict(feats[:, :-1])
+    torch.testing.assert_close(loss, (prediction - feats[:, 1:]).abs().mean(-1).sum())
+
+
+def torch_layer(layer, hidden_size: int) -> nn.TransformerEncoderLayer:
+    """torch's own encoder layer with the same weights."""
+    other = nn.TransformerEncoderLayer(
+        hidden_size, 2, 16, 0.0, "gelu", layer_norm_eps=1e-12, batch_first=True, norm_first=False
+    )
+    attn = layer.attn
+    state = {f"linear1.{k}": v for k, v in layer.ffn["in"].state_dict().items()}
+    state |= {f"linear2.{k}": v for k, v in layer.ffn["out"].state_dict().items()}
+    state |= {f"norm{i}.{k}": v for i in (1, 2) for k, v in getattr(layer, f"norm{i}").state_dict().items()}
+    state |= {f"self_attn.out_proj.{k}": v for k, v in attn["out"].state_dict().items()}
+    for kind in ("weight", "bias"):
+        state[f"self_attn.in_proj_{kind}"] = torch.cat([getattr(attn[name], kind) for name in "qkv"])
+    other.load_state_dict(state)
+    return other
+
+
+def slow_mockingjay(upstream, feats, lens, masked):
+    """Utterance by utterance, with torch's own layers; the loss over the chosen positions one by one."""
+    H, r = upstream.config.hidden_size, upstream.downsample
+    total, positions = 0.0, 0
+    for i, length in enumerate((lens // r).tolist()):
+        x = masked.inputs[i, :length]
+        table = torch.tensor(
+            [
+                [(math.cos, math.sin)[j % 2 == 0](t / 10000 ** (2 * (j // 2) / H)) for j in range(H)]
+                for t in range(length)
+            ]
+        )
+        hidden = upstream.input["norm"](upstream.input["proj"](x) + table.reshape(length, H))[None]
+        for layer in upstream.layers:
+            hidden = torch_layer(layer, H)(hidden) if length else hidden
+        for t in range(length):
+            if masked.chosen[i, t]:
+                aim = feats[i, t * r : (t + 1) * r].flatten()
+                total = total + (upstream.reconstruct(hidden[0, t]) - aim).abs().mean()
+                positions += 1
+    return total, positions
+
+
+@pytest.mark.parametrize("downsample", [1, 2])
+def test_mockingjay_loss_equals_the_slow_version(downsample):
+    upstream = model("mockingjay", downsample=downsample, mask_share=0.4)
+    feats, lens = batch(LENS)
+    torch.manual_seed(3)
+    masked = upstream.mask(upstream.stack(feats), lens // downsample)
+    torch.manual_seed(3)
+    loss, stats = upstream.pretrain_loss(feats, lens)
+    slow, positions = slow_mockingjay(upstream, feats, lens, masked)
+    assert stats["weight"] == positions > 5
+    torch.testing.assert_close(loss, slow, rtol=1e-4, atol=1e-4)
+    target = upstream.stack(feats)[masked.chosen]
+    torch.testing.assert_close(stats["zero"], target.abs().mean(-1).sum())
+
+
+def test_mockingjay_gradient_equals_explicit_attention():
+    upstream = model("mockingjay")
+    feats, lens = batch(LENS)
+    layer = upstream.layers[0]
+    hidden = torch.randn(5, feats.shape[1], 8, requires_grad=True)
+    attend = (torch.arange(feats.shape[1]) < lens[:, None])[:, None, None]
+    out = torch.randn(5, feats.shape[1], 8) * attend[:, 0, 0, :, None]
+    fused = layer(hidden, attend)
+    weights = layer.attention(hidden, attend)
+    values = layer.attn["v"](hidden).view(5, -1, 2, 4).transpose(1, 2)
+    context = layer.attn["out"]((weights @ values).transpose(1, 2).reshape(5, -1, 8))
+    explicit = layer.norm1(context + hidden)
+    explicit = layer.norm2(layer.ffn["out"](nn.functional.gelu(layer.ffn["in"](explicit))) + explicit)
+    torch.testing.assert_close(
+        fused * attend[:, 0, 0, :, None], explicit * attend[:, 0, 0, :, None], rtol=1e-4, atol=1e-5
+    )
+    grads = [torch.autograd.grad((x * out).sum(), [hidden, *layer.parameters()]) for x in (fused, explicit)]
+    torch.testing.assert_close(*grads, rtol=1e-3, atol=1e-4)
+
+
+def test_mockingjay_learns_to_fill_gaps():
+    """Waves of random speed and phase: what is masked follows from what is not."""
+    upstream = model("mockingjay", hidden_size=32, ffn_size=64, init_std=0.1)
+    optimizer = torch.optim.Adam(upstream.parameters(), lr=3e-3)
+    relative = []
+    for step in range(150):
+        torch.manual_seed(step)
+        time = torch.arange(60)[None, :, None] * (0.05 + 0.1 * torch.rand(16, 1, 1)) + 6 * torch.rand(
+            16, 1, 1
+        )
+        feats = (time + torch.arange(6)).sin()
+        loss, stats = upstream.pretrain_loss(feats, None)
+        optimizer.zero_grad()
+        (loss / stats["weight"]).backward()
+        optimizer.step()
+        relative.append(loss.item() / stats["zero"].item())
+    assert sum(relative[-10:]) / 10 < 0.6 < relative[0]
+
+
+def test_mockingjay_trains_on_other_targets():
+    upstream = model("mockingjay", downsample=2, target_dim=9)
+    feats, lens = batch([12, 7])
+    loss, stats = upstream.pretrain_loss(feats, lens, torch.randn(2, feats.shape[1], 9))
+    assert torch.isfinite(loss) and stats["weight"] > 0
+
+
+def test_surface_context_repeats_the_edges():
+    feats = torch.arange(1.0, 5.0).reshape(1, 4, 1)
+    stacked = model("surface", dim=1, context=1)(torch.cat([feats, feats]), torch.tensor([4, 2])).hiddens[0]
+    assert stacked[0].tolist() == [[1, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 4]]
+    assert stacked[1].tolist() == [[1, 1, 2], [1, 2, 2], [0, 0, 0], [0, 0, 0]]
