@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from speechrep.data.feature_dir import FeatureDir
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.store import Store
@@ -42,8 +43,6 @@ def open_features(path: str | os.PathLike[str]) -> FeatureReader:
     """
     path = Path(path)
     if path.is_dir():
-        from speechrep.data.feature_dir import FeatureDir
-
         return FeatureDir(path)
     if path.suffix == ".h5":
         return Store(path)

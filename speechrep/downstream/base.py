@@ -26,7 +26,7 @@ class Labelled(NamedTuple):
 
     feats: FeatureReader
     data_dir: Path  # Kaldi data directory: text, utt2spk, phones.ctm
-    part: str = ""  # "" for all; train | valid | test: a share of each speaker's utterances (split.py)
+    split: str = ""  # "" for all; train | valid | test: a share of each speaker's utterances (split.py)
 
 
 class Loading(NamedTuple):
@@ -44,7 +44,8 @@ class Kind(NamedTuple):
     config: type
     """Frozen dataclass of its options."""
     build: Callable[[Any, Labelled, Labelled, Loading], Task]
-    """(config, train, valid, loading) to what the trainer trains."""
+    """(config, train, valid, loading) to what the trainer trains. A task with a method ``prepare(device)`` is
+    prepared once before a training that begins."""
     load: Callable[[dict[str, Any]], torch.nn.Module]
     """``model.json`` to the model, weights not yet loaded."""
     decode: Callable[[torch.nn.Module, Labelled, Path, Any], None]

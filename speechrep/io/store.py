@@ -118,6 +118,13 @@ class StoreWriter:
         self._close()
         commit_file(self._temporary, self.path)
 
+    def abandon(self) -> None:
+        """Remove what is not committed."""
+        try:
+            self._close()
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
     def _close(self) -> None:
         if self._file is not None:
             self._file.close()
@@ -133,10 +140,7 @@ class StoreWriter:
             if kind is None:
                 self.commit()
         finally:
-            try:
-                self._close()
-            finally:
-                self._temporary.unlink(missing_ok=True)
+            self.abandon()
 
 
 class Store:

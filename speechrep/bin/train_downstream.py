@@ -1,0 +1,61 @@
+"""Train a downstream task on features or representations.
+
+python -m speechrep.bin.train_downstream --task phone --config conf/phone.yaml \\
+    --train dump/apc/train.h5 --train-data data/train --valid dump/apc/dev.h5 --valid-data data/dev \\
+    --exp-dir exp/phone_apc
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from speechrep.bin import run
+from speechrep.config import add_options, from_options, make_parser, parse_choice, to_dict
+from speechrep.data.features import open_features
+from speechrep.downstream.base import Labelled, Loading
+from speechrep.downstream.registry import TASKS
+from speechrep.train import distributed
+from speechrep.train.config import TrainConfig
+from speechrep.train.run import add_run_options, begin
+from speechrep.train.trainer import FINISHED, train
+
+PART = "train, valid or test: only that part of each speaker's utterances"
+SETS = {"train": "to train on", "valid": "that picks the best model"}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = make_parser(__doc__)
+    for name, what in SETS.items():
+        parser.add_argument(f"--{name}", required=True, metavar="FEATS", help=f"features {what}")
+        parser.add_argument(f"--{name}-data", required=True, metavar="DIR", help="their data directory")
+        parser.add_argument(f"--{name}-split", default="", metavar="PART", help=PART)
+    add_run_options(parser)
+    add_options(parser, TrainConfig, "training")
+    args = parse_choice(parser, "task", {name: kind.config for name, kind in TASKS.items()}, argv)
+    config = from_options(TrainConfig, args)
+    options = {"task": args.task}
+    options |= {key: getattr(args, key) for name in SETS for key in (name, f"{name}_data", f"{name}_split")}
+    options |= to_dict(args.task_config) | to_dict(config)
+    options = {name.replace("_", "-"): value for name, value in options.items()}
+    device = begin(args, "speechrep.bin.train_downstream", argv, options)
+    try:
+        if (Path(args.exp_dir) / "checkpoints" / FINISHED).exists():
+            return
+        loading = Loading(config.seed, args.num_workers, distributed.rank(), distributed.world_size())
+        sets = [
+            Labelled(
+                open_features(getattr(args, name)), Path(getattr(args, f"{name}_data")),
+                getattr(args, f"{name}_split"),
+            )
+            for name in SETS
+        ]  # fmt: skip
+        task = TASKS[args.task].build(args.task_config, *sets, loading)
+        if hasattr(task, "prepare"):
+            task.prepare(device)
+        train(task, config, args.exp_dir, device=device)
+    finally:
+        distributed.stop()
+
+
+if __name__ == "__main__":
+    run(main)

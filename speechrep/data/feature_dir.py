@@ -1,0 +1,67 @@
+"""Features in Kaldi archives, normalised on reading."""
+
+import functools
+import os
+from pathlib import Path
+
+import numpy as np
+
+from speechrep.errors import InputError
+from speechrep.frontend.cmvn import Cmvn
+from speechrep.io.ark import load_scp, matrix_shape, read_matrix
+from speechrep.io.feature_meta import read_meta
+from speechrep.io.table import read_table
+
+
+class FeatureDir:
+    """A :class:`speechrep.data.features.FeatureReader` of a feature directory.
+
+    Args:
+        path: holds ``feats.scp``, ``features.json`` and, as its CMVN has it, ``cmvn.scp`` and ``utt2spk``.
+
+    Raises:
+        InputError: one of them is absent or damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        if not (self.path / "feats.scp").is_file():
+            raise InputError("no features: no feats.scp", where=path, mend="run extract_feats to its end")
+        self.meta = read_meta(self.path / "features.json")
+        self._places = load_scp(self.path / "feats.scp")
+        if not self._places:
+            raise InputError("no utterances", where=self.path / "feats.scp")
+        self.utt_ids = list(self._places)
+        self.num_frames = self._lengths()
+
+    def read(self, utt_id: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Frames ``start`` to ``stop`` of an utterance, float32 (T, D), normalised."""
+        place = self._places.get(utt_id)
+        if place is None:
+            raise InputError(f"no utterance {utt_id}", where=self.path / "feats.scp")
+        try:
+            feats = read_matrix(place, start, stop)
+        except InputError as error:
+            raise InputError(f"utterance {utt_id}: {error.what}", where=error.where) from error
+        if feats.shape[1] != self.meta.dim:
+            wrong = f"{feats.shape[1]} values per frame, features.json says {self.meta.dim}"
+            raise InputError(f"utterance {utt_id} has {wrong}", where=self.path)
+        return self._cmvn.apply(utt_id, feats)
+
+    @functools.cached_property
+    def _cmvn(self) -> Cmvn:
+        return Cmvn(self.path, self.meta.cmvn, self.meta.norm_vars)
+
+    def _lengths(self) -> np.ndarray:
+        path = self.path / "utt2num_frames"
+        if not path.is_file():  # features made elsewhere: the archives know
+            shapes = (matrix_shape(place) for place in self._places.values())
+            return np.array([rows for rows, _ in shapes], np.int64)
+        table = read_table(path)
+        missing = next((utt_id for utt_id in self.utt_ids if utt_id not in table), None)
+        if missing is not None:
+            raise InputError(f"no utterance {missing} of feats.scp", where=path)
+        try:
+            return np.array([int(table[utt_id]) for utt_id in self.utt_ids], np.int64)
+        except ValueError as error:
+            raise InputError(f"not a number of frames: {error}", where=path) from error

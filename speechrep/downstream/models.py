@@ -1,0 +1,48 @@
+"""Trained downstream models from disk."""
+
+import os
+from typing import Any, NamedTuple
+
+import torch
+
+from speechrep.downstream.base import KIND, Kind, Labelled, require_features
+from speechrep.downstream.registry import TASKS
+from speechrep.errors import InputError
+from speechrep.io.model_files import read_model
+
+
+class Trained(NamedTuple):
+    """A model that a downstream training left."""
+
+    kind: Kind
+    model: torch.nn.Module
+    """In evaluation mode."""
+    info: dict[str, Any]
+    """``model.json``."""
+    path: str
+
+
+def load_trained(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Trained:
+    """Load a downstream model.
+
+    Raises:
+        InputError: no such model, or weights that do not fit its description.
+    """
+    weights, info = read_model(path)
+    if info.get("kind") != KIND or info.get("task") not in TASKS:
+        raise InputError(
+            f"holds a model of kind {info.get('kind')!r}, task {info.get('task', '')!r}", where=path,
+            mend=f"give the experiment of train_downstream; tasks are {sorted(TASKS)}",
+        )  # fmt: skip
+    kind = TASKS[info["task"]]
+    model = kind.load(info)
+    try:
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    except RuntimeError as error:
+        raise InputError(f"weights do not fit the description: {error}", where=path) from error
+    return Trained(kind, model.eval().requires_grad_(False).to(device), info, str(path))
+
+
+def check_features(trained: Trained, data: Labelled) -> None:
+    """Refuse features other than those the model was trained on."""
+    require_features(trained.info, data.feats, trained.path)

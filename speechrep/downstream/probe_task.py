@@ -1,0 +1,98 @@
+"""The training task of a probe, whatever its vectors are: frames or pooled utterances."""
+
+import logging
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from speechrep.data.batches import BatchSampler, Segment
+from speechrep.data.loader import Loader
+from speechrep.downstream.base import Loading
+from speechrep.downstream.probe import Probe, Statistics, choose, probe_loss
+from speechrep.downstream.solve import solve
+
+logger = logging.getLogger(__name__)
+
+
+class Vectors(Protocol):
+    """Labelled vectors in utterances; a dataset for :class:`Loader`."""
+
+    num_frames: NDArray[np.int64]
+    """(U,) vectors of each utterance."""
+
+    def __getitem__(self, segment: Segment) -> Any:
+        """An item for :meth:`collate`."""
+
+    def collate(self, items: list[Any]) -> dict[str, Any]:
+        """A batch: ``feats`` (B, T, D), ``labels`` (B, T) and the keys every batch has."""
+
+    def some(self, limit: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """About ``limit`` labelled vectors (N, D) and their labels (N,), whole utterances at random."""
+
+
+class ProbeTask:
+    """What the trainer trains; a linear probe comes to it solved, and ``max-steps 0`` then suffices.
+
+    Args:
+        labels: the names of the classes.
+        config: the probe's, an instance of ``ProbeConfig``.
+        train, valid: the data.
+        loading: how to read them.
+        batch_vectors: vectors in a batch.
+        about: what ``describe`` returns besides the model's shape.
+    """
+
+    best_metric, best_is_lower = "accuracy", False
+
+    def __init__(
+        self,
+        labels: list[str],
+        config: Any,
+        train: Vectors,
+        valid: Vectors,
+        loading: Loading,
+        batch_vectors: int,
+        about: dict[str, Any],
+    ):
+        self.config, self.train, self.valid, self.loading = config, train, valid, loading
+        self.batch_vectors, self.about = batch_vectors, about
+        self._vectors, self._labels = train.some(config.vectors_in_memory, loading.seed)
+        torch.manual_seed(loading.seed)
+        self.model = Probe(self._vectors.shape[1], labels, config)
+        self._statistics = Statistics([self._vectors])
+        self.model.set_statistics(self._statistics)
+
+    def prepare(self, device: torch.device) -> None:
+        """Solve a linear probe, once, before the training steps."""
+        if self.config.iterations and not self.config.hidden_layers:
+            solve(self.model, self._vectors, self._labels, self._statistics, self.config.iterations, device)
+        del self._vectors, self._labels
+
+    def train_loader(self) -> Loader:
+        """Batches in an order that changes with every epoch."""
+        return self._loader(self.train, shuffle=True)
+
+    def valid_loader(self) -> Loader:
+        """Batches in a fixed order."""
+        return self._loader(self.valid, shuffle=False)
+
+    def loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
+        """As :class:`speechrep.train.task.Task` has it."""
+        return probe_loss(self.model, batch["feats"], batch["labels"])
+
+    def summary(self, stats: dict[str, float]) -> dict[str, float]:
+        """Adds the accuracy of the best L2 penalty."""
+        return choose(self.model, stats)
+
+    def describe(self) -> dict[str, Any]:
+        """The model's description."""
+        return self.about | {"dim": self.model.mean.shape[0], "labels": list(self.model.labels)}
+
+    def _loader(self, vectors: Vectors, shuffle: bool) -> Loader:
+        sampler = BatchSampler(
+            vectors.num_frames, self.batch_vectors, self.loading.seed, shuffle=shuffle,
+            rank=self.loading.rank, world_size=self.loading.world_size,
+        )  # fmt: skip
+        return Loader(vectors, sampler, self.loading.num_workers)
