@@ -3,14 +3,19 @@
 python -m speechrep.bin.score_wer data/dev_clean/text exp/asr/decode_dev_clean/hyp --bootstrap 1000
 """
 
-import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 
 from speechrep.bin import run
 from speechrep.config import make_parser
 from speechrep.errors import InputError
-from speechrep.io.files import write_json
-from speechrep.score import wer
+from speechrep.io.files import atomic_open, write_json
+from speechrep.io.table import read_table
+from speechrep.score import details, trn, wer
+from speechrep.score.edit import align
+from speechrep.score.significance import mapsswe
 
 DEFAULT_REPLICATIONS = 1000  # for the interval in --json where --bootstrap does not say
 
@@ -24,38 +29,84 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--mode", choices=wer.MODES, default="strict", help="references without hypothesis")
     parser.add_argument("--bootstrap", type=int, default=0, metavar="N", help="print the interval of N draws")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
-    parser.add_argument("--compare", metavar="HYP2", help="second system's hypotheses")
+    parser.add_argument("--compare", metavar="HYP2", help="a second system: interval and significance")
     parser.add_argument("--json", metavar="FILE", help="also write the numbers here")
+    parser.add_argument("--details", metavar="DIR", help="write alignments, speakers and confusions here")
+    parser.add_argument("--utt2spk", metavar="FILE", help="speakers, for per_spk and --trn")
+    parser.add_argument("--trn", metavar="DIR", help="write ref.trn and hyp.trn for sclite here")
     args = parser.parse_args(argv)
     if args.bootstrap < 0:
         raise InputError(f"want 0 or more draws, got {args.bootstrap}", where="--bootstrap")
-    replications = args.bootstrap or DEFAULT_REPLICATIONS
+    if args.trn and not args.utt2spk:
+        raise InputError("trn needs speakers", where="--trn", mend="give --utt2spk")
 
     refs = wer.read_text(args.ref)
+    paths = [args.hyp, args.compare] if args.compare else [args.hyp]
+    hyps = [wer.read_text(path) for path in paths]
     systems = [
-        wer.score(refs, wer.read_text(path), args.unit, args.mode, path)
-        for path in (args.hyp, args.compare) if path
-    ]  # fmt: skip
-    print(wer.kaldi_lines(systems[0]))
-    if not (args.bootstrap or args.compare or args.json):
-        return
+        wer.score(refs, texts, args.unit, args.mode, path) for texts, path in zip(hyps, paths, strict=True)
+    ]
     if args.compare and systems[0].utt_ids != systems[1].utt_ids:
         raise InputError(
             f"holds other utterances than {args.hyp}", where=args.compare, mend="use --mode strict or all"
         )
-    rates = wer.bootstrap(systems, replications, args.seed)
+    print(wer.kaldi_lines(systems[0]))
+    alignments = [
+        _align(refs, texts, system.utt_ids, args.unit) if args.details or args.compare else {}
+        for texts, system in zip(hyps, systems, strict=True)
+    ]
+    if args.bootstrap or args.compare or args.json:
+        _intervals(systems, alignments, args.bootstrap, args.seed, args.json)
+    if args.details:
+        _write_details(Path(args.details), alignments[0], args.utt2spk)
+    if args.trn:
+        speakers = read_table(args.utt2spk)
+        for name, texts in (("ref", refs), ("hyp", hyps[0])):
+            wanted = {utt_id: texts.get(utt_id, []) for utt_id in systems[0].utt_ids}
+            trn.write_trn(Path(args.trn) / f"{name}.trn", wanted, speakers)
+
+
+def _align(
+    refs: dict[str, list[str]], hyps: dict[str, list[str]], utt_ids: list[str], unit: str
+) -> dict[str, details.Pairs]:
+    if unit == "char":
+        refs, hyps = ({u: list(" ".join(words)) for u, words in texts.items()} for texts in (refs, hyps))
+    return {utt_id: align(refs[utt_id], hyps.get(utt_id, [])) for utt_id in utt_ids}
+
+
+def _intervals(
+    systems: list[wer.Scores],
+    alignments: list[dict[str, details.Pairs]],
+    replications: int,
+    seed: int,
+    json: str | None,
+) -> None:
+    rates = wer.bootstrap(systems, replications or DEFAULT_REPLICATIONS, seed)
     intervals = [wer.interval(system) for system in rates]
-    if args.bootstrap or args.compare:
+    if replications or len(systems) > 1:
         for number, (system, (low, high)) in enumerate(zip(systems, intervals, strict=True), 1):
             print(f"Set{number}: %WER {system.rate:.2f} 95% Conf Interval [ {low:.2f}, {high:.2f} ]")
     values = wer.summary(systems[0], intervals[0])
-    if args.compare:
+    if len(systems) > 1:
         better = wer.probability_of_improvement(rates)
+        test = mapsswe(*(list(pairs.values()) for pairs in alignments))
         print(f"Probability of Set2 improving Set1: {better:.2f}")
-        values["compare"] = wer.summary(systems[1], intervals[1]) | {"probability_better": better}
-    if args.json:
-        write_json(args.json, values)
-    sys.stdout.flush()
+        print(f"MAPSSWE: {test.segments} segments, Z {test.z:.3f}, p {test.p:.4f} (two-tailed)")
+        values["compare"] = wer.summary(systems[1], intervals[1]) | {
+            "probability_better": better, "mapsswe_p": test.p,
+            "mapsswe_z": test.z if np.isfinite(test.z) else None, "mapsswe_segments": test.segments,
+        }  # fmt: skip
+    if json:
+        write_json(json, values)
+
+
+def _write_details(directory: Path, alignments: dict[str, details.Pairs], utt2spk: str | None) -> None:
+    reports = {"per_utt": details.per_utterance(alignments), "ops": details.operations(alignments)}
+    if utt2spk:
+        reports["per_spk"] = details.per_speaker(alignments, read_table(utt2spk), utt2spk)
+    for name, text in reports.items():
+        with atomic_open(directory / name) as stream:
+            stream.write(text)
 
 
 if __name__ == "__main__":

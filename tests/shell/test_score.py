@@ -1,0 +1,46 @@
+"""utils/score.sh: all reports of one decoded set, and its complaints."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = str(Path(__file__).parents[2] / "utils" / "score.sh")
+
+
+def score(*arguments):
+    return subprocess.run([SCRIPT, *map(str, arguments)], capture_output=True, text=True)
+
+
+def make(folder):
+    data, out = folder / "data", folder / "decode"
+    data.mkdir()
+    out.mkdir()
+    (data / "text").write_text("s1-u1 A B C\ns2-u1 D\n")
+    (data / "utt2spk").write_text("s1-u1 s1\ns2-u1 s2\n")
+    (out / "hyp").write_text("s1-u1 A B\ns2-u1 D\n")
+    return data, out
+
+
+def test_it_writes_every_report(tmp_path):
+    data, out = make(tmp_path)
+    result = score("--bootstrap", 50, "--python", sys.executable, data, out)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"%WER 25.00 [ 1 / 4, 0 ins, 1 del, 0 sub ] {out}\n"
+    scoring = out / "scoring"
+    assert json.loads((scoring / "wer.json").read_text())["errors"] == 1
+    assert (scoring / "cer").read_text().startswith("%CER 33.33 [ 2 / 6, 0 ins, 2 del, 0 sub ]")
+    assert "95% Conf Interval" in (scoring / "wer").read_text()
+    reports = sorted(path.name for path in (scoring / "details").iterdir())
+    assert reports == ["hyp.trn", "ops", "per_spk", "per_utt", "ref.trn"]
+
+
+def test_it_complains(tmp_path):
+    data, out = make(tmp_path)
+    for arguments, status, complaint in (
+        ((data,), 2, "Usage"),
+        (("--bootstrap", "x", data, out), 2, "--bootstrap wants an integer"),
+        ((data, tmp_path / "nowhere"), 1, "no such file"),
+    ):
+        result = score(*arguments)
+        assert result.returncode == status and complaint in result.stderr, result

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Score a decoded set in every way: word and character errors with intervals, alignments, speakers,
+# confusions, and trn files for sclite.
+set -euo pipefail
+
+help_message="Usage: utils/score.sh [options] <data-dir> <decode-dir>
+
+  utils/score.sh data/dev_clean exp/demo/asr_fbank/decode_dev_clean
+
+Writes <decode-dir>/scoring/{wer,cer}, the same as .json, and details/ and prints the word error rate."
+
+bootstrap=1000   # draws of the confidence interval
+mode=strict      # strict | present | all: references without hypothesis
+compare=         # another system's hyp: interval and significance of the difference
+python=python3   # interpreter that has speechrep
+
+folders=()
+while [[ $# -gt 0 && ${!#} != -* && ${#folders[@]} -lt 2 ]]; do
+  folders=("${!#}" "${folders[@]}")
+  set -- "${@:1:$#-1}"
+done
+# shellcheck source=/dev/null
+. "$(dirname "${BASH_SOURCE[0]}")/parse_options.sh"
+if [[ ${#folders[@]} -ne 2 ]]; then
+  printf '%s\n' "$help_message" >&2
+  exit 2
+fi
+data_dir=${folders[0]}
+decode_dir=${folders[1]}
+
+for file in "$data_dir/text" "$data_dir/utt2spk" "$decode_dir/hyp"; do
+  if [[ ! -f $file ]]; then
+    echo "score.sh: error: no such file: $file" >&2
+    exit 1
+  fi
+done
+
+scoring=$decode_dir/scoring
+mkdir -p "$scoring"
+score=("$python" -m speechrep.bin.score_wer "$data_dir/text" "$decode_dir/hyp" --mode "$mode" --bootstrap "$bootstrap")
+[[ -z $compare ]] || score+=(--compare "$compare")
+"${score[@]}" --json "$scoring/wer.json" --utt2spk "$data_dir/utt2spk" \
+  --details "$scoring/details" --trn "$scoring/details" >"$scoring/wer"
+"${score[@]}" --unit char --json "$scoring/cer.json" | sed 's/%WER/%CER/' >"$scoring/cer"
+# The line that Kaldi's recipes collect: the rate, then what it was measured on.
+printf '%s %s\n' "$(head -n 1 "$scoring/wer")" "$decode_dir" | tee "$scoring/best_wer"
