@@ -16,6 +16,7 @@ from speechrep.io.feature_meta import FeatureMeta
 from speechrep.upstream.base import Upstream, valid_mask
 from speechrep.upstream.masking import Masked, mask_batch
 from speechrep.upstream.transformer import ACTIVATIONS, TransformerLayer, bert_init, sinusoids
+from speechrep.upstream.windows import encode_in_windows
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class MockingjayConfig:
     init_std: float = opt(0.02, "standard deviation of initial weights")
     downsample: int = opt(1, "frames stacked into one position")
     embedding_layer: bool = opt(False, "give the first layer's input as hidden layer 0, as S3PRL does")
+    window: int = opt(
+        0, "represent longer inputs in overlapping windows of so many positions, as trained on; 0 for whole"
+    )
     target_dim: int = opt(0, "dimension of the features to reconstruct, 0 for that of the input")
     mask_share: float = opt(0.15, "share of positions to mask")
     mask_span: int = opt(7, "length of a masked run, in positions")
@@ -55,6 +59,8 @@ class MockingjayConfig:
             raise InputError(f"hidden-size {self.hidden_size} is no multiple of num-heads {self.num_heads}")
         if not 0 < self.mask_share <= 1:
             raise InputError(f"mask-share is {self.mask_share}, want more than 0 and at most 1")
+        if self.window < 0 or self.window == 1:
+            raise InputError(f"window is {self.window}, want 0 or at least 2")
 
 
 class Mockingjay(Upstream):
@@ -105,8 +111,13 @@ class Mockingjay(Upstream):
 
     def hidden_states(self, feats: torch.Tensor, feat_lens: torch.Tensor | None) -> list[torch.Tensor]:
         """(B, T // r, H) of every layer."""
+        stacked = self.stack(feats)
         lens = None if feat_lens is None else feat_lens // self.downsample
-        return self.encode(self.stack(feats), lens)
+        B, T, _ = stacked.shape
+        if 0 < self.config.window < T:
+            lens = torch.full((B,), T, device=feats.device) if lens is None else lens
+            return encode_in_windows(self.encode, stacked, lens, self.config.window)
+        return self.encode(stacked, lens)
 
     def stack(self, feats: torch.Tensor) -> torch.Tensor:
         """(B, T, F) to (B, T // r, r F): consecutive frames side by side."""
