@@ -1,0 +1,249 @@
+"""Sentiment of an utterance, -3 to 3, by a small GRU over features (Mockingjay, section 4.4).
+
+Modes: ``regression`` (all figures derive from its number), ``class7`` (-3 to 3, annotations rounded half to
+even) and ``binary`` (negative against non-negative). A decoded number is the prediction, the class, or the
+log odds of non-negative.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speechrep.config import from_dict, opt
+from speechrep.data.batches import BatchSampler, Segment
+from speechrep.data.features import FeatureReader
+from speechrep.data.loader import Loader, pad_arrays
+from speechrep.downstream.base import Labelled, Loading, description
+from speechrep.downstream.split import part_of
+from speechrep.errors import InputError
+from speechrep.io.data_dir import DataDir
+from speechrep.io.table import read_table, write_table
+from speechrep.score.sentiment import parse
+
+MODES = ("regression", "class7", "binary")
+_STATISTICS_UTTERANCES = 200  # enough for means that vary by a few percent of a standard deviation
+_LEAST_SCALE = 1e-3  # a dimension that never varies is not blown up
+
+
+@dataclasses.dataclass(frozen=True)
+class SentimentConfig:
+    """Options of the sentiment task."""
+
+    mode: str = opt("regression", "what is predicted", MODES)
+    hidden: int = opt(32, "units of the GRU and of the layer after it")
+    num_layers: int = opt(1, "GRU layers")
+    dropout: float = opt(0.5, "dropout before the output")
+    every: int = opt(5, "input frames per GRU step")
+    join: str = opt(
+        "mean", "how they become one: their mean, or the first alone as in the paper", ("mean", "first")
+    )
+    pooling: str = opt(
+        "last", "what stands for the utterance: the GRU's last state or the mean", ("last", "mean")
+    )
+    max_frames: int = opt(40000, "input frames of a batch, padding included")
+    max_utts: int = opt(32, "utterances of a batch")
+
+
+class SentimentModel(nn.Module):
+    """Features of an utterance to one number, or to seven logits.
+
+    Args:
+        config: shape.
+        input_dim: F.
+        num_input_layers: L of features (B, T, L, F), mixed by learned weights; 0 for (B, T, F).
+    """
+
+    def __init__(self, config: SentimentConfig, input_dim: int, num_input_layers: int):
+        super().__init__()
+        self.config = config
+        shape = (num_input_layers, input_dim) if num_input_layers else (input_dim,)
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("scale", torch.ones(shape))
+        self.layer_weights = nn.Parameter(torch.zeros(num_input_layers)) if num_input_layers else None
+        self.gru = nn.GRU(input_dim, config.hidden, config.num_layers, batch_first=True)
+        self.hidden = nn.Linear(config.hidden, config.hidden)
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(config.hidden, 7 if config.mode == "class7" else 1)
+
+    def set_statistics(self, feats: Tensor, targets: Tensor) -> None:
+        """Take the normalisation from frames (N, F) or (N, L, F), the output's start from targets (U,)."""
+        self.mean.copy_(feats.mean(0))
+        self.scale.copy_(1 / feats.std(0).clamp(min=_LEAST_SCALE))
+        if self.config.mode == "regression":  # starting at the mean, no step is spent on getting there
+            nn.init.constant_(self.output.bias, float(targets.mean()))
+
+    def forward(self, feats: Tensor, feat_lens: Tensor) -> Tensor:
+        """(B, T, F) or (B, T, L, F) and (B,) to (B, 1), or (B, 7) logits."""
+        feats = (feats - self.mean) * self.scale
+        if self.layer_weights is not None:
+            feats = torch.einsum("btlf,l->btf", feats, self.layer_weights.softmax(0))
+        steps, step_lens = _thin(feats, feat_lens, self.config.every, self.config.join)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            steps, step_lens.cpu(), batch_first=True, enforce_sorted=False
+        )
+        outputs, last = self.gru(packed)
+        if self.config.pooling == "last":
+            pooled = last[-1]
+        else:
+            padded, _ = nn.utils.rnn.pad_packed_sequence(outputs, batch_first=True)  # zeros after the end
+            pooled = padded.sum(1) / step_lens[:, None]
+        return self.output(self.dropout(F.relu(self.hidden(pooled))))
+
+    def predict(self, feats: Tensor, feat_lens: Tensor) -> Tensor:
+        """(B,) the decoded numbers."""
+        outputs = self(feats, feat_lens)
+        return outputs.argmax(1) - 3.0 if self.config.mode == "class7" else outputs[:, 0]
+
+
+def _thin(feats: Tensor, feat_lens: Tensor, every: int, join: str) -> tuple[Tensor, Tensor]:
+    """Every so many frames become one: (B, T, F) to (B, ceil(T / every), F)."""
+    step_lens = (feat_lens + every - 1) // every
+    if join == "first":
+        return feats[:, ::every], step_lens
+    T = feats.shape[1]
+    valid = (torch.arange(T, device=feats.device) < feat_lens[:, None])[..., None]
+    padding = (0, 0, 0, -T % every)
+    sums = F.pad(feats * valid, padding).unflatten(1, (-1, every)).sum(2)
+    counts = F.pad(valid.to(feats), padding).unflatten(1, (-1, every)).sum(2)
+    return sums / counts.clamp(min=1), step_lens
+
+
+class SentimentDataset:
+    """Features and annotations of utterances, for a Loader.
+
+    Args:
+        feats: the features.
+        sentiments: utterance to annotation; the utterances to use.
+    """
+
+    def __init__(self, feats: FeatureReader, sentiments: dict[str, float]):
+        self.feats, self.utt_ids = feats, list(sentiments)
+        self.sentiments = np.array(list(sentiments.values()), np.float32)
+        frames = dict(zip(feats.utt_ids, feats.num_frames.tolist(), strict=True))
+        self.num_frames = np.array([frames[utt_id] for utt_id in self.utt_ids], np.int64)
+
+    def __getitem__(self, segment: Segment) -> dict[str, Any]:
+        """One utterance, always whole."""
+        utt_id = self.utt_ids[segment.index]
+        return {"utt_id": utt_id, "feats": self.feats.read(utt_id), "label": self.sentiments[segment.index]}
+
+    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        """Padded ``feats``, ``feat_lens``, ``labels`` (B,) float32 and ``utt_ids``."""
+        feats, feat_lens = pad_arrays([item["feats"] for item in items])
+        labels = torch.tensor([item["label"] for item in items])
+        return {
+            "utt_ids": [item["utt_id"] for item in items], "feats": feats, "feat_lens": feat_lens,
+            "labels": labels, "label_lens": torch.ones(len(items), dtype=torch.int64),
+        }  # fmt: skip
+
+
+def sentiments_of(data: Labelled) -> dict[str, float]:
+    """Utterance to annotation, from ``utt2sentiment`` of the data directory.
+
+    Raises:
+        InputError: a value that is no number, or an annotated utterance without features.
+    """
+    where = Path(data.data_dir) / "utt2sentiment"
+    sentiments = parse(read_table(where), where)
+    if data.split:
+        utt2spk = DataDir(data.data_dir).utt2spk
+        sentiments = {utt_id: sentiments[utt_id] for utt_id in part_of(utt2spk, data.split, data.data_dir)}
+    known = set(data.feats.utt_ids)
+    absent = [utt_id for utt_id in sentiments if utt_id not in known]
+    if absent:
+        raise InputError(
+            f"no features for utterance {absent[0]} of {where}, {len(absent)} absent in all",
+            where=data.feats.path, mend="extract features for the whole data directory",
+        )  # fmt: skip
+    if not sentiments:
+        raise InputError("no utterances", where=where)
+    return sentiments
+
+
+class SentimentTask:
+    """What the trainer trains: a GRU on annotated utterances."""
+
+    def __init__(self, config: SentimentConfig, train: Labelled, valid: Labelled, loading: Loading):
+        self.config, self._loading, self._feats = config, loading, train.feats
+        self.best_metric = {"regression": "mae", "class7": "acc7", "binary": "acc2"}[config.mode]
+        self.best_is_lower = config.mode == "regression"
+        self._train = SentimentDataset(train.feats, sentiments_of(train))
+        self._valid = SentimentDataset(valid.feats, sentiments_of(valid))
+        torch.manual_seed(loading.seed)
+        self.model = SentimentModel(config, **_input_of(train.feats))
+        targets = torch.from_numpy(self._train.sentiments)
+        self.model.set_statistics(_sample_frames(self._train), targets)
+
+    def train_loader(self) -> Loader:
+        """Shuffled batches."""
+        return self._loader(self._train, shuffle=True)
+
+    def valid_loader(self) -> Loader:
+        """The validation set in a fixed order."""
+        return self._loader(self._valid, shuffle=False)
+
+    def _loader(self, dataset: SentimentDataset, shuffle: bool) -> Loader:
+        sampler = BatchSampler(
+            dataset.num_frames, self.config.max_frames, self._loading.seed, max_utts=self.config.max_utts,
+            rank=self._loading.rank, world_size=self._loading.world_size, shuffle=shuffle,
+        )  # fmt: skip
+        return Loader(dataset, sampler, self._loading.num_workers)
+
+    def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """Squared error or cross-entropy summed over utterances; and what validation watches."""
+        labels = batch["labels"]
+        outputs = self.model(batch["feats"], batch["feat_lens"]).float()
+        stats: dict[str, Any] = {"weight": len(labels)}
+        if self.config.mode == "regression":
+            errors = outputs[:, 0] - labels
+            return errors.square().sum(), stats | {"mae": errors.detach().abs().sum()}
+        if self.config.mode == "class7":
+            classes = labels.clamp(-3, 3).round().long() + 3  # torch, too, rounds half to even
+            correct = (outputs.argmax(1) == classes).sum()
+            return F.cross_entropy(outputs, classes, reduction="sum"), stats | {"acc7": 100.0 * correct}
+        positive = labels >= 0
+        loss = F.binary_cross_entropy_with_logits(outputs[:, 0], positive.to(outputs), reduction="sum")
+        return loss, stats | {"acc2": 100.0 * ((outputs[:, 0] >= 0) == positive).sum()}
+
+    def describe(self) -> dict[str, Any]:
+        """What :func:`load` rebuilds the model from."""
+        return description("sentiment", self.config, self._feats, input=_input_of(self._feats))
+
+
+def load(values: dict[str, Any]) -> SentimentModel:
+    """The model that ``model.json`` describes, its weights not yet loaded."""
+    return SentimentModel(from_dict(SentimentConfig, values["config"], "model.json"), **values["input"])
+
+
+@torch.inference_mode()
+def decode(model: SentimentModel, data: Labelled, out_dir: Path, options: Any) -> None:
+    """Write ``hyp`` and ``ref``: ``utterance number``."""
+    sentiments = sentiments_of(data)
+    dataset = SentimentDataset(data.feats, sentiments)
+    sampler = BatchSampler(dataset.num_frames, model.config.max_frames, seed=0, shuffle=False)
+    if sampler.num_dropped:
+        raise InputError(f"{sampler.num_dropped} utterances have no frames", where=data.feats.path)
+    device = next(model.parameters()).device
+    model.eval()
+    hyps: dict[str, str] = {}
+    for batch in Loader(dataset, sampler).epoch(0):
+        numbers = model.predict(batch["feats"].to(device), batch["feat_lens"].to(device)).tolist()
+        hyps |= {utt_id: f"{number:.6f}" for utt_id, number in zip(batch["utt_ids"], numbers, strict=True)}
+    write_table(out_dir / "hyp", hyps)
+    write_table(out_dir / "ref", {utt_id: f"{number:.6g}" for utt_id, number in sentiments.items()})
+
+
+def _input_of(feats: FeatureReader) -> dict[str, int]:
+    sample = feats.read(feats.utt_ids[0], 0, 1)  # (1, F) or (1, L, F)
+    return {"input_dim": sample.shape[-1], "num_input_layers": sample.shape[1] if sample.ndim == 3 else 0}
+
+
+def _sample_frames(dataset: SentimentDataset) -> Tensor:
+    """Frames of utterances spread evenly over the set."""
+    picked = np.unique(np.linspace(0, len(dataset.utt_ids) - 1, _STATISTICS_UTTERANCES).astype(int))
+    return torch.from_numpy(np.concatenate([dataset.feats.read(dataset.utt_ids[i]) for i in picked]))
