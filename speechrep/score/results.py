@@ -1,0 +1,50 @@
+"""``results.json``: one entry per task, representation, set, metric and seed; several processes may add."""
+
+import fcntl
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from speechrep.errors import InputError
+from speechrep.io.files import read_json, write_json
+
+# Entries that agree in these say the same of the same thing; the newer one stays.
+IDENTITY = ("task", "upstream", "features", "set", "metric", "seed")
+KEYS = (
+    "task", "upstream", "features", "set", "metric", "value", "ci95", "n", "better", "checkpoint", "seed",
+    "commit", "created",
+)  # fmt: skip
+
+
+def add_results(path: str | os.PathLike[str], entries: Sequence[dict[str, Any]]) -> None:
+    """Add entries, in place of those they renew: the same thing measured, or the same retrained checkpoint.
+
+    Args:
+        path: ``results.json``; made if absent.
+        entries: each with exactly :data:`KEYS`.
+
+    Raises:
+        InputError: the file is no list of results.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for entry in entries:
+        assert set(entry) == set(KEYS), sorted(set(entry) ^ set(KEYS))
+    with open(path.with_name(f".{path.name}.lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when closed, also by a killed process
+        old = read_json(path) if path.exists() else []
+        if not isinstance(old, list) or not all(isinstance(entry, dict) for entry in old):
+            raise InputError("not a list of results", where=path, mend="move it away")
+        renewed = {_identity(entry) for entry in entries} | {_checkpoint(entry) for entry in entries}
+        kept = [entry for entry in old if not renewed & {_identity(entry), _checkpoint(entry)}]
+        write_json(path, [*kept, *entries])
+
+
+def _identity(entry: dict[str, Any]) -> str:
+    return json.dumps([entry.get(key) for key in IDENTITY])
+
+
+def _checkpoint(entry: dict[str, Any]) -> str:
+    return json.dumps([entry.get(key) for key in ("checkpoint", "set", "metric")])
