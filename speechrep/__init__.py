@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from speechrep.upstream.checkpoint import load
+    from speechrep.compat.convert import load_any as load
 
 __all__ = ["load"]
 
@@ -18,7 +18,7 @@ __all__ = ["load"]
 def __getattr__(name: str) -> Any:
     """``speechrep.load``, imported on first use: commands that need no torch start without it."""
     if name == "load":
-        from speechrep.upstream.checkpoint import load
+        from speechrep.compat.convert import load_any as load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -25,7 +25,7 @@ class Row:
     ours: str
     part: int = 0  # ours is ``parts`` of theirs stacked along the first axis; this is the part-th
     parts: int = 1
-    last_axis: bool = False  # theirs may have a last axis of length 1 (a convolution of width 1)
+    last_axis: str = ""  # of length 1, as of a convolution: "maybe" theirs has it, or "always"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +134,9 @@ def to_theirs(weights: Mapping[str, torch.Tensor], table: Sequence[Row], where: 
         number = _number(rows[0].ours, ours)
         for row in rows:
             piece = value.chunk(row.parts)[row.part] if row.parts > 1 else value
-            state[_fill(row.theirs, number)] = (piece[..., None] if row.last_axis else piece).clone()
+            state[_fill(row.theirs, number)] = (
+                piece[..., None] if row.last_axis == "always" else piece
+            ).clone()
     return state
 
 

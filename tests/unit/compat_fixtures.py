@@ -240,7 +240,7 @@ def mockingjay_reference(
     """``(T, D)`` -> [input embedding, layer 1, ..., N] each ``(T // rate, H)``, and the head's output."""
     w = {key: value.double().numpy() for key, value in state.items()}
     steps = len(feats) // rate
-    x = feats[: steps * rate].astype(np.float64).reshape(steps, -1)
+    x = feats[: steps * rate].astype(np.float64).reshape(steps, rate * feats.shape[1])
     x = _affine(w, "input_representations.spec_transform", x)
     hidden = x.shape[1]
     position = np.empty((steps, hidden))
@@ -259,7 +259,7 @@ def mockingjay_reference(
         for h in range(heads):
             of = slice(h * size, (h + 1) * size)
             score = q[:, of] @ k[:, of].T / math.sqrt(size)
-            weight = np.exp(score - score.max(axis=1, keepdims=True))
+            weight = np.exp(score - score.max(axis=1, keepdims=True, initial=-np.inf))
             context[:, of] = weight / weight.sum(axis=1, keepdims=True) @ v[:, of]
         attended = _affine(w, f"{at}attention.output.dense", context)
         x = _normal(w, f"{at}attention.output.LayerNorm", attended + x)
@@ -271,7 +271,7 @@ def mockingjay_reference(
         return hiddens, None
     w = {key: value.double().numpy() for key, value in head.items()}
     inner = _normal(w, "LayerNorm", _activation(act, _affine(w, "dense", x)))
-    return hiddens, _affine(w, "output", inner).reshape(steps * rate, -1)
+    return hiddens, _affine(w, "output", inner).reshape(steps * rate, len(w["output.bias"]) // rate)
 
 
 def apc_reference(

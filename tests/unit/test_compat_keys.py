@@ -9,7 +9,7 @@ from speechrep.errors import InputError
 TABLE = [
     Row("layer.{i}.q", "layers.{i}.qkv", part=0, parts=2),
     Row("layer.{i}.k", "layers.{i}.qkv", part=1, parts=2),
-    Row("out", "post", last_axis=True),
+    Row("out", "post", last_axis="always"),
     Row("head", "head.weight"),
 ]
 THEIRS = {

@@ -1,0 +1,211 @@
+"""Other projects' files to experiment directories and back."""
+
+import dataclasses
+import io
+import logging
+import os
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from speechrep.compat import apc, mockingjay, s3prl
+from speechrep.compat.foreign import Foreign, plain
+from speechrep.compat.keys import KeyReport, to_ours
+from speechrep.compat.presets import preset_meta, preset_name, unknown_meta
+from speechrep.compat.unpickle import read_checkpoint
+from speechrep.config import dump_yaml, from_dict
+from speechrep.errors import InputError
+from speechrep.io.feature_meta import FeatureMeta, parse_meta
+from speechrep.io.files import atomic_open, sha256, write_json
+from speechrep.io.model_files import read_info, weights_sha256
+from speechrep.upstream.apc import Apc
+from speechrep.upstream.base import Upstream
+from speechrep.upstream.checkpoint import describe, load, save_model
+from speechrep.upstream.mockingjay import Mockingjay
+from speechrep.upstream.registry import CONFIGS, build
+
+PROJECTS = ("mockingjay", "apc", "s3prl")
+OURS = "speechrep"
+"""The key under which our exports keep what the other format has no place for."""
+
+logger = logging.getLogger("compat")
+
+
+@dataclasses.dataclass(frozen=True)
+class Imported:
+    """A foreign model as one of ours, with what became of every key."""
+
+    model: Upstream
+    report: list[KeyReport]
+    about: dict[str, Any]  # for model.json
+
+
+def detect(tree: Any, path: object) -> str:
+    """Which project's file this is, told by its keys.
+
+    Raises:
+        InputError: none of them.
+    """
+    if isinstance(tree, dict):
+        if "Mockingjay" in tree:
+            return "mockingjay"
+        if "Transformer" in tree or {"model", "config"} <= set(tree):
+            return "s3prl"
+        if any(str(key).startswith("rnns.") for key in tree):
+            return "apc"
+    found = sorted(map(str, tree))[:8] if isinstance(tree, dict) else type(tree).__name__
+    raise InputError(f"of no known project (it holds {found})", where=path, mend=f"known are {PROJECTS}")
+
+
+def import_model(
+    path: str | os.PathLike[str],
+    project: str = "",
+    preset: str = "",
+    meta: FeatureMeta | None = None,
+    residual: str = "",
+    time_shift: int = 0,
+    embedding_layer: bool = False,
+) -> Imported:
+    """Read another project's checkpoint.
+
+    Args:
+        path: the file.
+        project: one of :data:`PROJECTS`; "" looks at its keys.
+        preset: name of the features it was made for; "" goes by what the file says.
+        meta: those features as a directory of ours describes them, instead of a preset.
+        residual: of an original APC file, "all" or "none"; "" goes by its name.
+        time_shift: of an original APC file, frames; 0 goes by its name.
+        embedding_layer: whether a Mockingjay's input embedding is its hidden layer 0, as in S3PRL.
+
+    Raises:
+        InputError: not such a file, or one whose every key does not find its place.
+    """
+    path = Path(path)
+    tree = read_checkpoint(path)
+    project = project or detect(tree, path)
+    kept = plain(tree.pop(OURS)) if isinstance(tree, dict) and isinstance(tree.get(OURS), dict) else {}
+    if project == "mockingjay":
+        foreign = mockingjay.read(tree, path)
+    elif project == "apc":
+        foreign = apc.read(tree, path, residual, time_shift)
+    elif project == "s3prl":
+        foreign = s3prl.read(tree, path)
+    else:
+        raise InputError(f"unknown project {project!r}; known are {PROJECTS}")
+    notes = list(foreign.notes)
+    chosen = _features(foreign, preset, meta, kept, path)
+    if chosen.feature == "unknown":
+        notes.append(
+            "the file does not say what features it was made for: give --preset or --features to use it"
+        )
+    options = foreign.options | kept.get("config", {})
+    options |= {"embedding_layer": embedding_layer} if foreign.upstream == "mockingjay" else {}
+    try:
+        model = build(foreign.upstream, from_dict(CONFIGS[foreign.upstream], options, path), chosen)
+    except InputError as error:  # sizes that do not go together know nothing of the file they come from
+        raise InputError(error.what, where=error.where or path, mend=error.mend) from None
+    head = "head." if foreign.upstream == "mockingjay" and not foreign.has_head else ""
+    weights, report = to_ours(foreign.state, foreign.table, model.state_dict(), path, optional=head)
+    model.load_state_dict(weights)
+    if kept.get("cmvn_stats") is not None and meta is None and not preset:
+        model.cmvn_stats = np.array(kept["cmvn_stats"], np.float64)
+    model.weights_sha256 = weights_sha256({name: value.numpy() for name, value in model.state_dict().items()})
+    about = {
+        "from": project, "file": path.name, "file_sha256": sha256(path), "preset": preset_name(chosen),
+        "has_head": foreign.has_head, "sequence_length": foreign.sequence_length, "notes": notes,
+    }  # fmt: skip
+    return Imported(model.eval(), report, about)
+
+
+def _features(
+    foreign: Foreign, preset: str, meta: FeatureMeta | None, kept: dict[str, Any], path: Path
+) -> FeatureMeta:
+    """The features a model is for: those asked for, those our export noted, or the file's usual ones."""
+    if meta is None and not preset and "input" in kept:
+        meta = parse_meta(kept["input"], path)
+    if meta is None and (preset or foreign.preset):
+        meta = preset_meta(preset or foreign.preset)
+    if meta is None:
+        return unknown_meta(foreign.input_dim)
+    if meta.dim != foreign.input_dim:
+        raise InputError(
+            f"it takes {foreign.input_dim} values per frame, {preset or meta.feature} has {meta.dim}",
+            where=path, mend="--preset or --features names the features it was trained on",
+        )  # fmt: skip
+    return meta
+
+
+def save_import(imported: Imported, exp_dir: str | os.PathLike[str]) -> str:
+    """Write an experiment directory: the model, its options and ``import.json`` with a line per key."""
+    exp_dir = Path(exp_dir)
+    rows = [{"theirs": row.theirs, "ours": row.ours, "shape": list(row.shape)} for row in imported.report]
+    exp_dir.mkdir(parents=True, exist_ok=True)
+    with atomic_open(exp_dir / "config.yaml") as stream:
+        stream.write(dump_yaml(imported.model.config, upstream=imported.model.name))
+    write_json(exp_dir / "import.json", imported.about | {"keys": rows})
+    return save_model(exp_dir, imported.model, {"imported": imported.about})
+
+
+def export_model(exp_dir: str | os.PathLike[str], project: str, path: str | os.PathLike[str]) -> list[str]:
+    """Write one of our models as another project's file.
+
+    Args:
+        exp_dir: an experiment directory, or the ``model.safetensors`` in it.
+        project: one of :data:`PROJECTS`.
+        path: the file to write.
+
+    Returns:
+        What the file's users should know.
+
+    Raises:
+        InputError: that project has no such model, or its format would lose something.
+    """
+    model, info = load(exp_dir), read_info(exp_dir)
+    about = info.get("imported", {})
+    step, has_head = int(info.get("step", 0)), bool(about.get("has_head", True))
+    preset = preset_name(model.meta)
+    try:
+        if isinstance(model, Mockingjay) and project == "mockingjay":
+            content, notes = mockingjay.write(model, has_head, step)
+        elif isinstance(model, Mockingjay) and project == "s3prl":
+            length = int(about.get("sequence_length", 0))
+            content, notes = s3prl.write_transformer(model, has_head, step, preset, length)
+        elif isinstance(model, Apc) and project == "apc":
+            content, notes = apc.write(model)
+        elif isinstance(model, Apc) and project == "s3prl":
+            content, notes = s3prl.write_apc(model, step, preset)
+        else:
+            raise InputError(f"{project} has no counterpart of the model {model.name!r}", where=exp_dir)
+    except InputError as error:
+        where = exp_dir if error.where in ("", "the model") else error.where
+        raise InputError(f"not exported: {error.what}", where=where, mend=error.mend) from None
+    if project != "apc":  # a bare state dict has no room for it, and its loader takes no other key
+        content[OURS] = describe(model)
+    write_torch(content if project != "apc" else OrderedDict(content), path, old=project != "s3prl")
+    return notes
+
+
+def write_torch(content: Any, path: str | os.PathLike[str], old: bool) -> None:
+    """``torch.save``, complete or not at all; ``old`` in the format that every torch reads."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer, _use_new_zipfile_serialization=not old)
+    with atomic_open(path, "wb") as stream:
+        stream.write(buffer.getbuffer())
+
+
+def load_any(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Upstream:
+    """A model of ours or another project's, in evaluation mode and frozen.
+
+    Args:
+        path: an experiment directory, its ``model.safetensors``, or another project's checkpoint.
+        device: where to put it.
+    """
+    path = Path(path)
+    if not path.is_file() or path.suffix in (".json", ".safetensors"):
+        return load(path, device)
+    model = import_model(path).model
+    logger.info("%s: read as another project's checkpoint for the features %s", path, preset_name(model.meta))
+    return model.requires_grad_(False).to(device)

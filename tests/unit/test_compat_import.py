@@ -1,0 +1,379 @@
+"""Checkpoints in the original layouts: every layer equals a plain reference, and the way back is exact."""
+
+import argparse
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import compat_fixtures as fixtures
+import numpy as np
+import pytest
+import torch
+
+import speechrep
+from speechrep.bin import export_checkpoint, import_checkpoint
+from speechrep.errors import InputError
+from speechrep.io.feature_meta import write_meta
+from speechrep.io.files import read_json
+
+TOLERANCE = 2e-5
+LENS = [13, 9, 1]
+
+
+def utterances(dim: int, lens: list[int] = LENS) -> list[np.ndarray]:
+    draw = np.random.default_rng(7)
+    return [draw.standard_normal((length, dim)).astype(np.float32) for length in lens]
+
+
+def outputs(exp_dir: Path, feats: list[np.ndarray]) -> list[list[np.ndarray]]:
+    """Per utterance, per layer, from one padded batch whose padding is not zero."""
+    model = speechrep.load(exp_dir)
+    batch = torch.full((len(feats), max(map(len, feats)), feats[0].shape[1]), 3.0)
+    for row, one in zip(batch, feats, strict=True):
+        row[: len(one)] = torch.from_numpy(one)
+    output = model(batch, torch.tensor([len(one) for one in feats]))
+    return [
+        [hidden[b, : output.hidden_lens[b]].numpy() for hidden in output.hiddens] for b in range(len(feats))
+    ]
+
+
+def assert_layers(got: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    assert len(got) == len(expected)
+    for layer, (a, b) in enumerate(zip(got, expected, strict=True)):
+        assert a.shape == b.shape
+        assert np.abs(a - b).max(initial=0) < TOLERANCE, f"layer {layer}"
+
+
+def convert(project: str, file: Path, out: Path, *options: str) -> Path:
+    import_checkpoint.main(["--from", project, str(file), "--out", str(out), *options])
+    return out
+
+
+def weights(exp_dir: Path) -> dict[str, torch.Tensor]:
+    return speechrep.load(exp_dir).state_dict()
+
+
+def assert_round_trip(exp_dir: Path, project: str, file: Path, *options: str) -> Path:
+    """Export and import again: the same weights to the bit, the same options; returns the new experiment."""
+    export_checkpoint.main(["--to", project, str(exp_dir), "--out", str(file)])
+    again = convert(project, file, file.parent / f"again-{file.name}", *options)
+    assert (
+        read_json(again / "model.json")["weights_sha256"]
+        == read_json(exp_dir / "model.json")["weights_sha256"]
+    )
+    assert speechrep.load(again).config == speechrep.load(exp_dir).config
+    return again
+
+
+MOCKINGJAYS = [
+    {"rate": 1, "out": None, "act": "gelu", "dim": 160},
+    {"rate": 3, "out": 1025, "act": "gelu", "dim": 160},
+    {"rate": 1, "out": None, "act": "relu", "dim": 5},
+    {"rate": 2, "out": None, "act": "swish", "dim": 4},
+]
+
+
+@pytest.mark.parametrize("case", MOCKINGJAYS)
+@pytest.mark.parametrize(
+    ("legacy", "gamma", "timer"), [(True, True, "utils.timer.Timer"), (False, False, "utility.timer.Timer")]
+)
+def test_original_mockingjay(
+    tmp_path: Path, case: dict[str, Any], legacy: bool, gamma: bool, timer: str
+) -> None:
+    rate, dim, act = case["rate"], case["dim"], case["act"]
+    state, head = fixtures.transformer_weights(dim, 3, 12, 20, rate, case["out"])
+    config = fixtures.mockingjay_config(3, 12, 4, 20, rate, act)
+    stored = fixtures.gamma_beta(state) if gamma else state
+    file = fixtures.mockingjay_file(tmp_path / "m.ckpt", stored, head, config, legacy, timer=timer)
+    exp = convert("mockingjay", file, tmp_path / "exp")
+    feats = utterances(dim)
+    for got, one in zip(outputs(exp, feats), feats, strict=True):
+        hiddens, target = fixtures.mockingjay_reference(state, head, one, 4, rate, act)
+        assert_layers(got, hiddens[1:])
+        model = speechrep.load(exp)
+        ours = model.reconstruct(torch.from_numpy(got[-1])).reshape(target.shape).numpy()
+        assert np.abs(ours - target).max(initial=0) < TOLERANCE
+    assert model.meta.dim == dim and model.downsample == rate and model.config.layer_norm_eps == 1e-12
+    again = assert_round_trip(exp, "mockingjay", tmp_path / "back.ckpt")
+    assert speechrep.load(again).meta == speechrep.load(exp).meta
+
+
+def test_mockingjay_at_the_papers_width(tmp_path: Path) -> None:
+    state, head = fixtures.transformer_weights(160, 2, 768, 3072)
+    file = fixtures.mockingjay_file(
+        tmp_path / "m.ckpt", state, head, fixtures.mockingjay_config(2, 768, 12, 3072, 1)
+    )
+    exp = convert("mockingjay", file, tmp_path / "exp")
+    feats = utterances(160, [40])
+    hiddens, _ = fixtures.mockingjay_reference(state, None, feats[0], 12)
+    assert_layers(outputs(exp, feats)[0], hiddens[1:])
+
+
+def test_mockingjay_without_head_and_with_embedding_layer(tmp_path: Path) -> None:
+    state, _ = fixtures.transformer_weights(6, 2, 12, 20)
+    file = fixtures.mockingjay_file(
+        tmp_path / "m.ckpt", state, None, fixtures.mockingjay_config(2, 12, 4, 20, 1)
+    )
+    exp = convert("mockingjay", file, tmp_path / "exp", "--embedding-layer")
+    feats = utterances(6)
+    for got, one in zip(outputs(exp, feats), feats, strict=True):
+        assert_layers(got, fixtures.mockingjay_reference(state, None, one, 4)[0])
+    assert any("no prediction head" in note for note in read_json(exp / "import.json")["notes"])
+    export_checkpoint.main(["--to", "mockingjay", str(exp), "--out", str(tmp_path / "b.ckpt")])
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        assert "SpecHead" not in torch.load(tmp_path / "b.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_s3prl_transformer(tmp_path: Path, old: bool) -> None:
+    state, head = fixtures.transformer_weights(80, 3, 12, 20, out=201)
+    config = fixtures.mockingjay_config(3, 12, 4, 20, 1)
+    file = fixtures.s3prl_transformer_file(tmp_path / "states.ckpt", state, head, config, old)
+    exp = convert("s3prl", file, tmp_path / "exp")
+    feats = utterances(80)
+    for got, one in zip(outputs(exp, feats), feats, strict=True):
+        assert_layers(got, fixtures.mockingjay_reference(state, None, one, 4)[0][1:])
+    info = read_json(exp / "model.json")["imported"]
+    assert info["preset"] == "s3-mel80" and info["sequence_length"] == 1500
+    assert_round_trip(exp, "s3prl", tmp_path / "back.ckpt")
+    back = torch.load(tmp_path / "back.ckpt", weights_only=True)
+    assert {"Transformer", "SpecHead", "Upstream_Config", "Config"} <= set(back)
+    assert back["Upstream_Config"]["audio"]["target_level"] == -25
+    for key, value in state.items():
+        assert torch.equal(back["Transformer"][key], value)
+
+
+@pytest.mark.parametrize(("prenet", "conv"), [(0, False), (2, False), (2, True)])
+@pytest.mark.parametrize("dim", [7, 10])
+@pytest.mark.parametrize("residual", ["", "none"])
+def test_original_apc(tmp_path: Path, prenet: int, conv: bool, dim: int, residual: str) -> None:
+    state = fixtures.apc_weights(dim, 3, 10, prenet, conv)
+    file = fixtures.save(state, tmp_path / "bs32-rhl3-rhs10-rd0.1-adam-res-ts5.pt")
+    options = ["--residual", residual] if residual else []
+    exp = convert("apc", file, tmp_path / "exp", *options)
+    feats = utterances(dim)
+    for got, one in zip(outputs(exp, feats), feats, strict=True):
+        hiddens, predicted = fixtures.apc_reference(state, one, residual != "none")
+        assert_layers(got, hiddens)
+        ours = speechrep.load(exp).predict(torch.from_numpy(one)[None])[0].numpy()
+        assert np.abs(ours - predicted).max(initial=0) < TOLERANCE
+    config = speechrep.load(exp).config
+    assert config.time_shift == 5 and config.dropout == 0.1 and config.residual == (residual or "all")
+    name = f"x-rhl3-rhs10-rd0.1-adam{'' if residual else '-res'}-ts5.pt"
+    assert_round_trip(exp, "apc", tmp_path / name)
+    back = torch.load(tmp_path / name, weights_only=True)
+    for key, value in state.items():
+        assert torch.equal(back[key].reshape(value.shape), value)
+
+
+@pytest.mark.parametrize("dim", [7, 10])
+@pytest.mark.parametrize("residual", [True, False])
+def test_s3prl_apc(tmp_path: Path, dim: int, residual: bool) -> None:
+    state = fixtures.s3prl_apc_weights(fixtures.apc_weights(dim, 3, 10))
+    file = fixtures.s3prl_apc_file(tmp_path / "apc.ckpt", state, 3, 10, dim, residual)
+    exp = convert("s3prl", file, tmp_path / "exp")
+    feats = utterances(dim)
+    for got, one in zip(outputs(exp, feats), feats, strict=True):
+        assert_layers(got, fixtures.apc_reference(state, one, residual, s3prl=True)[0])
+    assert_round_trip(exp, "s3prl", tmp_path / "back.ckpt")
+    back = torch.load(tmp_path / "back.ckpt", weights_only=True)
+    assert back["config"]["model"]["paras"] == {
+        "num_layers": 3, "hidden_size": 10, "dropout": 0.1, "residual": residual
+    }  # fmt: skip
+    assert all(torch.equal(back["model"][key], state[key]) for key in state)
+
+
+def test_from_one_project_to_another(tmp_path: Path) -> None:
+    """APC original -> S3PRL where the residual rules agree; Mockingjay original <-> S3PRL."""
+    state = fixtures.apc_weights(80, 3, 10)
+    exp = convert("apc", fixtures.save(state, tmp_path / "a.model"), tmp_path / "apc")
+    export_checkpoint.main(["--to", "s3prl", str(exp), "--out", str(tmp_path / "a.ckpt")])
+    content = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    one = utterances(80, [8])[0]
+    theirs, _ = fixtures.apc_reference(
+        content["model"], one, content["config"]["model"]["paras"]["residual"], s3prl=True
+    )
+    assert_layers(theirs, fixtures.apc_reference(state, one, True)[0])
+    # its features are not those that S3PRL makes: S3PRL must not take it for one of its own
+    assert content["config"]["data"]["audio"]["feat_type"] != "fbank"
+
+    state, head = fixtures.transformer_weights(160, 2, 12, 20)
+    file = fixtures.mockingjay_file(
+        tmp_path / "m.ckpt", state, head, fixtures.mockingjay_config(2, 12, 4, 20, 1)
+    )
+    exp = convert("mockingjay", file, tmp_path / "mj")
+    again = assert_round_trip(exp, "s3prl", tmp_path / "m.s3prl")
+    assert speechrep.load(again).meta == speechrep.load(exp).meta  # our exports say what features they need
+
+
+@pytest.mark.parametrize(
+    ("kind", "project", "complaint"),
+    [
+        ("prenet", "s3prl", "pre-net"),
+        ("wide", "s3prl", "residual is 'all'"),
+        ("two", "s3prl", "exactly 3"),
+        ("s3wide", "apc", "residual is 'inner'"),
+        ("stacked", "s3prl", "stacks 3 frames"),
+        ("stacked", "apc", "no counterpart"),
+        ("two", "mockingjay", "no counterpart"),
+    ],
+)
+def test_lossy_exports_are_refused(tmp_path: Path, kind: str, project: str, complaint: str) -> None:
+    if kind == "stacked":
+        state, head = fixtures.transformer_weights(6, 2, 12, 20, 3)
+        config = fixtures.mockingjay_config(2, 12, 4, 20, 3)
+        source, file = "mockingjay", fixtures.mockingjay_file(tmp_path / "x.ckpt", state, head, config)
+    elif kind == "s3wide":
+        state = fixtures.s3prl_apc_weights(fixtures.apc_weights(10, 3, 10))
+        source, file = "s3prl", fixtures.s3prl_apc_file(tmp_path / "x.ckpt", state, 3, 10, 10)
+    else:
+        sizes = {"prenet": (7, 3, 10, 1), "wide": (10, 3, 10, 0), "two": (7, 2, 10, 0)}[kind]
+        source, file = "apc", fixtures.save(fixtures.apc_weights(*sizes), tmp_path / "x.model")
+    exp = convert(source, file, tmp_path / "exp")
+    with pytest.raises(InputError, match=complaint):
+        export_checkpoint.main(["--to", project, str(exp), "--out", str(tmp_path / "out.ckpt")])
+    assert not (tmp_path / "out.ckpt").exists()
+
+
+def test_every_key_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state, head = fixtures.transformer_weights(160, 2, 12, 20)
+    file = fixtures.mockingjay_file(
+        tmp_path / "m.ckpt", state, head, fixtures.mockingjay_config(2, 12, 4, 20, 1)
+    )
+    with caplog.at_level(logging.INFO):
+        exp = convert("mockingjay", file, tmp_path / "exp")
+    report = read_json(exp / "import.json")
+    assert {row["theirs"] for row in report["keys"]} == {f"Mockingjay.{key}" for key in state} | {
+        f"SpecHead.{key}" for key in head
+    }
+    assert {row["ours"] for row in report["keys"]} == set(weights(exp))
+    assert "SpecHead.dense.weight [12, 12] -> head.dense.weight" in caplog.text
+    assert report["preset"] == "mj-mel160"
+
+
+def drop(tree: dict[str, Any], key: str) -> None:
+    del tree[key]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (
+            lambda t: drop(t["Mockingjay"], "encoder.layer.1.output.dense.bias"),
+            r"encoder\.layer\.\{i\}\.output\.dense\.bias .* is missing",
+        ),
+        (lambda t: t["Mockingjay"].update({"extra": torch.zeros(2)}), r"Mockingjay\.extra \[2\] is unknown"),
+        (
+            lambda t: t["Mockingjay"].update({"input_representations.LayerNorm.weight": torch.zeros(3)}),
+            "has shape",
+        ),
+        (lambda t: t["SpecHead"].update({"dense.bias": torch.full((12,), float("nan"))}), "NaN"),
+        (lambda t: t["SpecHead"].update({"dense.bias": 3}), "not a tensor"),
+        (
+            lambda t: t["Settings"]["Config"]["mockingjay"].update({"num_hidden_layers": 5}),
+            "num_hidden_layers 5",
+        ),
+        (lambda t: t["Settings"]["Config"]["mockingjay"].update({"num_attention_heads": 5}), "num-heads 5"),
+        (lambda t: t["Settings"]["Config"]["mockingjay"].update({"hidden_act": "mish"}), "mish"),
+        (
+            lambda t: t["Settings"]["Config"]["mockingjay"].update({"layer_norm_eps": "tiny"}),
+            "layer_norm_eps",
+        ),
+        (lambda t: t["Settings"]["Config"]["mockingjay"].update({"downsample_rate": 7}), "7 frames"),
+        (lambda t: drop(t["Settings"], "Config"), r"no Settings\.Config"),
+        (lambda t: t.update({"Mockingjay": None}), "not fine-tuned"),
+        (lambda t: t.update({"Mockingjay": {}}), "no state dict"),
+    ],
+)
+def test_what_does_not_fit_is_told(tmp_path: Path, change: Any, complaint: str) -> None:
+    state, head = fixtures.transformer_weights(6, 2, 12, 20)
+    tree = {
+        "Mockingjay": state, "SpecHead": head,
+        "Settings": {"Config": fixtures.mockingjay_config(2, 12, 4, 20, 1)},
+    }  # fmt: skip
+    change(tree)
+    file = fixtures.save(tree, tmp_path / "m.ckpt")
+    with pytest.raises(InputError, match=complaint) as caught:
+        convert("mockingjay", file, tmp_path / "exp")
+    assert "m.ckpt" in str(caught.value)
+    assert not (tmp_path / "exp").exists()
+
+
+def test_s3prl_variants_that_we_do_not_have_are_refused(tmp_path: Path) -> None:
+    state, head = fixtures.transformer_weights(6, 2, 12, 20)
+    config = fixtures.mockingjay_config(2, 12, 4, 20, 1)
+    transformer = config["mockingjay"] | {"pre_layer_norm": True}
+    tree = {"Transformer": state, "SpecHead": head, "Config": {"transformer": transformer}}
+    with pytest.raises(InputError, match="pre_layer_norm"):
+        convert("s3prl", fixtures.save(tree, tmp_path / "pre.ckpt"), tmp_path / "exp")
+    paras = {
+        "num_layers": 3,
+        "hidden_size": 10,
+        "dropout": 0.1,
+        "residual": True,
+        "vq": {"codebook_size": [512]},
+    }
+    tree = {"model": fixtures.apc_weights(6, 3, 10), "config": {"model": {"paras": paras}}}
+    with pytest.raises(InputError, match="VQ-APC"):
+        convert("s3prl", fixtures.save(tree, tmp_path / "vq.ckpt"), tmp_path / "exp")
+
+
+def test_the_wrong_kind_of_file_is_told(tmp_path: Path) -> None:
+    apc = fixtures.save(fixtures.apc_weights(6, 3, 10), tmp_path / "apc.model")
+    for project in ("mockingjay", "s3prl"):
+        with pytest.raises(InputError, match="--from"):
+            convert(project, apc, tmp_path / "exp")
+    other = fixtures.save({"state": torch.zeros(2)}, tmp_path / "other.pt")
+    with pytest.raises(InputError, match=r"other\.pt.*no known project"):
+        speechrep.load(other)
+
+
+def test_load_takes_another_projects_file_as_it_is(tmp_path: Path) -> None:
+    state, head = fixtures.transformer_weights(160, 2, 12, 20)
+    file = fixtures.mockingjay_file(
+        tmp_path / "m.ckpt", state, head, fixtures.mockingjay_config(2, 12, 4, 20, 1)
+    )
+    direct, imported = speechrep.load(file), speechrep.load(convert("mockingjay", file, tmp_path / "exp"))
+    assert direct.weights_sha256 == imported.weights_sha256 and direct.meta == imported.meta
+    assert not direct.training and not any(p.requires_grad for p in direct.parameters())
+    feats = torch.randn(2, 9, 160)
+    assert torch.equal(direct.reps(feats, all_layers=True), imported.reps(feats, all_layers=True))
+
+
+def test_features_are_stored_and_checked(tmp_path: Path) -> None:
+    file = fixtures.save(fixtures.apc_weights(80, 3, 10), tmp_path / "apc.model")
+    meta = speechrep.load(convert("apc", file, tmp_path / "guessed")).meta
+    assert (meta.feature, meta.cmvn, meta.norm_vars) == ("fbank", "speaker", False)
+    assert meta.config["window_type"] == "hamming"
+    meta = speechrep.load(convert("apc", file, tmp_path / "said", "--preset", "s3-apc80")).meta
+    assert meta.cmvn == "utterance" and meta.config["sample_scale"] == 1.0
+    with pytest.raises(InputError, match="80 values per frame, mj-mel160 has 160"):
+        convert("apc", file, tmp_path / "wrong", "--preset", "mj-mel160")
+    features = tmp_path / "features.json"
+    write_meta(features, meta)
+    assert speechrep.load(convert("apc", file, tmp_path / "dir", "--features", str(features))).meta == meta
+    odd = fixtures.save(fixtures.apc_weights(7, 3, 10), tmp_path / "odd.model")
+    exp = convert("apc", odd, tmp_path / "odd")
+    assert speechrep.load(exp).meta.feature == "unknown"
+    assert any("--preset" in note for note in read_json(exp / "import.json")["notes"])
+
+
+def test_an_existing_model_is_not_overwritten(tmp_path: Path) -> None:
+    file = fixtures.save(fixtures.apc_weights(80, 3, 10), tmp_path / "apc.model")
+    exp = convert("apc", file, tmp_path / "exp")
+    before = (exp / "model.json").read_text()
+    with pytest.raises(InputError, match="a model already"):
+        convert("apc", file, exp)
+    assert (exp / "model.json").read_text() == before
+    shutil.rmtree(exp)
+    convert("apc", file, exp)
+
+
+def test_the_file_is_remembered(tmp_path: Path) -> None:
+    file = fixtures.save(fixtures.apc_weights(80, 3, 10), tmp_path / "apc.model")
+    exp = convert("apc", file, tmp_path / "exp")
+    stored = json.loads((exp / "model.json").read_text())["imported"]
+    assert stored["from"] == "apc" and stored["file"] == "apc.model" and len(stored["file_sha256"]) == 64
+    assert any("residual" in note for note in stored["notes"])
