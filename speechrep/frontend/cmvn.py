@@ -54,7 +54,7 @@ def normalise(feats: np.ndarray, stats: np.ndarray, norm_vars: bool) -> np.ndarr
     if count < 1:
         raise InputError(f"CMVN statistics of {count} frames")
     mean = stats[0, :-1].astype(np.float64) / count
-    feats = feats - mean.astype(np.float32)
+    feats = (feats - mean).astype(np.float32)  # in float64: the mean must go without a trace
     if norm_vars:
         mean_square = stats[1, :-1].astype(np.float64) / count
         variance = mean_square - mean**2

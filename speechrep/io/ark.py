@@ -42,7 +42,7 @@ def read_matrix(
         InputError: no such file, or damaged, naming file and offset.
     """
     path, offset, rows, cols = parse_spec(spec)
-    with _open(path) as stream:
+    with open_ark(path) as stream:
         source = Source(stream, path)
         source.seek(offset)
         return np.ascontiguousarray(_read_part(source, rows, cols, start, stop), dtype)
@@ -77,7 +77,7 @@ def _read_part(
 def matrix_shape(spec: str) -> tuple[int, int]:
     """Rows and columns of the matrix that an scp value names, from its header where it is binary."""
     path, offset, rows, cols = parse_spec(spec)
-    with _open(path) as stream:
+    with open_ark(path) as stream:
         source = Source(stream, path)
         source.seek(offset)
         if rows is not None or cols is not None or source.peek() != b"\0B":
@@ -100,7 +100,7 @@ def iter_ark(source: Source) -> Iterator[tuple[str, np.ndarray]]:
 
 def read_ark(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """All entries of an archive; for small ones such as CMVN statistics."""
-    with _open(str(path)) as stream:
+    with open_ark(str(path)) as stream:
         entries: dict[str, np.ndarray] = {}
         source = Source(stream, str(path))
         for key, value in iter_ark(source):
@@ -113,7 +113,7 @@ def read_ark(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 def load_scp(path: str | os.PathLike[str]) -> dict[str, str]:
     """Read ``feats.scp``: utterance to what :func:`read_matrix` takes.
 
-    Where an archive is not at the place written but beside the table, the directory was moved; that one is meant.
+    An archive that is not at the place written but beside the table is meant too: the directory was moved.
 
     Raises:
         InputError: a malformed line, naming file, line and utterance.
@@ -164,6 +164,10 @@ class ArkWriter:
         self.stream, self.method, self.text, self.offset = stream, method, text, 0
         self.size = 0  # bytes written so far
 
+    def write_alone(self, value: np.ndarray) -> None:
+        """Write one object without a key, as the file of a whole set's CMVN statistics holds it."""
+        self.size += self.stream.write(kaldi_object.to_binary(value))
+
     def write(self, key: str, value: np.ndarray) -> np.ndarray:
         """Write one entry; :attr:`offset` then tells where its object began.
 
@@ -192,7 +196,8 @@ class ArkWriter:
         return kept
 
 
-def _open(path: str) -> IO[bytes]:
+def open_ark(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Open an archive for :class:`Source`; InputError where that fails."""
     try:
         return open(path, "rb")
     except OSError as error:

@@ -1,0 +1,241 @@
+"""Extraction of a set's features by jobs that can each be redone alone, and the merging of what they made.
+
+A job takes a run of utterances and writes one archive, the statistics of its utterances and, last, a marker
+that holds a digest of all that went in. A job whose marker has the digest of what it would do now is
+finished. Every file appears under its name only when whole: a job killed anywhere has finished or is redone.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speechrep.errors import InputError
+from speechrep.frontend import cmvn
+from speechrep.frontend.sources import FeatureSource
+from speechrep.io.ark import ArkWriter, Source, iter_ark, open_ark
+from speechrep.io.files import atomic_open, read_json, sha256, write_json
+from speechrep.io.table import read_table, write_table
+
+_VERSION = 1  # raised when the same options would give other bytes
+MIN_SUCCESS = 0.95
+"""The share of utterances below which a set is not usable, as in Kaldi's make_fbank."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Extraction:
+    """What is to be extracted, and where to."""
+
+    source: FeatureSource
+    out_dir: Path
+    nj: int
+    made_by: dict[str, Any]  # all that, beside the input, decides the bytes of an archive
+    method: int  # Kaldi's compression method, 0 for none
+    cmvn: str  # one of cmvn.SCOPES
+    utt2spk: Path  # may be absent, unless the scope is speaker
+    global_cmvn_from: Path | None = None  # a feature directory whose statistics are used
+    _digests: dict[int, str] = dataclasses.field(default_factory=dict)  # known, as it costs a stat per file
+
+    @property
+    def jobs(self) -> range:
+        """The jobs' numbers, from 1; never more than there are utterances."""
+        return range(1, min(self.nj, len(self.source.utt_ids)) + 1)
+
+    def utt_ids(self, job: int) -> list[str]:
+        """The utterances of a job: consecutive, the first jobs having one more if they do not divide."""
+        size, rest = divmod(len(self.source.utt_ids), len(self.jobs))
+        first = (job - 1) * size + min(job - 1, rest)
+        return self.source.utt_ids[first : first + size + (job <= rest)]
+
+    def digest(self, job: int) -> str:
+        """A digest of all that decides what a job writes."""
+        if job in self._digests:
+            return self._digests[job]
+        inputs = [self.source.identity(utt_id) for utt_id in self.utt_ids(job)]
+        text = json.dumps([_VERSION, self.made_by, self.method, inputs], sort_keys=True)
+        self._digests[job] = hashlib.sha256(text.encode()).hexdigest()
+        return self._digests[job]
+
+    def whole_digest(self) -> str:
+        """A digest of all that decides what is in the directory when all is done."""
+        parts = [self.digest(job) for job in self.jobs] + [self.cmvn, *_identity(self.utt2spk)]
+        if self.global_cmvn_from:
+            parts += _identity(self.global_cmvn_from / "cmvn.ark")
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def archive(self, job: int) -> Path:
+        """The features of a job."""
+        return self.out_dir / f"feats.{job}.ark"
+
+    def _marker(self, job: int) -> Path:
+        return self.out_dir / ".jobs" / f"{job}.json"
+
+    def _stats(self, job: int) -> Path:
+        return self.out_dir / ".jobs" / f"cmvn.{job}.ark"
+
+    def is_whole(self) -> bool:
+        """Whether the directory already holds exactly this."""
+        done = self.out_dir / ".done.json"
+        return (
+            (self.out_dir / "features.json").is_file()
+            and done.is_file()
+            and read_json(done).get("digest") == self.whole_digest()
+        )
+
+    def invalidate(self) -> None:
+        """Take away what says that the directory is usable, before anything in it changes."""
+        for name in ("features.json", ".done.json", "feats.scp"):
+            (self.out_dir / name).unlink(missing_ok=True)
+
+    def is_done(self, job: int) -> bool:
+        """Whether a job has made exactly what it would make now."""
+        marker = self._marker(job)
+        if not (marker.is_file() and self.archive(job).is_file() and self._stats(job).is_file()):
+            return False
+        found = read_json(marker)
+        size = self.archive(job).stat().st_size
+        return found.get("digest") == self.digest(job) and found.get("bytes") == size
+
+    def run_job(self, job: int, progress: Callable[[int], None]) -> None:
+        """Do a job, whatever is there of it.
+
+        Args:
+            job: its number, from 1.
+            progress: told the number of utterances done after each.
+
+        Raises:
+            InputError: the disk is full, or cannot be written.
+        """
+        digest = self.digest(job)
+        self._marker(job).unlink(missing_ok=True)
+        for path in (self.archive(job), self._stats(job)):  # what a killed job left
+            for left in path.parent.glob(f".{path.name}.*.tmp"):
+                left.unlink()
+        utts: list[tuple[str, int, int]] = []
+        lost: list[tuple[str, str]] = []
+        try:
+            with (
+                atomic_open(self.archive(job), "wb") as feats_stream,
+                atomic_open(self._stats(job), "wb") as stats_stream,
+            ):
+                feats_ark, stats_ark = ArkWriter(feats_stream, self.method), ArkWriter(stats_stream)
+                for done, utt_id in enumerate(self.utt_ids(job), start=1):
+                    try:
+                        feats = self.source.read(utt_id)
+                    except InputError as error:
+                        lost.append((utt_id, str(error)))
+                    else:
+                        # Statistics of what will be read: compression must not leave a mean behind.
+                        kept = feats_ark.write(utt_id, feats)
+                        stats_ark.write(utt_id, cmvn.statistics(kept))
+                        utts.append((utt_id, feats_ark.offset, len(feats)))
+                    progress(done)
+            size = self.archive(job).stat().st_size
+            write_json(self._marker(job), {"digest": digest, "bytes": size, "utts": utts, "lost": lost})
+        except OSError as error:
+            raise InputError(
+                f"cannot write: {error.strerror}", where=error.filename or self.out_dir
+            ) from error
+
+    def merge(self) -> int:
+        """Put together what the jobs made: everything but ``features.json``, which the caller writes last.
+
+        Returns:
+            The number of utterances.
+
+        Raises:
+            InputError: too many utterances are lost, or one has no speaker.
+        """
+        markers = {job: read_json(self._marker(job)) for job in self.jobs}
+        lost = [row for marker in markers.values() for row in marker["lost"]]
+        self._report_lost(lost)
+        positions, lengths = {}, {}
+        for job, marker in markers.items():
+            archive = self.archive(job).absolute()
+            for utt_id, offset, num_frames in marker["utts"]:
+                positions[utt_id] = f"{archive}:{offset}"
+                lengths[utt_id] = str(num_frames)
+        speakers = read_table(self.utt2spk) if self.utt2spk.is_file() else {}
+        if speakers:
+            missing = next((utt_id for utt_id in positions if utt_id not in speakers), None)
+            if missing is not None:
+                raise InputError(f"no speaker for utterance {missing!r}", where=self.utt2spk)
+            write_table(self.out_dir / "utt2spk", {utt_id: speakers[utt_id] for utt_id in positions})
+        elif self.cmvn == "speaker":
+            raise InputError("no such file, which CMVN by speaker needs", where=self.utt2spk)
+        self._write_cmvn(speakers)
+        write_table(self.out_dir / "utt2num_frames", lengths)
+        write_table(self.out_dir / "feats.scp", positions)
+        write_json(self.out_dir / ".done.json", {"digest": self.whole_digest()})
+        return len(positions)
+
+    def clean(self) -> None:
+        """Remove what only the making needed."""
+        for stale in self.out_dir.glob("feats.*.ark"):
+            number = stale.name.split(".")[1]
+            if number.isdigit() and int(number) not in self.jobs:
+                stale.unlink()
+        shutil.rmtree(self.out_dir / ".jobs", ignore_errors=True)
+
+    def _report_lost(self, lost: list[list[str]]) -> None:
+        total, path = len(self.source.utt_ids), self.out_dir / "lost_utterances"
+        path.unlink(missing_ok=True)
+        if not lost:
+            return
+        with atomic_open(path) as stream:
+            stream.writelines(f"{utt_id} {reason}\n" for utt_id, reason in lost)
+        if total - len(lost) < MIN_SUCCESS * total:
+            raise InputError(
+                f"{len(lost)} of {total} utterances are lost, more than {100 * (1 - MIN_SUCCESS):.0f} %; "
+                f"first: {lost[0][1]}",
+                where=path,
+            )
+
+    def _all_stats(self) -> Iterator[tuple[str, np.ndarray]]:
+        for job in self.jobs:
+            with open_ark(self._stats(job)) as stream:
+                yield from iter_ark(Source(stream, str(self._stats(job))))
+
+    def _write_cmvn(self, speakers: dict[str, str]) -> None:
+        """``cmvn.ark``: by utterance or speaker with ``cmvn.scp``, or one unkeyed matrix of the whole set."""
+        path, scp = self.out_dir / "cmvn.ark", self.out_dir / "cmvn.scp"
+        scp.unlink(missing_ok=True)
+        if self.global_cmvn_from:
+            with atomic_open(path, "wb") as stream:
+                stream.write((self.global_cmvn_from / "cmvn.ark").read_bytes())
+            return
+        sums: dict[str, np.ndarray] = {}
+        lines = []
+        with atomic_open(path, "wb") as stream:
+            writer = ArkWriter(stream)
+
+            def write(key: str, stats: np.ndarray) -> None:
+                writer.write(key, stats)
+                lines.append(f"{key} {path.absolute()}:{writer.offset}\n")
+
+            for utt_id, stats in self._all_stats():
+                if self.cmvn == "global":
+                    sums[""] = sums.get("", 0) + stats
+                elif self.cmvn == "speaker":
+                    spk = speakers[utt_id]
+                    sums[spk] = sums.get(spk, 0) + stats
+                else:
+                    write(utt_id, stats)
+            if self.cmvn == "global":
+                writer.write_alone(sums[""])
+            else:
+                for spk in sorted(sums):
+                    write(spk, sums[spk])
+        if self.cmvn != "global":
+            with atomic_open(scp) as stream:
+                stream.writelines(lines)
+
+
+def _identity(path: Path) -> list[str]:
+    return [os.fspath(path), sha256(path)] if path.is_file() else [os.fspath(path)]

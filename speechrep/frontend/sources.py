@@ -1,0 +1,63 @@
+"""Where the features of a set come from."""
+
+import os
+from typing import Protocol
+
+import numpy as np
+
+from speechrep.errors import InputError
+from speechrep.frontend.base import FrontEnd
+from speechrep.io.audio import Wavs
+
+
+class FeatureSource(Protocol):
+    """Features by utterance, not yet normalised."""
+
+    utt_ids: list[str]
+    """The utterances, in the order of the data directory."""
+
+    def identity(self, utt_id: str) -> list[object]:
+        """Plain values that change when what lies under the utterance changes."""
+
+    def read(self, utt_id: str) -> np.ndarray:
+        """Features float32 (T, D); an InputError tells why there are none."""
+
+
+class AudioSource:
+    """Features made from audio.
+
+    Args:
+        wavs: the utterances.
+        frontend: what makes the features.
+        min_duration_s: an utterance that is shorter is refused.
+    """
+
+    def __init__(self, wavs: Wavs, frontend: FrontEnd, min_duration_s: float = 0.0):
+        self.wavs, self.frontend, self.min_duration_s = wavs, frontend, min_duration_s
+        self.utt_ids = wavs.utt_ids
+
+    def identity(self, utt_id: str) -> list[object]:
+        """See :class:`FeatureSource`."""
+        path, segment = self.wavs.source(utt_id)
+        return [utt_id, path, segment.start_s, segment.end_s, *file_identity(path)]
+
+    def read(self, utt_id: str) -> np.ndarray:
+        """See :class:`FeatureSource`."""
+        samples, rate = self.wavs.read(utt_id)
+        if len(samples) < self.min_duration_s * rate:
+            what = f"lasts {len(samples) / rate:.3f} s, less than --min-duration {self.min_duration_s}"
+        else:
+            try:
+                return self.frontend(samples, rate)
+            except InputError as error:
+                what = f"{error.what} ({error.mend})" if error.mend else error.what
+        raise InputError(f"utterance {utt_id!r}: {what}", where=self.wavs.source(utt_id)[0])
+
+
+def file_identity(path: str) -> list[object]:
+    """Size and time of a file, as far as it is one."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # a command, a place in an archive, or nothing
+        return []
+    return [found.st_size, found.st_mtime_ns]

@@ -1,0 +1,332 @@
+"""extract_feats: what it leaves on disk, what it loses, and how it is interrupted and continued."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechrep.bin import extract_feats
+from speechrep.errors import InputError
+from speechrep.frontend.cmvn import Cmvn
+from speechrep.frontend.registry import make_frontend
+from speechrep.io.ark import load_scp, read_ark, read_matrix
+from speechrep.io.audio import read_audio
+from speechrep.io.feature_meta import read_meta
+from speechrep.io.table import read_table
+
+RATE = 16000
+SPEAKERS = ("s1", "s2")
+BASE = ["--feature", "fbank", "--num-mel-bins", "40"]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two speakers with ten utterances of 0.5 to 1.4 s each."""
+    path = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    wavs, speakers = [], []
+    for number in range(20):
+        utt_id = f"{SPEAKERS[number // 10]}-{number:02d}"
+        samples = 0.1 * rng.standard_normal(RATE // 2 + 700 * number) * (1 + number % 3)
+        soundfile.write(path / f"{utt_id}.flac", samples, RATE)
+        wavs.append(f"{utt_id} {path / utt_id}.flac\n")
+        speakers.append(f"{utt_id} {SPEAKERS[number // 10]}\n")
+    (path / "wav.scp").write_text("".join(wavs))
+    (path / "utt2spk").write_text("".join(speakers))
+    return path
+
+
+@pytest.fixture
+def broken(data_dir: Path, tmp_path: Path) -> Path:
+    """A copy of the data directory whose tables a test may change; the audio stays where it is."""
+    copy = tmp_path / "broken"
+    copy.mkdir()
+    for name in ("wav.scp", "utt2spk"):
+        shutil.copy(data_dir / name, copy)
+    return copy
+
+
+def extract(data: Path, out: Path, *options: str, processes: bool = False) -> Path:
+    """Run the command; unless ``processes``, its jobs are done here first: that is quicker."""
+    words = [*BASE, "--data-dir", str(data), "--out-dir", str(out), *options]
+    if not processes:
+        jobs = int(options[options.index("--nj") + 1]) if "--nj" in options else 1
+        for job in range(1, jobs + 1):
+            extract_feats.main([*words, "--job", str(job)])
+    extract_feats.main(words)
+    return out
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """What must not depend on where or in how many goes it was made."""
+    names = ["cmvn.ark", "utt2num_frames", "utt2spk", *sorted(p.name for p in out.glob("feats.*.ark"))]
+    return {name: (out / name).read_bytes() for name in names}
+
+
+def test_what_is_left(data_dir: Path, tmp_path: Path):
+    out = extract(data_dir, tmp_path / "f", "--nj", "3", "--compress", "false")
+    assert sorted(p.name for p in out.iterdir() if p.name != ".done.json") == [
+        "cmvn.ark", "cmvn.scp", "feats.1.ark", "feats.2.ark", "feats.3.ark", "feats.scp", "features.json",
+        "utt2num_frames", "utt2spk",
+    ]  # fmt: skip
+    scp, meta = load_scp(out / "feats.scp"), read_meta(out / "features.json")
+    assert list(scp) == list(read_table(data_dir / "wav.scp"))
+    assert (meta.feature, meta.dim, meta.frame_shift_ms, meta.sample_rate) == ("fbank", 40, 10.0, RATE)
+    frontend = make_frontend(meta.feature, meta.config)
+    for utt_id, wav in read_table(data_dir / "wav.scp").items():
+        feats = read_matrix(scp[utt_id])
+        np.testing.assert_array_equal(feats, frontend(*read_audio(wav)))
+        assert read_table(out / "utt2num_frames")[utt_id] == str(len(feats))
+
+
+def test_jobs_do_not_change_the_features(data_dir: Path, tmp_path: Path):
+    one = extract(data_dir, tmp_path / "one")
+    many = extract(data_dir, tmp_path / "many", "--nj", "3", processes=True)
+    first, second = load_scp(one / "feats.scp"), load_scp(many / "feats.scp")
+    assert list(first) == list(second)
+    for utt_id in first:
+        np.testing.assert_array_equal(read_matrix(first[utt_id]), read_matrix(second[utt_id]))
+    assert (one / "cmvn.ark").read_bytes() == (many / "cmvn.ark").read_bytes()
+
+
+def test_again_does_nothing_and_other_options_do_all(data_dir: Path, tmp_path: Path):
+    out = extract(data_dir, tmp_path / "f", "--nj", "3")
+    before = (out / "feats.1.ark").stat().st_mtime_ns
+    extract(data_dir, out, "--nj", "3", processes=True)
+    assert (out / "feats.1.ark").stat().st_mtime_ns == before
+    extract(data_dir, out, "--nj", "2", "--num-mel-bins", "30", processes=True)
+    assert read_meta(out / "features.json").dim == 30
+    assert not (out / "feats.3.ark").exists()
+    assert {read_matrix(spec).shape[1] for spec in load_scp(out / "feats.scp").values()} == {30}
+
+
+def test_changed_audio_is_extracted_again(data_dir: Path, broken: Path, tmp_path: Path):
+    shutil.copy(data_dir / "s1-00.flac", tmp_path / "a.flac")
+    table = (broken / "wav.scp").read_text().replace(f"{data_dir / 's1-00'}.flac", str(tmp_path / "a.flac"))
+    (broken / "wav.scp").write_text(table)
+    out = extract(broken, tmp_path / "f", "--nj", "2")
+    before = read_matrix(load_scp(out / "feats.scp")["s1-00"])
+    soundfile.write(tmp_path / "a.flac", np.random.default_rng(5).normal(0, 0.1, RATE), RATE)
+    extract(broken, out, "--nj", "2")
+    assert read_matrix(load_scp(out / "feats.scp")["s1-00"]).shape != before.shape
+
+
+def test_a_moved_directory_still_reads(data_dir: Path, tmp_path: Path):
+    extract(data_dir, tmp_path / "f").rename(tmp_path / "g")
+    scp = load_scp(tmp_path / "g" / "feats.scp")
+    feats = read_matrix(scp["s1-03"])
+    assert len(Cmvn(tmp_path / "g", "utterance", True).apply("s1-03", feats)) == len(feats)
+
+
+@pytest.mark.parametrize("scope", ["utterance", "speaker", "global", "none"])
+def test_cmvn(data_dir: Path, tmp_path: Path, scope: str):
+    out = extract(data_dir, tmp_path / "f", "--cmvn", scope, "--norm-vars", "false")
+    assert not read_meta(out / "features.json").norm_vars
+    feats = {utt_id: read_matrix(spec) for utt_id, spec in load_scp(out / "feats.scp").items()}
+    groups = {
+        "utterance": lambda u: u,
+        "speaker": lambda u: u[:2],
+        "global": lambda u: "all",
+        "none": lambda u: u,
+    }
+    for norm_vars in (True, False):
+        cmvn = Cmvn(out, scope, norm_vars)
+        for group in {groups[scope](utt_id) for utt_id in feats}:
+            raw = np.concatenate([feats[u] for u in feats if groups[scope](u) == group])
+            read = np.concatenate([cmvn.apply(u, feats[u]) for u in feats if groups[scope](u) == group])
+            if scope == "none":
+                np.testing.assert_array_equal(read, raw)
+                continue
+            assert np.abs(read.mean(axis=0)).max() < 1e-4
+            np.testing.assert_allclose(read.std(axis=0), 1 if norm_vars else raw.std(axis=0), rtol=1e-4)
+    if scope == "global":
+        assert read_matrix(str(out / "cmvn.ark"), dtype=np.float64).shape == (2, 41)
+        assert not (out / "cmvn.scp").exists()
+    else:
+        keys = set(SPEAKERS) if scope == "speaker" else set(feats)
+        stats = read_ark(out / "cmvn.ark")
+        assert set(stats) == keys == set(load_scp(out / "cmvn.scp"))
+        assert {value.shape for value in stats.values()} == {(2, 41)}
+
+
+def test_normalised_features_do_not_tell_the_loudness(data_dir: Path, tmp_path: Path):
+    out = extract(data_dir, tmp_path / "f")
+    cmvn = Cmvn(out, "utterance", True)
+    for utt_id, spec in load_scp(out / "feats.scp").items():
+        feats = cmvn.apply(utt_id, read_matrix(spec)).astype(np.float64)
+        np.testing.assert_allclose(feats.std(axis=0), 1, atol=1e-6)
+        np.testing.assert_allclose(feats.mean(axis=0), 0, atol=1e-6)
+
+
+def test_statistics_of_another_set(data_dir: Path, tmp_path: Path):
+    train = extract(data_dir, tmp_path / "train", "--cmvn", "global")
+    test = extract(data_dir, tmp_path / "test", "--cmvn", "global", "--global-cmvn-from", str(train))
+    assert (test / "cmvn.ark").read_bytes() == (train / "cmvn.ark").read_bytes()
+    with pytest.raises(InputError, match="not global statistics of the same features"):
+        extract(
+            data_dir, tmp_path / "x", "--cmvn", "global", "--global-cmvn-from", str(train), "--low-freq", "60"
+        )
+    with pytest.raises(InputError, match="needs --cmvn global"):
+        extract(data_dir, tmp_path / "x", "--global-cmvn-from", str(train))
+
+
+def test_one_lost_utterance_is_listed(data_dir: Path, broken: Path, tmp_path: Path):
+    table = (broken / "wav.scp").read_text().replace(f"{data_dir / 's1-05'}.flac", "/nowhere/x.flac")
+    (broken / "wav.scp").write_text(table)
+    out = extract(broken, tmp_path / "f", "--nj", "2")
+    assert (
+        out / "lost_utterances"
+    ).read_text() == "s1-05 /nowhere/x.flac: utterance 's1-05': No such file or directory\n"
+    assert "s1-05" not in load_scp(out / "feats.scp")
+    assert len(read_table(out / "utt2spk")) == 19
+
+
+def test_too_many_lost_utterances_fail(data_dir: Path, broken: Path, tmp_path: Path):
+    short = tmp_path / "short.wav"
+    soundfile.write(short, np.zeros(200), RATE)
+    stereo = tmp_path / "stereo.wav"
+    soundfile.write(stereo, np.zeros((RATE, 2)), RATE)
+    slow = tmp_path / "slow.wav"
+    soundfile.write(slow, np.zeros(RATE), 8000)
+    table = (broken / "wav.scp").read_text()
+    for utt_id, path in (("s1-00", short), ("s1-01", stereo), ("s1-02", slow)):
+        table = table.replace(f"{data_dir / utt_id}.flac", str(path))
+    (broken / "wav.scp").write_text(table)
+    with pytest.raises(InputError, match="3 of 20 utterances are lost") as caught:
+        extract(broken, tmp_path / "f")
+    assert "short.wav: utterance 's1-00': 200 samples are too few" in str(caught.value)
+    lost = (tmp_path / "f" / "lost_utterances").read_text().splitlines()
+    assert "stereo.wav: utterance 's1-01': has 2 channels" in lost[1]
+    assert "slow.wav: utterance 's1-02': the sample rate is 8000 Hz, want 16000 Hz" in lost[2]
+    assert not (tmp_path / "f" / "features.json").exists()
+    assert not (tmp_path / "f" / "feats.scp").exists()
+    # Two of the three can be mended by asking.
+    extract(broken, tmp_path / "f", "--channel", "0", "--allow-upsample", "true")
+    assert len((tmp_path / "f" / "lost_utterances").read_text().splitlines()) == 1
+
+
+def test_commands_need_leave(data_dir: Path, broken: Path, tmp_path: Path):
+    table = read_table(broken / "wav.scp")
+    (broken / "wav.scp").write_text("".join(f"{utt_id} cat {path} |\n" for utt_id, path in table.items()))
+    with pytest.raises(InputError, match=r"20 of 20.*--allow-pipes"):
+        extract(broken, tmp_path / "f")
+    piped = extract(broken, tmp_path / "f", "--allow-pipes", "true")
+    assert contents(piped) == contents(extract(data_dir, tmp_path / "g"))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--nj", "0"], "--nj: want 1 or more"),
+        (["--data-dir", "/nowhere"], "/nowhere: no such data directory"),
+        (["--num-mel-bins", "2"], "2 mel bins"),
+    ],
+)
+def test_bad_options(data_dir: Path, tmp_path: Path, option: list[str], message: str):
+    with pytest.raises(InputError, match=message):
+        extract(data_dir, tmp_path / "f", *option)
+
+
+def test_unknown_options_and_keys(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        extract(data_dir, tmp_path / "f", "--colour", "red")
+    assert "--colour" in capsys.readouterr().err
+    (tmp_path / "c.yaml").write_text("feature: fbank\ncolour: red\n")
+    with pytest.raises(SystemExit):
+        extract(data_dir, tmp_path / "f", "--config", str(tmp_path / "c.yaml"))
+    assert "colour" in capsys.readouterr().err
+
+
+def test_speaker_cmvn_needs_speakers(broken: Path, tmp_path: Path):
+    (broken / "utt2spk").unlink()
+    with pytest.raises(InputError, match="utt2spk: no such file, which CMVN by speaker needs"):
+        extract(broken, tmp_path / "f", "--cmvn", "speaker")
+
+
+def command(data: Path, out: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "speechrep.bin.extract_feats", *BASE, "--data-dir", str(data),
+            "--out-dir", str(out), *options]  # fmt: skip
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("what", ["all", "job"])
+def test_killed_in_the_middle_and_run_again(data_dir: Path, broken: Path, tmp_path: Path, what: str):
+    """Kill everything, or the second job alone, while that job is in its last utterance; then run again."""
+    flag, table = tmp_path / "go", read_table(broken / "wav.scp")
+    hold = f"if [ -e {flag} ]; then cat {table['s2-19']}; else exec sleep 60; fi |"
+    (broken / "wav.scp").write_text("".join(f"{u} {hold if u == 's2-19' else p}\n" for u, p in table.items()))
+    out, options = tmp_path / "f", ["--nj", "2", "--allow-pipes", "true"]
+    process = subprocess.Popen(
+        command(broken, out, *options), stderr=subprocess.PIPE, start_new_session=True, text=True
+    )
+    wait_for((out / ".jobs" / "1.json").is_file)
+    wait_for(lambda: list(out.glob(".feats.2.ark.*.tmp")))
+    if what == "all":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        listed = subprocess.run(
+            ["pgrep", "-f", f"{out}.*--job 2"], capture_output=True, text=True
+        ).stdout.split()
+        os.kill(int(listed[0]), signal.SIGKILL)
+        # Its sleeping command holds no file of ours, but must not outlive the test.
+        subprocess.run(["pkill", "-g", str(process.pid), "-x", "sleep"], check=False)
+    err = process.communicate()[1]
+    assert process.returncode
+    if what == "job":
+        assert "job 2 was killed by signal 9" in err
+    assert not (out / "features.json").exists()
+    assert not (out / "feats.scp").exists()
+    assert not (out / "feats.2.ark").exists()
+    first_job = (out / "feats.1.ark").stat().st_mtime_ns
+    flag.touch()
+    subprocess.run(command(broken, out, *options), check=True, capture_output=True)
+    assert (out / "feats.1.ark").stat().st_mtime_ns == first_job  # the finished job is not redone
+    assert contents(out) == contents(extract(data_dir, tmp_path / "g", "--nj", "2"))
+    assert not list(out.glob(".*.tmp"))
+
+
+def test_a_full_disk_is_told(data_dir: Path, tmp_path: Path):
+    out = tmp_path / "f"
+    words = " ".join(command(data_dir, out, "--nj", "1", "--compress", "false"))
+    done = subprocess.run(["bash", "-c", f"ulimit -f 50; exec {words}"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "cannot write" in done.stderr
+    assert not (out / "features.json").exists()
+    assert not list(out.glob("feats*"))
+    assert contents(extract(data_dir, out))
+
+
+def test_launcher(data_dir: Path, tmp_path: Path):
+    launcher = tmp_path / "run.sh"
+    launcher.write_text(
+        "#!/usr/bin/env bash\nset -eu\nshift 2\n[ $1 = JOB=1:3 ]\nlog=$2; shift 2\n"
+        'mkdir -p "$(dirname "$log")"\n'
+        'for job in 1 2 3; do "${@//JOB/$job}" > "${log//JOB/$job}" 2>&1; done\n'
+    )
+    launcher.chmod(0o755)
+    out = extract(data_dir, tmp_path / "f", "--nj", "3", "--cmd", f"{launcher} --mem 1G", processes=True)
+    assert contents(out) == contents(extract(data_dir, tmp_path / "g", "--nj", "3"))
+    assert (out / "log" / "extract.3.log").is_file()
+    with pytest.raises(InputError, match="the launcher ended with status 1"):
+        extract(data_dir, tmp_path / "h", "--cmd", "false", processes=True)
+    with pytest.raises(InputError, match="cannot be started"):
+        extract(data_dir, tmp_path / "h", "--cmd", "/nowhere/run.pl", processes=True)
+
+
+def test_workers_start_cheaply():
+    code = "import sys, speechrep.bin.extract_feats; print(sorted({m.split('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert not {"torch", "librosa", "h5py", "numba"} & set(loaded.replace("'", "").strip("[]\n").split(", "))
