@@ -1,5 +1,6 @@
 """Phone and word alignments: Kaldi's ctm, Praat's TextGrid as the Montreal Forced Aligner writes it."""
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,26 +66,38 @@ def read_ctm(path: str | os.PathLike[str]) -> dict[str, list[Interval]]:
     """
     found: dict[str, list[Interval]] = {}
     for number, line in _lines(path):
-        words = line.split()
-        if not words or words[0].startswith(";;"):
+        utt_id = line.split(maxsplit=1)[0] if line.strip() else ";;"
+        if utt_id.startswith(";;"):  # a comment
             continue
-        try:
-            utt_id, _, start, duration, label = words[:5]
-            start_s, duration_s = float(start), float(duration)
-        except ValueError:
-            raise InputError(
-                f"want 'utterance channel start duration label', got {line.strip()!r}",
-                where=f"{path}:{number}",
-            ) from None
         intervals = found.setdefault(utt_id, [])
-        previous = intervals[-1].end_s if intervals else 0.0
-        if not (duration_s >= 0 and start_s >= previous - _OVERLAP_S):  # so that NaN is refused too
-            raise InputError(
-                f"utterance {utt_id!r}: {label!r} at {start} s lasting {duration} s overlaps the one before",
-                where=f"{path}:{number}",
-            )
-        intervals.append(Interval(start_s, round(start_s + duration_s, 6), label))
+        try:
+            intervals.append(parse_ctm_row(line, intervals[-1] if intervals else None))
+        except InputError as error:
+            raise InputError(error.what, where=f"{path}:{number}") from None
     return found
+
+
+def parse_ctm_row(line: str, previous: Interval | None) -> Interval:
+    """The interval of a ctm's line.
+
+    Args:
+        line: ``utterance channel start duration label``; a confidence may follow.
+        previous: the interval before it in its utterance.
+
+    Raises:
+        InputError: malformed, or overlapping ``previous``.
+    """
+    words = line.split()
+    try:
+        start_s, duration_s, label = float(words[2]), float(words[3]), words[4]
+    except (IndexError, ValueError):
+        raise InputError(f"want 'utterance channel start duration label', got {line.strip()!r}") from None
+    earliest_s = previous.end_s if previous else 0.0
+    if not (0 <= duration_s < math.inf and earliest_s - _OVERLAP_S <= start_s < math.inf):  # refuses NaN too
+        raise InputError(
+            f"utterance {words[0]!r}: {label!r} at {words[2]} s lasting {words[3]} s overlaps the one before"
+        )
+    return Interval(start_s, round(start_s + duration_s, 6), label)
 
 
 def write_ctm(path: str | os.PathLike[str], alignments: Mapping[str, Sequence[Interval]]) -> None:

@@ -1,0 +1,156 @@
+"""A data directory held whole in memory: what the tools that make one out of another work on."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from speechrep.errors import InputError
+from speechrep.io.alignment import UNALIGNED
+from speechrep.io.data_dir import SPK_FILES, UTT_FILES, DataDir, invert, validate
+from speechrep.io.dirs import atomic_directory
+from speechrep.io.files import atomic_open
+from speechrep.io.table import read_rows, read_table, write_table
+
+RECO_FILES = ("wav.scp", "reco2dur", "reco2file_and_channel")  # keyed by recording
+ROW_FILES = ("phones.ctm", UNALIGNED)  # any number of lines for an utterance
+WHOLE_FILES = (
+    "frame_shift",
+    "feats_type",
+    "feats_dim",
+    "filetype",
+)  # about the directory, not its utterances
+
+Table = dict[str, str]
+
+
+@dataclasses.dataclass
+class Content:
+    """What a data directory says, by what its files are keyed by; ``spk2utt`` follows from ``utt2spk``.
+
+    Attributes:
+        utts: file to utterance to value; holds ``utt2spk``.
+        spks: file to speaker to value.
+        recos: file to recording to value; a recording is an utterance where there are no ``segments``.
+        rows: file to utterance to lines without the utterance.
+        whole: file to text.
+    """
+
+    utts: dict[str, Table]
+    spks: dict[str, Table]
+    recos: dict[str, Table]
+    rows: dict[str, dict[str, list[str]]]
+    whole: dict[str, str]
+
+    @property
+    def utt_ids(self) -> list[str]:
+        """The utterances, in order."""
+        return list(self.utts["utt2spk"])
+
+    @property
+    def spk2utt(self) -> dict[str, list[str]]:
+        """Speaker to utterances."""
+        return invert(self.utts["utt2spk"])
+
+
+def load(
+    path: str | os.PathLike[str], utt_extra: Sequence[str] = (), spk_extra: Sequence[str] = ()
+) -> Content:
+    """Read a data directory whole.
+
+    Args:
+        path: the directory.
+        utt_extra: further files keyed by utterance.
+        spk_extra: further files keyed by speaker.
+
+    Raises:
+        InputError: a file that is no table.
+    """
+    data = DataDir(path)
+    if not data.has("utt2spk"):
+        raise InputError("no such file", where=data.path / "utt2spk")
+
+    def tables(names: Collection[str]) -> dict[str, Table]:
+        there = [name for name in dict.fromkeys(names) if data.has(name)]
+        return {name: read_table(data.path / name, allow_empty=name == "text") for name in there}
+
+    rows: dict[str, dict[str, list[str]]] = {}
+    for name in ROW_FILES:
+        if data.has(name):
+            rows[name] = {}
+            for _, utt_id, line in read_rows(data.path / name):
+                rows[name].setdefault(utt_id, []).append(line)
+    return Content(
+        utts=tables(["utt2spk", *UTT_FILES, "segments", *utt_extra]),
+        spks=tables([*SPK_FILES, *spk_extra]),
+        recos=tables(RECO_FILES),
+        rows=rows,
+        whole={name: (data.path / name).read_text("utf-8") for name in WHOLE_FILES if data.has(name)},
+    )
+
+
+def store(content: Content, path: Path) -> None:
+    """Write every file of a data directory into a folder, sorted."""
+    for name, table in (content.utts | content.spks | content.recos).items():
+        write_table(path / name, table)
+    write_table(path / "spk2utt", {spk: " ".join(sorted(utts)) for spk, utts in content.spk2utt.items()})
+    for name, rows in content.rows.items():
+        write_rows(path / name, rows)
+    for name, text in content.whole.items():
+        with atomic_open(path / name) as stream:
+            stream.write(text)
+
+
+def write_rows(path: Path, rows: Mapping[str, Sequence[str]]) -> None:
+    """Write a file with any number of lines for an utterance, sorted by utterance, its lines as they came."""
+    with atomic_open(path) as stream:
+        for utt_id in sorted(rows):
+            stream.writelines(f"{utt_id} {line}\n" for line in rows[utt_id])
+
+
+def restrict(content: Content, utt_ids: Collection[str]) -> Content:
+    """The same directory with only some of its utterances, and their speakers and recordings."""
+    utts = {name: only(table, utt_ids) for name, table in content.utts.items()}
+    spks = set(utts["utt2spk"].values())
+    segments = utts.get("segments")
+    recos = set(utts["utt2spk"]) if segments is None else {value.split()[0] for value in segments.values()}
+    return Content(
+        utts=utts,
+        spks={name: only(table, spks) for name, table in content.spks.items()},
+        recos={name: only(table, recos) for name, table in content.recos.items()},
+        rows={
+            name: {utt_id: lines for utt_id, lines in rows.items() if utt_id in utts["utt2spk"]}
+            for name, rows in content.rows.items()
+        },
+        whole=content.whole,
+    )
+
+
+def only(table: Mapping[str, str], keys: Collection[str]) -> Table:
+    """The entries of a table whose keys are in ``keys``, in the table's order."""
+    kept = keys if isinstance(keys, (set, frozenset, dict)) else set(keys)
+    return {key: value for key, value in table.items() if key in kept}
+
+
+@contextlib.contextmanager
+def new_data_dir(target: str | os.PathLike[str], sources: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
+    """A folder to fill that takes the place of ``target`` once it is whole and valid.
+
+    Raises:
+        InputError: ``target`` holds something other than a data directory, or one of the sources.
+    """
+    path = Path(target)
+    for source in map(Path, sources):
+        if path.resolve() in (source.resolve(), *source.resolve().parents):
+            raise InputError(f"writing it would destroy {source}", where=path, mend="choose another target")
+    if path.exists() and not (path / "utt2spk").is_file() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError("exists and is not a data directory", where=path, mend="choose another target")
+    with atomic_directory(path) as folder:
+        yield folder
+        try:
+            validate(folder, text=False, wav=False)
+        except InputError as error:
+            raise InputError(
+                error.what, where=error.where.replace(str(folder), str(path)), mend=error.mend
+            ) from None

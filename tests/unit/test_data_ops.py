@@ -1,0 +1,289 @@
+import itertools
+import shutil
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechrep.bin.data_dir import main
+from speechrep.errors import InputError
+from speechrep.io import data_ops
+from speechrep.io.data_dir import DataDir, invert, validate
+from speechrep.io.data_fix import BACKUP, fix
+from speechrep.io.table import read_table, write_table
+
+
+def make(path, utts_of, **more):
+    """A data directory of ``{speaker: number of utterances}``."""
+    path.mkdir(parents=True, exist_ok=True)
+    utt2spk = {f"{spk}-{n:02d}": spk for spk, count in sorted(utts_of.items()) for n in range(count)}
+    spk2utt = invert(utt2spk)
+    write_table(path / "utt2spk", utt2spk)
+    write_table(path / "spk2utt", {spk: " ".join(utts) for spk, utts in spk2utt.items()})
+    write_table(path / "spk2gender", {spk: "mf"[len(spk) % 2] for spk in spk2utt})
+    write_table(path / "wav.scp", {utt: f"/x/{utt}.wav" for utt in utt2spk})
+    write_table(path / "text", {utt: f"SAY {utt.upper()}" for utt in utt2spk})
+    write_table(path / "utt2dur", {utt: f"{1 + i % 3}.5" for i, utt in enumerate(utt2spk)})
+    (path / "phones.ctm").write_text("".join(f"{u} 1 0 0.5 AA\n{u} 1 0.5 0.25 SIL\n" for u in utt2spk))
+    for name, table in more.items():
+        write_table(path / name, table)
+    return path
+
+
+def names(path):
+    return list(read_table(path / "utt2spk"))
+
+
+# --- fix
+
+LINES = st.sampled_from(["a-1", "a-2", "b-1", "b-2", "c-1"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_fix_gives_a_valid_directory_or_says_why_not(data, tmp_path_factory):
+    """Whatever happened to the files: lines lost, doubled, out of order, changed; no line is made up."""
+    path = make(tmp_path_factory.mktemp("d"), {"a": 3, "b": 2, "25522": 1, "255224": 2})
+    (path / "spk2utt").unlink()
+    originals = set()
+    for name in ("utt2spk", "wav.scp", "text", "utt2dur", "spk2gender", "phones.ctm"):
+        lines = (path / name).read_text().splitlines()
+        lines = data.draw(st.permutations(lines))
+        lines = lines[data.draw(st.integers(0, 2)) :] + data.draw(
+            st.lists(st.sampled_from(lines), max_size=2)
+        )
+        lines += data.draw(
+            st.lists(st.sampled_from(["", " ", "a-00", "b-01 0", "zz q", "a-01  X\t", "c"]), max_size=2)
+        )
+        end = data.draw(st.sampled_from(["\n", "", "\r\n"]))
+        (path / name).write_text("\n".join(lines) + end, newline="")
+        originals |= {" ".join(line.split()) for line in lines}
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    try:
+        kept, _ = fix(path)
+    except InputError:
+        assert {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()} == before
+        return
+    validate(path)
+    assert kept == len(names(path)) > 0
+    for name in ("utt2spk", "wav.scp", "text", "utt2dur", "spk2gender", "phones.ctm"):
+        assert {" ".join(line.split()) for line in (path / name).read_text().splitlines()} <= originals
+    saved = {file.name: file.read_bytes() for file in (path / BACKUP).iterdir()}
+    assert saved == before
+    after = {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
+    assert fix(path) == (kept, kept)
+    assert after == {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
+    assert saved == {file.name: file.read_bytes() for file in (path / BACKUP).iterdir()}
+
+
+def test_fix_mends_each_fault(tmp_path, capsys):
+    path = make(tmp_path / "d", {"a": 4, "b": 3, "c": 1})
+    text = (path / "text").read_text().splitlines()
+    text[0] = "a-00"  # no words
+    (path / "text").write_text(
+        "\n".join([*reversed(text), "a-01 OTHER WORDS"])
+    )  # unsorted, twice, no newline
+    write_table(path / "utt2dur", {**read_table(path / "utt2dur"), "b-00": "0"})
+    write_table(path / "spk2gender", {"a": "f", "b": "m"})  # c has none
+    main(["fix", str(path)])
+    assert names(path) == ["a-02", "a-03", "b-01", "b-02"]
+    assert "fix_data_dir.sh: kept 4 utterances out of 8" in capsys.readouterr().out
+    assert "b-00" in (path / BACKUP / "utt2spk").read_text()
+    assert DataDir(path).spk2utt == {"a": ["a-02", "a-03"], "b": ["b-01", "b-02"]}
+    assert "a-01" not in (path / "phones.ctm").read_text()
+
+
+def test_fix_with_segments_and_extra_files(tmp_path):
+    path = make(tmp_path / "d", {"a": 3})
+    write_table(path / "wav.scp", {"r1": "/x/1.wav", "r2": "/x/2.wav"})
+    write_table(path / "segments", {"a-00": "r1 0 1", "a-01": "r1 2 1", "a-02": "r3 0 1"})
+    write_table(path / "utt2emotion", {"a-00": "1 2", "a-02": "3 4"})
+    fix(path, utt_extra=["utt2emotion"])
+    assert names(path) == ["a-00"]
+    assert read_table(path / "wav.scp") == {"r1": "/x/1.wav"}
+    assert read_table(path / "utt2emotion") == {"a-00": "1 2"}
+
+
+def test_fix_refuses_what_it_cannot_mend(tmp_path):
+    path = make(tmp_path / "d", {"a": 1, "b": 1})
+    write_table(path / "utt2spk", {"a-00": "z", "b-00": "y"})
+    write_table(path / "spk2gender", {"y": "m", "z": "m"})
+    with pytest.raises(InputError, match=r"d/utt2spk:2: .*'b-00'.* does not sort by speaker"):
+        fix(path)
+    (path / "text").write_text("c X\n")
+    with pytest.raises(InputError, match="no utterance is in all of its files"):
+        fix(path)
+
+
+# --- split
+
+SPEAKERS = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 7), min_size=1, max_size=6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(utts_of=SPEAKERS, pieces=st.integers(1, 9), per_utt=st.booleans())
+def test_split_is_a_contiguous_partition(utts_of, pieces, per_utt, tmp_path_factory):
+    path = make(tmp_path_factory.mktemp("d"), utts_of)
+    whole = names(path)
+    most = len(whole) if per_utt else len(utts_of)
+    if pieces > most:
+        with pytest.raises(InputError, match=rf"cannot be split into {pieces}: it has {most} "):
+            data_ops.split(path, pieces, per_utt)
+        return
+    folder = data_ops.split(path, pieces, per_utt)
+    assert folder.name == f"split{pieces}" + ("utt" if per_utt else "")
+    parts = [folder / str(number) for number in range(1, pieces + 1)]
+    for name in ("utt2spk", "text", "wav.scp", "phones.ctm"):
+        assert b"".join((part / name).read_bytes() for part in parts) == (path / name).read_bytes()
+    for part in parts:
+        validate(part)
+    sizes = [len(names(part)) for part in parts]
+    if per_utt:
+        assert sizes == sorted(sizes, reverse=True) and max(sizes) - min(sizes) <= 1
+    else:
+        speakers = [set(read_table(part / "spk2utt")) for part in parts]
+        assert not any(a & b for a, b in itertools.combinations(speakers, 2))
+        assert max(sizes) <= -(-len(whole) // pieces) + max(utts_of.values())
+
+
+def test_split_again_only_when_older(tmp_path):
+    path = make(tmp_path / "d", {"a": 2, "b": 2})
+    main(["split", str(path), "2"])
+    piece = path / "split2" / "1" / "text"
+    first = piece.stat().st_mtime_ns
+    main(["split", str(path), "2"])
+    assert piece.stat().st_mtime_ns == first
+    write_table(path / "text", dict.fromkeys(names(path), "NEW"))
+    main(["split", str(path), "2"])
+    assert piece.read_text() == "a-00 NEW\na-01 NEW\n"
+
+
+def test_split_keeps_the_recordings_of_segments(tmp_path):
+    path = make(tmp_path / "d", {"a": 2, "b": 1})
+    write_table(path / "wav.scp", {"r1": "/x/1.wav", "r2": "/x/2.wav"})
+    write_table(path / "segments", {"a-00": "r1 0 1", "a-01": "r2 0 1", "b-00": "r2 1 2"})
+    folder = data_ops.split(path, 2)
+    assert list(read_table(folder / "1" / "wav.scp")) == ["r1", "r2"]
+    assert list(read_table(folder / "2" / "wav.scp")) == ["r2"]
+
+
+# --- subset
+
+MODES = {
+    (): ["a-00", "a-02", "b-01"],
+    ("--first",): ["a-00", "a-01", "a-02"],
+    ("--last",): ["b-01", "b-02", "c-00"],
+    ("--shortest",): ["a-00", "a-03", "b-02"],
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_subset_by_number(mode, tmp_path):
+    path = make(tmp_path / "d", {"a": 4, "b": 3, "c": 1})
+    main(["subset", *mode, str(path), "3", str(tmp_path / "s")])
+    assert names(tmp_path / "s") == MODES[mode]
+    validate(tmp_path / "s")
+    with pytest.raises(InputError, match="d: cannot take 9 of 8 utterances"):
+        main(["subset", *mode, str(path), "9", str(tmp_path / "s")])
+    assert names(tmp_path / "s") == MODES[mode]
+
+
+def test_subset_by_speaker_and_list(tmp_path):
+    path, target = make(tmp_path / "d", {"a": 4, "b": 3, "c": 1}), tmp_path / "s"
+    main(["subset", "--per-spk", str(path), "2", str(target)])
+    assert names(target) == ["a-00", "a-02", "b-00", "b-01", "c-00"]
+    main(["subset", "--speakers", str(path), "5", str(target)])
+    assert len(names(target)) >= 5
+    assert all(len(utts) == {"a": 4, "b": 3, "c": 1}[spk] for spk, utts in DataDir(target).spk2utt.items())
+    (tmp_path / "list").write_text("c-00\na-03\nzz\n")
+    main(["subset", "--utt-list", str(tmp_path / "list"), str(path), str(target)])
+    assert names(target) == ["a-03", "c-00"]
+    (tmp_path / "list").write_text("b\n")
+    main(["subset", "--spk-list", str(tmp_path / "list"), str(path), str(target)])
+    assert names(target) == ["b-00", "b-01", "b-02"]
+    (tmp_path / "list").write_text("q\n")
+    with pytest.raises(InputError, match="d: none of the utterances wanted is here"):
+        main(["subset", "--spk-list", str(tmp_path / "list"), str(path), str(target)])
+    for bad in (["--first", "--last", str(path), "1", "x"], [str(path), "1"], [str(path), "one", "x"]):
+        with pytest.raises(InputError, match="subset"):
+            main(["subset", *bad])
+
+
+def test_targets_are_not_destroyed(tmp_path):
+    path = make(tmp_path / "all" / "d", {"a": 2})
+    for target in (path, path.parent):
+        with pytest.raises(InputError, match="writing it would destroy"):
+            main(["subset", str(path), "1", str(target)])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "precious").write_text("x")
+    with pytest.raises(InputError, match="other: exists and is not a data directory"):
+        main(["copy", str(path), str(tmp_path / "other")])
+    assert names(path) == ["a-00", "a-01"]
+
+
+# --- combine, copy and the rest
+
+
+def test_combine(tmp_path):
+    one, two = make(tmp_path / "1", {"a": 2, "c": 1}), make(tmp_path / "2", {"b": 2})
+    (two / "utt2dur").unlink()
+    main(["combine", str(tmp_path / "all"), str(one), str(two)])
+    assert names(tmp_path / "all") == ["a-00", "a-01", "b-00", "b-01", "c-00"]
+    validate(tmp_path / "all")
+    assert not (tmp_path / "all" / "utt2dur").exists()  # one of them has none
+    with pytest.raises(InputError, match=r"1/utt2spk: 'a-00' is in another directory too"):
+        main(["combine", str(tmp_path / "x"), str(one), str(one)])
+    third = make(tmp_path / "3", {"d": 1}, spk2gender={"d": "m"})
+    write_table(third / "wav.scp", {"a-00": "/y/elsewhere.wav"})
+    write_table(third / "segments", {"d-00": "a-00 0 1"})
+    with pytest.raises(
+        InputError, match=r"3/wav\.scp: 'a-00' is in another directory too, with another value"
+    ):
+        main(["combine", str(tmp_path / "x"), str(one), str(third)])
+    write_table(third / "wav.scp", {"r": "/y/r.wav"})
+    write_table(third / "segments", {"d-00": "r 0 1"})
+    main(["combine", str(tmp_path / "x"), str(one), str(third)])
+    assert read_table(tmp_path / "x" / "segments")["a-01"] == "a-01 0 2.5"
+    validate(tmp_path / "x")
+
+
+def test_copy_renames(tmp_path):
+    path = make(tmp_path / "d", {"a": 1, "b": 1})
+    main(["copy", "--utt-prefix", "x-", "--spk-prefix", "x-", str(path), str(tmp_path / "c")])
+    validate(tmp_path / "c")
+    data = DataDir(tmp_path / "c")
+    assert data.utt2spk == {"x-a-00": "x-a", "x-b-00": "x-b"}
+    assert data.wav_scp["x-a-00"] == "/x/a-00.wav" and "x-b" in data.spk2gender
+    assert (tmp_path / "c" / "phones.ctm").read_text().startswith("x-a-00 1 0 0.5 AA\nx-a-00 1 0.5")
+    shutil.rmtree(tmp_path / "c")
+    make(tmp_path / "bad", {"1": 1, "12": 1})
+    with pytest.raises(InputError, match=r"c/utt2spk.*does not sort by speaker"):
+        main(["copy", "--spk-suffix", "_", str(tmp_path / "bad"), str(tmp_path / "c")])
+    assert not (tmp_path / "c").exists()
+
+
+def test_lengths(tmp_path, capsys):
+    path = make(tmp_path / "d", {"a": 2})
+    main(["utt2num-frames", str(path)])  # from utt2dur, 25 ms windows every 10 ms
+    assert read_table(path / "utt2num_frames") == {"a-00": "148", "a-01": "248"}
+    (path / "utt2dur").unlink()
+    (path / "frame_shift").write_text("0.01\n")
+    main(["utt2dur", str(path)])
+    assert read_table(path / "utt2dur") == {"a-00": "1.495", "a-01": "2.495"}
+    (path / "utt2dur").unlink()
+    write_table(path / "wav.scp", {"r": "/x"})
+    write_table(path / "segments", {"a-00": "r 0.25 1", "a-01": "r 1 3.5"})
+    main(["utt2dur", str(path)])
+    assert read_table(path / "utt2dur") == {"a-00": "0.75", "a-01": "2.5"}
+    capsys.readouterr()
+    main(["utt2dur", str(path)])
+    assert "is there already" in capsys.readouterr().out
+
+
+def test_ids_that_begin_with_a_hyphen_and_inversion(tmp_path, capsys):
+    path = make(tmp_path / "d", {"-x": 2, "0": 1})
+    main(["validate", "--no-feats", str(path)])
+    main(["utt2spk-to-spk2utt", str(path / "utt2spk")])
+    assert capsys.readouterr().out.splitlines()[1:] == (path / "spk2utt").read_text().splitlines()
+    main(["spk2utt-to-utt2spk", str(path / "spk2utt")])
+    assert capsys.readouterr().out == (path / "utt2spk").read_text()

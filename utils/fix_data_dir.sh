@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# Kaldi's name for: python -m speechrep.bin.data_dir fix
+exec "$(dirname "${BASH_SOURCE[0]}")/data_dir.sh" fix "$@"
