@@ -11,6 +11,7 @@ import torch
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, parse_choice, to_dict
 from speechrep.data.features import open_features
+from speechrep.frontend.cmvn import Cmvn
 from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
 from speechrep.train.run import add_run_options, begin
@@ -36,8 +37,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         readers = [open_features(args.train_dir), open_features(args.valid_dir)]
         torch.manual_seed(config.seed)
+        meta = readers[0].meta
+        model = build(args.upstream, args.upstream_config, meta)
+        if meta.cmvn == "global" and readers[0].path.is_dir():
+            model.cmvn_stats = Cmvn(readers[0].path, "global", meta.norm_vars).stats("")
         task = Pretraining(
-            build(args.upstream, args.upstream_config, readers[0].meta),
+            model,
             *readers,
             data,
             config.seed,

@@ -4,16 +4,18 @@ Chung, Hsu, Tang and Glass, "An unsupervised autoregressive model for speech rep
 Interspeech 2019.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from speechrep.config import opt
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
-from speechrep.upstream.base import Upstream, valid_mask
+from speechrep.upstream.base import Output, Upstream, valid_mask
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,15 @@ class Apc(Upstream):
                 hiddens.append(hidden)
                 states.append(last)
         return hiddens, states
+
+    def stream(
+        self, samples: np.ndarray, sample_rate: int, window: int = 1000, margin: int = 250
+    ) -> Iterator[Output]:
+        """As the base class says, exactly: each piece starts from the state that the one before left."""
+        feats, state = self._features(samples, sample_rate, "samples"), None
+        for start in range(0, feats.shape[1], window):
+            hiddens, state = self.run(feats[:, start : start + window], state)
+            yield Output(hiddens, torch.tensor([hiddens[0].shape[1]]), self.meta.frame_shift_ms)
 
     def pretrain_loss(
         self, feats: torch.Tensor, feat_lens: torch.Tensor | None, targets: torch.Tensor | None = None

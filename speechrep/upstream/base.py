@@ -1,12 +1,17 @@
 """What every upstream is: features in, one hidden vector per frame and layer out."""
 
 import dataclasses
+import os
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from speechrep.errors import InputError
+from speechrep.io.audio import read_audio
 from speechrep.io.feature_meta import FeatureMeta
+from speechrep.upstream.waveform import features
 
 
 @dataclasses.dataclass
@@ -34,6 +39,8 @@ class Upstream(torch.nn.Module):
     downsample: int = 1
     weights_sha256: str = ""
     """Of the file it was loaded from; "" for a model that was not loaded."""
+    cmvn_stats: np.ndarray | None = None
+    """Of global normalisation, if the features have it: float64 (2, F + 1), for :meth:`extract`."""
 
     def __init__(self, config: Any, meta: FeatureMeta):
         super().__init__()
@@ -102,6 +109,51 @@ class Upstream(torch.nn.Module):
         hiddens = self(feats, feat_lens).hiddens
         chosen = torch.stack(hiddens, dim=1) if all_layers else hiddens[-1]
         return chosen.repeat_interleave(self.downsample, dim=-2) if tile and self.downsample > 1 else chosen
+
+    def extract(self, samples: np.ndarray, sample_rate: int) -> Output:
+        """Represent a waveform, through the model's own stored feature configuration.
+
+        Args:
+            samples: float (N,) in [-1, 1], one channel.
+            sample_rate: Hz.
+
+        Returns:
+            A batch of one.
+        """
+        return self(self._features(samples, sample_rate, "samples"))
+
+    def extract_file(self, path: str | os.PathLike[str]) -> Output:
+        """Represent an audio file of one channel."""
+        return self(self._features(*read_audio(path), path))
+
+    def stream(
+        self, samples: np.ndarray, sample_rate: int, window: int = 1000, margin: int = 250
+    ) -> Iterator[Output]:
+        """Represent a long waveform piece by piece, holding only its features and one piece in memory.
+
+        The pieces put together have the frames of :meth:`extract`. A model that only looks back (APC)
+        gives exactly its vectors; one that looks everywhere (Mockingjay) sees ``margin`` frames on each side
+        of a piece, and positions count from there.
+
+        Args:
+            samples: float (N,) in [-1, 1]; an hour has 230 MB, its fbank 115 MB.
+            sample_rate: Hz.
+            window: frames of a piece; a multiple of the down-sampling rate is made of it.
+            margin: frames seen but not given on each side, likewise.
+        """
+        feats = self._features(samples, sample_rate, "samples")
+        r, T = self.downsample, feats.shape[1]
+        window, margin = max(1, window // r) * r, margin // r * r
+        for start in range(0, T // r * r, window):
+            first, end = max(0, start - margin), min(T, start + window)
+            output = self(feats[:, first : min(T, end + margin)])
+            keep = slice((start - first) // r, (end - first) // r)
+            pieces = [hidden[:, keep] for hidden in output.hiddens]
+            yield Output(pieces, torch.tensor([pieces[0].shape[1]]), output.frame_shift_ms)
+
+    def _features(self, samples: np.ndarray, sample_rate: int, where: object) -> torch.Tensor:
+        feats = features(samples, sample_rate, self.meta, self.cmvn_stats, where)
+        return torch.from_numpy(feats)[None].to(next(self.parameters(), torch.zeros(())).device)
 
     def _check(self, feats: torch.Tensor, feat_lens: torch.Tensor | None) -> torch.Tensor:
         if feats.ndim != 3 or feats.shape[-1] != self.meta.dim:

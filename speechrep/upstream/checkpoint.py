@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from speechrep.config import from_dict, to_dict
@@ -23,6 +24,7 @@ def describe(model: Upstream) -> dict[str, Any]:
         "upstream": model.name,
         "config": to_dict(model.config),
         "input": {"format": FORMAT} | to_dict(model.meta),
+        "cmvn_stats": None if model.cmvn_stats is None else model.cmvn_stats.tolist(),
     }
 
 
@@ -65,5 +67,7 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Up
     if wrong:
         raise InputError(f"weights do not fit the model at {', '.join(wrong[:5])}", where=path)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    if info.get("cmvn_stats") is not None:
+        model.cmvn_stats = np.array(info["cmvn_stats"], np.float64)
     model.weights_sha256 = info["weights_sha256"]
     return model.eval().requires_grad_(False).to(device)

@@ -1,0 +1,161 @@
+"""The model card of an upstream: ``README.md`` in its folder, with the fields that model hubs read."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from speechrep.errors import InputError
+from speechrep.io.files import atomic_open
+from speechrep.io.model_files import WEIGHTS, model_folder, read_info
+
+MARK = "<!-- written by speechrep; delete this line to keep your changes -->"
+
+
+def write_card(exp_dir: str | os.PathLike[str], licence: str = "unknown") -> Path:
+    """Write ``README.md`` from what the folder's other files say; a card without our mark is left alone.
+
+    Args:
+        exp_dir: a trained or imported upstream.
+        licence: the weights' licence, an identifier such as "cc-by-4.0".
+
+    Returns:
+        The card's path.
+
+    Raises:
+        InputError: there is no upstream in the folder.
+    """
+    folder = model_folder(exp_dir)
+    path = folder / "README.md"
+    if path.exists() and MARK not in path.read_text(encoding="utf-8"):
+        return path
+    info = read_info(folder)
+    if info.get("kind") != "upstream":
+        raise InputError("not an upstream", where=folder / "model.json")
+    text = card(info, _options(folder), _log(folder), _num_parameters(folder), licence)
+    with atomic_open(path) as stream:
+        stream.write(text)
+    return path
+
+
+def card(
+    info: dict[str, Any],
+    options: dict[str, Any],
+    log: list[dict[str, Any]],
+    num_parameters: int,
+    licence: str,
+) -> str:
+    """The card's text.
+
+    Args:
+        info: the content of ``model.json``.
+        options: of the run that trained it, from ``config.yaml``; {} if unknown.
+        log: the lines of ``train_log.jsonl``; [] if there are none.
+        num_parameters: how many values the weights have.
+        licence: the weights' licence.
+    """
+    name, features = info["upstream"], info["input"]
+    head = yaml.safe_dump(
+        {"license": licence, "library_name": "speechrep", "tags": ["speech", "self-supervised", name]},
+        sort_keys=False,
+    )
+    cmvn = (
+        features["cmvn"]
+        if features["norm_vars"] or features["cmvn"] == "none"
+        else f"{features['cmvn']}, mean"
+    )
+    rows = [
+        ("parameters", f"{num_parameters:,}"),
+        ("weights", f"SHA-256 `{info['weights_sha256'][:16]}`"),
+        ("input", f"{features['feature']}, {features['dim']} values every {features['frame_shift_ms']:g} ms"),
+        ("normalisation", cmvn),
+        ("sample rate", f"{features['sample_rate']} Hz"),
+        ("made", f"{info['created']}, commit `{info['commit'][:12]}`"),
+    ]
+    parts = [
+        f"---\n{head}---\n{MARK}\n",
+        f"# {name}\n",
+        _table(("", ""), rows),
+        "## Use\n",
+        '```python\nimport speechrep\n\nmodel = speechrep.load("path/to/this/folder")\n'
+        'hiddens = model.extract_file("audio.wav").hiddens  # one (1, T, D) tensor per layer\n```\n',
+        "The folder holds everything that is needed; features are made as the model was trained on them.\n",
+        "## Training\n",
+        *_training(info, options, log),
+        "## Configuration\n",
+        "```json\n" + json.dumps(info["config"], indent=2) + "\n```\n",
+        "```json\n" + json.dumps(features["config"], indent=2) + "\n```\n",
+    ]
+    return "\n".join(parts)
+
+
+def _training(info: dict[str, Any], options: dict[str, Any], log: list[dict[str, Any]]) -> list[str]:
+    if "imported" in info:
+        source = info["imported"]
+        notes = "".join(f"- {note}\n" for note in source["notes"])
+        text = f"Imported from the {source['from']} file `{source['file']}`, SHA-256 `{source['file_sha256'][:16]}`."
+        return [text + "\n", *([notes] if notes else [])]
+    told = [
+        (label, f"`{options[key]}`")
+        for label, key in (
+            ("training data", "train-dir"), ("validation data", "valid-dir"), ("seed", "seed"),
+            ("optimiser", "optimizer"), ("peak learning rate", "lr"), ("precision", "precision"),
+        )
+        if key in options
+    ]  # fmt: skip
+    told.append(("steps", str(max((line["step"] for line in log), default=info.get("step", 0)))))
+    told.append(("step of these weights", str(info.get("step", "unknown"))))
+    parts = [_table(("", ""), told)]
+    valid = [line for line in log if line["part"] == "valid"]
+    train = {line["step"]: line for line in log if line["part"] == "train"}
+    if valid:
+        shown = _spread(valid, 8)
+        rows = [(str(line["step"]), f"{line['loss']:.4f}", _loss(train.get(line["step"]))) for line in shown]
+        parts.append(_table(("step", "validation loss", "training loss"), rows))
+    return parts
+
+
+def _loss(line: dict[str, Any] | None) -> str:
+    return "" if line is None else f"{line['loss']:.4f}"
+
+
+def _spread(lines: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """At most ``count`` of the lines, evenly, the first and the last among them."""
+    if len(lines) <= count:
+        return lines
+    return [lines[round(i * (len(lines) - 1) / (count - 1))] for i in range(count)]
+
+
+def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [titles, tuple("---" for _ in titles), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def _options(folder: Path) -> dict[str, Any]:
+    path = folder / "config.yaml"
+    values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return values if isinstance(values, dict) else {}
+
+
+def _log(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "train_log.jsonl"
+    if not path.is_file():
+        return []
+    # a run that is being written to may end in half a line
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line]
+
+
+def _num_parameters(folder: Path) -> int:
+    from safetensors import safe_open
+
+    with safe_open(folder / WEIGHTS, "numpy") as weights:
+        shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118 - not a dict
+    count = 0
+    for shape in shapes:
+        size = 1
+        for side in shape:
+            size *= side
+        count += size
+    return count

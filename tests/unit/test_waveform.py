@@ -1,0 +1,112 @@
+"""From samples to vectors: whole or in pieces, and what is not a recording is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from models import model
+
+import speechrep
+from speechrep.bin.pretrain import main
+from speechrep.errors import InputError
+from speechrep.frontend.cmvn import normalise, statistics
+from speechrep.frontend.registry import make_frontend
+from speechrep.io.ark import write_ark
+from speechrep.io.feature_meta import FeatureMeta, write_meta
+from speechrep.io.kaldi_object import to_binary
+from speechrep.upstream.registry import build
+
+RATE = 16000
+
+
+def fbank_meta(**changes):
+    values = {"feature": "fbank", "config": {"num_mel_bins": 23}, "dim": 23, "frame_shift_ms": 10.0}
+    return FeatureMeta(**(values | {"sample_rate": RATE, "cmvn": "utterance"} | changes))
+
+
+def small(name, downsample=1, **changes):
+    options = {"surface": {"context": 3}, "apc": {}, "mockingjay": {"downsample": downsample}}
+    config = model(name, **options[name]).config
+    torch.manual_seed(0)
+    return build(name, config, fbank_meta(**changes)).eval().requires_grad_(False)
+
+
+def noise(seconds=2.0, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.1, int(seconds * RATE)).astype(np.float32)
+
+
+def test_extract_is_front_end_normalisation_and_model(tmp_path):
+    upstream, samples = small("apc"), noise()
+    feats = make_frontend("fbank", {"num_mel_bins": 23})(samples, RATE)
+    feats = torch.from_numpy(normalise(feats, statistics(feats), True))[None]
+    output = upstream.extract(samples, RATE)
+    assert output.hidden_lens.tolist() == [198]
+    assert torch.equal(output.hiddens[-1], upstream(feats).hiddens[-1])
+    soundfile.write(tmp_path / "a.flac", samples, RATE, subtype="PCM_24")
+    torch.testing.assert_close(
+        upstream.extract_file(tmp_path / "a.flac").hiddens, output.hiddens, rtol=0, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("name", ["apc", "surface"])
+def test_streamed_is_exact_where_the_context_is_limited(name):
+    upstream, samples = small(name), noise()
+    pieces = list(upstream.stream(samples, RATE, window=30, margin=5))
+    assert [int(piece.hidden_lens) for piece in pieces] == [30] * 6 + [18]
+    whole = upstream.extract(samples, RATE).hiddens
+    for layer, hidden in enumerate(whole):
+        torch.testing.assert_close(torch.cat([piece.hiddens[layer] for piece in pieces], 1), hidden)
+
+
+def test_streamed_in_windows():
+    upstream = small("mockingjay", downsample=3)
+    samples = noise()
+    whole = upstream.extract(samples, RATE).hiddens[-1]
+    pieces = [piece.hiddens[-1] for piece in upstream.stream(samples, RATE, window=50, margin=20)]
+    assert torch.cat(pieces, 1).shape == whole.shape == (1, 66, 8)
+    together = [piece.hiddens[-1] for piece in upstream.stream(samples, RATE, window=300)]
+    assert torch.equal(together[0], whole)  # one window is the whole
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "complaint"),
+    [
+        (np.zeros(0, np.float32), RATE, "no samples"),
+        (np.full(RATE, np.nan, np.float32), RATE, "sample 0 is not finite"),
+        (np.zeros((RATE, 2), np.float32), RATE, "one channel"),
+        (np.zeros(RATE, np.int16), RATE, "float"),
+        (np.zeros(100, np.float32), RATE, "too few"),
+        (np.zeros(RATE, np.float32), 8000, "8000 Hz, want 16000"),
+    ],
+)
+def test_bad_samples(samples, rate, complaint):
+    with pytest.raises(InputError, match=complaint):
+        small("apc").extract(samples, rate)
+
+
+def test_stereo_and_foreign_features_are_told(tmp_path):
+    soundfile.write(tmp_path / "two.wav", np.zeros((RATE, 2)), RATE)
+    with pytest.raises(InputError, match=r"two\.wav"):
+        small("apc").extract_file(tmp_path / "two.wav")
+    with pytest.raises(InputError, match="kaldi"):
+        small("apc", feature="kaldi").extract(noise(), RATE)
+
+
+def test_global_statistics_travel_with_the_model(tmp_path):
+    with pytest.raises(InputError, match="global"):
+        small("apc", cmvn="global").extract(noise(), RATE)
+    # the smallest feature directory with global statistics
+    frontend = make_frontend("fbank", {"num_mel_bins": 23})
+    feats = {f"utt{i}": frontend(noise(1, seed=i), RATE) for i in range(3)}
+    write_ark(tmp_path / "feats.ark", feats.items(), scp=tmp_path / "feats.scp")
+    stats = sum(statistics(value) for value in feats.values())
+    (tmp_path / "cmvn.ark").write_bytes(to_binary(stats))
+    write_meta(tmp_path / "features.json", fbank_meta(cmvn="global"))
+    main(["--upstream", "apc", "--hidden-size", "4", "--max-steps", "0", "--exp-dir", str(tmp_path / "exp"),
+          "--train-dir", str(tmp_path), "--valid-dir", str(tmp_path)])  # fmt: skip
+    upstream = speechrep.load(tmp_path / "exp")
+    np.testing.assert_allclose(upstream.cmvn_stats, stats)
+    assert json.loads((tmp_path / "exp/model.json").read_text())["input"]["cmvn"] == "global"
+    assert upstream.extract(noise(), RATE).hiddens[-1].shape == (1, 198, 4)
