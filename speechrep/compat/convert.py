@@ -23,6 +23,7 @@ from speechrep.io.files import atomic_open, sha256, write_json
 from speechrep.io.model_files import read_info, weights_sha256
 from speechrep.upstream.apc import Apc
 from speechrep.upstream.base import Upstream
+from speechrep.upstream.card import write_card
 from speechrep.upstream.checkpoint import describe, load, save_model
 from speechrep.upstream.mockingjay import Mockingjay
 from speechrep.upstream.registry import CONFIGS, build
@@ -87,6 +88,7 @@ def import_model(
     tree = read_checkpoint(path)
     project = project or detect(tree, path)
     kept = plain(tree.pop(OURS)) if isinstance(tree, dict) and isinstance(tree.get(OURS), dict) else {}
+    kept_options = kept.get("config") if isinstance(kept.get("config"), dict) else {}
     if project == "mockingjay":
         foreign = mockingjay.read(tree, path)
     elif project == "apc":
@@ -101,7 +103,7 @@ def import_model(
         notes.append(
             "the file does not say what features it was made for: give --preset or --features to use it"
         )
-    options = foreign.options | kept.get("config", {})
+    options = foreign.options | kept_options
     options |= {"embedding_layer": embedding_layer} if foreign.upstream == "mockingjay" else {}
     try:
         model = build(foreign.upstream, from_dict(CONFIGS[foreign.upstream], options, path), chosen)
@@ -139,14 +141,16 @@ def _features(
 
 
 def save_import(imported: Imported, exp_dir: str | os.PathLike[str]) -> str:
-    """Write an experiment directory: the model, its options and ``import.json`` with a line per key."""
+    """Write an experiment directory: model, card, options, and ``import.json`` with a line per key."""
     exp_dir = Path(exp_dir)
     rows = [{"theirs": row.theirs, "ours": row.ours, "shape": list(row.shape)} for row in imported.report]
     exp_dir.mkdir(parents=True, exist_ok=True)
     with atomic_open(exp_dir / "config.yaml") as stream:
         stream.write(dump_yaml(imported.model.config, upstream=imported.model.name))
     write_json(exp_dir / "import.json", imported.about | {"keys": rows})
-    return save_model(exp_dir, imported.model, {"imported": imported.about})
+    sha = save_model(exp_dir, imported.model, {"imported": imported.about})
+    write_card(exp_dir)
+    return sha
 
 
 def export_model(exp_dir: str | os.PathLike[str], project: str, path: str | os.PathLike[str]) -> list[str]:

@@ -95,8 +95,9 @@ def _training(info: dict[str, Any], options: dict[str, Any], log: list[dict[str,
     if "imported" in info:
         source = info["imported"]
         notes = "".join(f"- {note}\n" for note in source["notes"])
-        text = f"Imported from the {source['from']} file `{source['file']}`, SHA-256 `{source['file_sha256'][:16]}`."
-        return [text + "\n", *([notes] if notes else [])]
+        digest = source["file_sha256"][:16]
+        text = f"Imported from the {source['from']} file `{source['file']}`, SHA-256 `{digest}`.\n"
+        return [text, *([notes] if notes else [])]
     told = [
         (label, f"`{options[key]}`")
         for label, key in (

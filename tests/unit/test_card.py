@@ -1,0 +1,76 @@
+"""Model folders in the manner of hubs, and their cards."""
+
+import json
+from pathlib import Path
+
+import compat_fixtures as fixtures
+import pytest
+import torch
+import yaml
+from models import model
+
+from speechrep.bin import import_checkpoint
+from speechrep.compat.pretrained import from_pretrained, save_pretrained
+from speechrep.errors import InputError
+from speechrep.io.model_files import write_model
+from speechrep.upstream.card import MARK, write_card
+from speechrep.upstream.checkpoint import save_model
+
+
+def front_matter(text: str) -> dict[str, object]:
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def test_saved_and_loaded_as_hubs_do(tmp_path: Path) -> None:
+    original = model("mockingjay").eval()
+    sha = save_pretrained(original, tmp_path, licence="cc-by-4.0")
+    assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "model.json", "README.md"}
+    loaded = from_pretrained(tmp_path)
+    assert loaded.weights_sha256 == sha
+    assert all(torch.equal(a, b) for a, b in zip(original.parameters(), loaded.parameters(), strict=True))
+    text = (tmp_path / "README.md").read_text()
+    assert front_matter(text)["license"] == "cc-by-4.0" and "mockingjay" in front_matter(text)["tags"]
+
+
+def test_a_trained_models_card_tells_data_features_steps_and_losses(tmp_path: Path) -> None:
+    original = model("apc")
+    save_model(tmp_path, original, {"step": 300, "valid": {"loss": 0.25}})
+    options = {"train-dir": "dump/fbank/train", "valid-dir": "dump/fbank/dev", "seed": 5, "lr": 0.001}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(options))
+    lines = [{"part": "valid", "step": 10 * i, "epoch": 0, "loss": 1 - i / 50} for i in range(41)]
+    lines.append({"part": "train", "step": 400, "epoch": 1, "loss": 0.125})
+    (tmp_path / "train_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"part"')
+    text = write_card(tmp_path).read_text()
+    count = sum(p.numel() for p in original.parameters())
+    for expected in (
+        f"| parameters | {count:,} |", "| training data | `dump/fbank/train` |", "| seed | `5` |",
+        "fbank, 6 values every 10 ms", "| steps | 400 |", "| step of these weights | 300 |",
+        "| 0 | 1.0000 |  |", "| 400 | 0.2000 | 0.1250 |", '"hidden_size": 8',
+    ):  # fmt: skip
+        assert expected in text, expected
+    assert text.count("\n| ") < 30  # not a line per validation
+    assert front_matter(text)["license"] == "unknown"
+
+
+def test_an_imported_models_card_tells_its_source(tmp_path: Path) -> None:
+    file = fixtures.save(fixtures.apc_weights(80, 3, 10), tmp_path / "apc.model")
+    import_checkpoint.main(["--from", "apc", str(file), "--out", str(tmp_path / "exp")])
+    text = (tmp_path / "exp" / "README.md").read_text()
+    assert "apc.model" in text and "residual connections" in text
+
+
+def test_a_card_that_someone_edited_is_left_alone(tmp_path: Path) -> None:
+    save_model(tmp_path, model("apc"))
+    path = write_card(tmp_path)
+    path.write_text("my own words")
+    write_card(tmp_path)
+    assert path.read_text() == "my own words"
+    path.write_text(f"stale {MARK}")
+    write_card(tmp_path)
+    assert "stale" not in path.read_text()
+
+
+def test_other_models_have_no_card(tmp_path: Path) -> None:
+    write_model(tmp_path, {}, {"kind": "downstream", "task": "phone"})
+    with pytest.raises(InputError, match="not an upstream"):
+        write_card(tmp_path)

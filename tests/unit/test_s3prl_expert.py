@@ -1,0 +1,109 @@
+"""The S3PRL face: the vectors of the model itself, in S3PRL's shapes."""
+
+from pathlib import Path
+
+import compat_fixtures as fixtures
+import numpy as np
+import pytest
+import torch
+
+import speechrep
+from speechrep.bin import import_checkpoint
+from speechrep.compat.s3prl_expert import UpstreamExpert, speechrep_local
+from speechrep.errors import InputError
+from speechrep.io.feature_meta import FeatureMeta
+from speechrep.upstream.apc import Apc, ApcConfig
+from speechrep.upstream.checkpoint import save_model
+from speechrep.upstream.mockingjay import Mockingjay, MockingjayConfig
+from speechrep.upstream.waveform import features
+
+FBANK = FeatureMeta("fbank", {"num_mel_bins": 20}, 20, 10.0, 16000, "utterance")
+
+
+def wavs() -> list[torch.Tensor]:
+    draw = torch.Generator().manual_seed(3)
+    return [0.1 * torch.randn(n, generator=draw) for n in (16000, 8000, 5555)]
+
+
+def saved(folder: Path, kind: str) -> Path:
+    torch.manual_seed(0)
+    if kind == "apc":
+        save_model(folder, Apc(ApcConfig(hidden_size=8, num_layers=3), FBANK))
+    else:
+        sizes = {"hidden_size": 8, "num_layers": 2, "num_heads": 2, "ffn_size": 16, "init_std": 0.3}
+        rate = 2 if kind == "stacked" else 1
+        save_model(folder, Mockingjay(MockingjayConfig(downsample=rate, **sizes), FBANK))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "layers", "shift"), [("apc", 3, 160), ("mockingjay", 3, 160), ("stacked", 3, 320)]
+)
+def test_the_vectors_are_the_models(tmp_path: Path, kind: str, layers: int, shift: int) -> None:
+    expert = UpstreamExpert(saved(tmp_path, kind)).eval()
+    model = speechrep.load(tmp_path)
+    out = expert(wavs())
+    assert len(out["hidden_states"]) == layers and expert.get_downsample_rates("hidden_states") == shift
+    assert torch.equal(out["last_hidden_state"], out["hidden_states"][-1])
+    assert torch.equal(out["hidden_state_0"], out["hidden_states"][0])
+    for b, wav in enumerate(wavs()):
+        own = model.extract(wav.numpy(), 16000)
+        first = layers - len(own.hiddens)  # S3PRL's Mockingjay has the input embedding before them
+        for layer, hidden in enumerate(own.hiddens):
+            got = out["hidden_states"][first + layer][b]
+            length = hidden.shape[1]
+            assert torch.allclose(got[:length], hidden[0], atol=1e-5)
+            assert not got[length:].any()
+
+
+def test_an_imported_s3prl_file_gives_s3prls_hidden_states(tmp_path: Path) -> None:
+    state, head = fixtures.transformer_weights(80, 2, 12, 20)
+    config = fixtures.mockingjay_config(2, 12, 4, 20, 1)
+    file = fixtures.s3prl_transformer_file(tmp_path / "s.ckpt", state, head, config)
+    import_checkpoint.main(
+        ["--from", "s3prl", str(file), "--out", str(tmp_path / "e"), "--preset", "s3-apc80"]
+    )
+    expert = speechrep_local(str(tmp_path / "e")).eval()
+    assert expert.sequence_length == 1500
+    wav = wavs()[0]
+    feats = features(wav.numpy(), 16000, expert.model.meta, None, "wav")
+    got = [hidden[0].detach().numpy() for hidden in expert([wav])["hidden_states"]]
+    expected, _ = fixtures.mockingjay_reference(state, None, feats, 4)
+    assert len(got) == 3
+    for a, b in zip(got, expected, strict=True):
+        assert np.abs(a - b).max() < 2e-5
+    # longer inputs: S3PRL encodes ceil(98 / 40) = 3 pieces of 33 frames, each from position 0
+    expert = speechrep_local(str(tmp_path / "e"), sequence_length=40).eval()
+    got = [hidden[0].detach().numpy() for hidden in expert([wav])["hidden_states"]]
+    pieces = [fixtures.mockingjay_reference(state, None, feats[at : at + 33], 4)[0] for at in (0, 33, 66)]
+    for layer, a in enumerate(got):
+        assert np.abs(a - np.concatenate([piece[layer] for piece in pieces])).max() < 2e-5
+
+
+def test_short_utterances_survive_the_pieces_of_long_ones(tmp_path: Path) -> None:
+    expert = UpstreamExpert(saved(tmp_path, "mockingjay"), sequence_length=30).eval()
+    out = expert(wavs())["hidden_states"]
+    assert all(torch.isfinite(hidden).all() for hidden in out)
+    assert not out[-1][2, 33:].any() and out[-1][2, :33].any()
+
+
+def test_an_upstream_can_be_trained_through_it(tmp_path: Path) -> None:
+    expert = UpstreamExpert(saved(tmp_path, "apc"))
+    expert(wavs())["last_hidden_state"].sum().backward()
+    assert expert.model.rnns[0].weight_ih_l0.grad.abs().sum() > 0
+
+
+def test_torch_hub_finds_it(tmp_path: Path) -> None:
+    repository = str(Path(__file__).parents[2])
+    expert = torch.hub.load(repository, "speechrep_local", source="local", ckpt=str(saved(tmp_path, "apc")))
+    assert len(expert(wavs())["hidden_states"]) == 3
+
+
+def test_bad_input_is_told(tmp_path: Path) -> None:
+    expert = UpstreamExpert(saved(tmp_path, "apc"))
+    with pytest.raises(InputError, match="waveform 1"):
+        expert([wavs()[0], torch.full((8000,), float("nan"))])
+    with pytest.raises(InputError, match="waveform 0"):
+        expert([torch.zeros(2, 8000)])
+    with pytest.raises(InputError, match="model_config"):
+        speechrep_local(str(tmp_path), model_config="x.yaml")
