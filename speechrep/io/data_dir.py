@@ -250,11 +250,13 @@ def _require_known(
 
 def _check_text(path: Path, non_print: bool) -> None:
     for number, utt_id, value in read_rows(path):
-        where, reserved = f"{path}:{number}", _RESERVED.intersection(value.split())
+        where, reserved = f"{path}:{number}", _RESERVED.intersection(value.split(" "))
         if not value:
             raise InputError(f"utterance {utt_id!r} has an empty transcript", where=where)
         if reserved:
             raise InputError(f"utterance {utt_id!r} holds the symbol {min(reserved)!r}", where=where)
+        if value.isprintable():
+            continue
         odd = next((c for c in value if not c.isprintable() and not (non_print and not c.isspace())), None)
         if odd is not None:
             raise InputError(f"utterance {utt_id!r} holds the character {odd!r}", where=where)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open
 
+_BLANKS = re.compile("[ \t]+")
+
 
 def read_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:
     """The lines of a table as ``(line number from 1, key, value)``, in the file's order, unchecked.
@@ -30,7 +32,7 @@ def read_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:
                 raise InputError(f"not UTF-8: {error.reason}", where=f"{path}:{number}") from error
             if text.endswith("\r\n"):
                 raise InputError("the line ends with a carriage return", where=f"{path}:{number}")
-            words = re.split("[ \t]+", text.rstrip(" \t\n"), maxsplit=1)
+            words = _BLANKS.split(text.rstrip(" \t\n"), maxsplit=1)
             if not words[0]:
                 what = "begins with a blank" if len(words) == 2 else "empty line"
                 raise InputError(f"{what}; want 'key value'", where=f"{path}:{number}")
