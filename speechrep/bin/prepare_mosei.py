@@ -49,6 +49,7 @@ class PrepareConfig:
     )
     protocol: str = opt("standard", "which split", choices=("standard", "mockingjay"))
     out_dir: str = opt("data", "where the sets' data directories are made")
+    prefix: str = opt("", "what the names of the sets begin with")
 
 
 class Hazard(NamedTuple):
@@ -71,12 +72,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def prepare(config: PrepareConfig) -> None:
-    """Write the data directories of one protocol, and ``<out-dir>/<protocol>_hazards.tsv``."""
+    """Write the data directories of one protocol, and ``<out-dir>/<prefix>hazards.tsv``."""
     layout = find_layout(config.mosei_dir, config.labels)
     clips = read_clips(layout)
     hazards = _oddities(clips)
     if config.protocol == "standard":
-        fold_of, prefix = _standard_folds(config, clips), ""
+        fold_of, prefix = _standard_folds(config, clips), config.prefix
         labelled = {clip.video for clip in clips}
         hazards += [
             Hazard("unlabelled_video", video, f"in fold {fold}, no labels", "left out")
@@ -90,7 +91,7 @@ def prepare(config: PrepareConfig) -> None:
         ]
     else:
         clips = paper_clips(clips)
-        fold_of, prefix = paper_folds(clips), "mockingjay_"
+        fold_of, prefix = paper_folds(clips), f"{config.prefix}mockingjay_"
     durations = _durations(layout.wav_dir, sorted({clip.video for clip in clips if clip.video in fold_of}))
     for fold in FOLDS:
         kept = []
@@ -102,7 +103,7 @@ def prepare(config: PrepareConfig) -> None:
         if not kept:
             raise InputError(f"no clip left in the {fold} set", where=config.mosei_dir)
         _write_set(Path(config.out_dir) / f"{prefix}{fold}", kept, layout.wav_dir)
-    _report(Path(config.out_dir) / f"{config.protocol}_hazards.tsv", hazards)
+    _report(Path(config.out_dir) / f"{prefix}hazards.tsv", hazards)
 
 
 def paper_clips(clips: Sequence[Clip]) -> list[Clip]:

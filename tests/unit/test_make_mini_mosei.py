@@ -51,7 +51,7 @@ def test_labels_are_means_of_three_annotators(mini):
 
 def test_hazards_are_there_and_survived(mini, tmp_path):
     prepare(PrepareConfig(mosei_dir=str(mini), out_dir=str(tmp_path / "data")))
-    text = (tmp_path / "data/standard_hazards.tsv").read_text()
+    text = (tmp_path / "data/hazards.tsv").read_text()
     kinds = {line.split("\t")[0] for line in text.splitlines()[1:]}
     assert kinds == {
         "leading_hyphen", "prefix_pair", "not_in_order_of_time", "unlabelled_video", "video_in_no_fold",

@@ -93,7 +93,7 @@ def test_labels_follow_their_times_not_their_rows(mosei, tmp_path):
 
 def test_every_hazard_is_listed_with_what_was_done(mosei, tmp_path):
     data = run(mosei, tmp_path)
-    assert hazards_of(data / "standard_hazards.tsv") == {
+    assert hazards_of(data / "hazards.tsv") == {
         ("leading_hyphen", "-aB_c--dE1f", "kept"),
         ("prefix_pair", "25522", "kept; utterances join with '-'"),
         ("not_in_order_of_time", "255224", "kept"),
@@ -149,7 +149,7 @@ def test_the_table_of_s3prl_brings_its_own_folds(mosei, tmp_path):
     assert read_table(data / "test/text") == {"test__video-0001": "Words of 1, a___b c"}
     assert read_table(data / "valid/utt2sentiment") == {"valid_video-0000": "-3"}
     assert not (data / "train/utt2emotion").exists()
-    assert ("video_in_no_fold", "no_fold_vid", "left out") in hazards_of(data / "standard_hazards.tsv")
+    assert ("video_in_no_fold", "no_fold_vid", "left out") in hazards_of(data / "hazards.tsv")
 
 
 @pytest.mark.parametrize(
