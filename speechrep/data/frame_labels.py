@@ -87,7 +87,7 @@ def label_frames(
     ends = np.array([end_s for _, end_s, _ in intervals]) + offset_ms / 1000
     shift_s = times_s[1] - times_s[0] if len(times_s) > 1 else 0.01
     apart = (times_s[-1] + shift_s / 2 - ends[-1]) / shift_s
-    if abs(apart) > MAX_APART:
+    if abs(apart) > MAX_APART + 1e-6:
         raise InputError(
             f"labels end at {ends[-1]:.3f} s but the {len(times_s)} frames of {1000 * shift_s:g} ms at "
             f"{times_s[-1]:.3f} s, {abs(apart):.1f} frames apart",

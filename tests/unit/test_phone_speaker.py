@@ -1,0 +1,226 @@
+"""Phone and speaker tasks through the commands that people run, and what they refuse."""
+
+import dataclasses
+import itertools
+import json
+import multiprocessing
+
+import pytest
+from downstream_data import META, make_set
+
+from speechrep.bin import decode, score, train_downstream
+from speechrep.downstream.split import part_of, split_by_utterance
+from speechrep.errors import InputError
+from speechrep.io.alignment import read_ctm, write_ctm
+from speechrep.io.table import read_table, write_table
+from speechrep.score.results import KEYS, add_results
+
+QUIET = ["--max-steps", "0"]
+
+
+def train(task, train_set, valid_set, exp_dir, *more):
+    train_downstream.main(
+        ["--task", task, "--train", str(train_set[0]), "--train-data", str(train_set[1]),
+         "--valid", str(valid_set[0]), "--valid-data", str(valid_set[1]), "--exp-dir", str(exp_dir), *more]
+    )  # fmt: skip
+
+
+def decode_set(exp_dir, labelled, out_dir, *more):
+    decode.main(
+        ["--exp-dir", str(exp_dir), "--data", str(labelled[0]), "--data-dir", str(labelled[1]),
+         "--out-dir", str(out_dir), *more]
+    )  # fmt: skip
+
+
+def score_set(task, exp_dir, out_dir, results, *more):
+    score.main(
+        ["--task", task, "--ref", str(out_dir / "ref"), "--hyp", str(out_dir / "hyp"), "--upstream", "fbank",
+         "--features", "fbank80", "--set", "test", "--exp-dir", str(exp_dir), "--out", str(results), *more]
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sets")
+    return {name: make_set(folder / name, seed) for seed, name in enumerate(("train", "valid", "test"))}
+
+
+@pytest.fixture(scope="module")
+def trained(sets, tmp_path_factory):
+    exp_dir = tmp_path_factory.mktemp("exp") / "phone"
+    train("phone", sets["train"], sets["valid"], exp_dir, *QUIET)
+    return exp_dir
+
+
+def test_phones_are_learnt_decoded_and_scored(sets, trained, tmp_path):
+    decode_set(trained, sets["test"], tmp_path / "decode")
+    score_set("phone", trained, tmp_path / "decode", tmp_path / "results.json", "--seed", "7")
+    (entry,) = json.loads((tmp_path / "results.json").read_text())
+    assert set(entry) == set(KEYS)
+    assert (entry["task"], entry["metric"], entry["n"], entry["seed"]) == ("phone", "accuracy", 12, 7)
+    assert 80 < entry["ci95"][0] < entry["value"] < entry["ci95"][1] <= 100
+    hyp, ref = (read_table(tmp_path / "decode" / name) for name in ("hyp", "ref"))
+    utt_id = next(iter(ref))
+    assert len(hyp[utt_id].split()) == len(ref[utt_id].split())
+    info = json.loads((trained / "model.json").read_text())
+    assert info["task"] == "phone" and info["features"]["frame_shift_ms"] == 10.0
+    for name in ("config.yaml", "model.safetensors", "train_log.jsonl", "checkpoints", "tensorboard"):
+        assert (trained / name).exists()
+
+
+def test_a_probe_may_also_be_trained_by_steps(sets, tmp_path):
+    options = "--hidden-layers 1 --hidden-dim 32 --l2 1e-5 --max-steps 60 --lr 1e-2 --grad-clip 0"
+    options += " --weight-decay 0 --valid-interval 30 --save-interval 30"
+    train("phone", sets["train"], sets["valid"], tmp_path / "exp", *options.split())
+    lines = [json.loads(line) for line in (tmp_path / "exp" / "train_log.jsonl").read_text().splitlines()]
+    accuracies = [line["accuracy"] for line in lines if line["part"] == "valid"]
+    assert accuracies[-1] > accuracies[0] + 20 and accuracies[-1] > 80
+    decode_set(tmp_path / "exp", sets["test"], tmp_path / "decode")
+
+
+def test_decoding_options_of_other_tasks_are_no_error(sets, trained, tmp_path):
+    (tmp_path / "decode.yaml").write_text("method: greedy\nbeam: 4\n")
+    decode_set(trained, sets["test"], tmp_path / "d", "--config", str(tmp_path / "decode.yaml"))
+    with pytest.raises(SystemExit):
+        decode_set(trained, sets["test"], tmp_path / "d", "--beams", "4")
+
+
+@pytest.mark.parametrize("pooling", ["mean", "mean+std"])
+def test_speakers_are_recognised_on_held_out_utterances(tmp_path, pooling):
+    data = make_set(tmp_path / "set", speakers=4, utts=12)
+    parts = ["--train-split", "train", "--valid-split", "valid", "--pooling", pooling]
+    train("speaker", data, data, tmp_path / "exp", *QUIET, *parts)
+    decode_set(tmp_path / "exp", data, tmp_path / "decode", "--split", "test")
+    ref, hyp = (read_table(tmp_path / "decode" / name) for name in ("ref", "hyp"))
+    assert sorted(ref) == part_of({u: s.split("-")[0] for u, s in read_table(data[1] / "utt2spk").items()},
+                                  "test", "")  # fmt: skip
+    assert ref == {utt_id: utt_id.split("-")[0] for utt_id in ref}
+    assert sum(hyp[utt_id] == speaker for utt_id, speaker in ref.items()) >= len(ref) - 1
+    score_set("speaker", tmp_path / "exp", tmp_path / "decode", tmp_path / "results.json")
+
+
+def test_parts_of_a_set_are_disjoint_whole_and_stable():
+    utt2spk = {f"{spk}-{utt:02d}": f"{spk}" for spk in "abc" for utt in range(20)} | {
+        "d-00": "d",
+        "d-01": "d",
+    }
+    parts = split_by_utterance(utt2spk)
+    assert sorted(itertools.chain(*parts.values())) == sorted(utt2spk)
+    for spk in "abc":
+        counts = {part: sum(utt[0] == spk for utt in utt_ids) for part, utt_ids in parts.items()}
+        assert counts == {"train": 16, "valid": 2, "test": 2}
+    assert {"d-00", "d-01"} <= set(parts["train"])
+    fewer = {utt_id: spk for utt_id, spk in utt2spk.items() if spk != "b"}  # other speakers change nothing
+    assert split_by_utterance(fewer)["test"] == [u for u in parts["test"] if u[0] != "b"]
+    with pytest.raises(InputError, match="no part 'dev'"):
+        part_of(utt2spk, "dev", "set")
+
+
+def test_refuses_an_unknown_speaker(tmp_path):
+    train_set = make_set(tmp_path / "train", speakers=2)
+    other = make_set(tmp_path / "other", speakers=3)
+    with pytest.raises(InputError, match=r"utt2spk: 102-7-0000: speaker 102 is not one of the 2"):
+        train("speaker", train_set, other, tmp_path / "exp", *QUIET)
+    lonely = make_set(tmp_path / "lonely", speakers=1)
+    with pytest.raises(InputError, match="only one speaker"):
+        train("speaker", lonely, lonely, tmp_path / "exp2", *QUIET)
+
+
+def test_refuses_missing_alignments(sets, tmp_path):
+    bare = make_set(tmp_path / "bare")
+    (bare[1] / "phones.ctm").unlink()
+    with pytest.raises(InputError, match=r"phones\.ctm: no phone alignment"):
+        train("phone", bare, sets["valid"], tmp_path / "exp", *QUIET)
+    gappy = make_set(tmp_path / "gappy")
+    alignments = read_ctm(gappy[1] / "phones.ctm")
+    write_ctm(gappy[1] / "phones.ctm", dict(list(alignments.items())[:-2]))
+    with pytest.raises(InputError, match=r"2 of 12 utterances .* no alignment, first 102-7-0002"):
+        train("phone", gappy, sets["valid"], tmp_path / "exp2", *QUIET)
+
+
+def test_leaves_out_and_tells_a_few_unaligned_utterances(sets, tmp_path, caplog):
+    gappy = make_set(tmp_path / "gappy")
+    alignments = read_ctm(gappy[1] / "phones.ctm")
+    write_ctm(gappy[1] / "phones.ctm", dict(list(alignments.items())[:-1]))
+    train("phone", gappy, sets["valid"], tmp_path / "exp", *QUIET)
+    assert "1 utterances have no alignment, first 102-7-0003" in caplog.text
+
+
+def test_refuses_labels_at_another_frame_rate(sets, tmp_path):
+    """10 ms features whose metadata says 12.5 ms, as when labels of one front end meet another's features."""
+    wrong = make_set(tmp_path / "wrong")
+    meta = dataclasses.replace(META, frame_shift_ms=12.5, config=META.config | {"frame_shift": 12.5})
+    from speechrep.io.store import Store, StoreWriter
+
+    store = Store(wrong[0])
+    with StoreWriter(tmp_path / "x.h5", meta, store.utt_ids, store.num_frames.tolist()) as writer:
+        for utt_id in store.utt_ids:
+            writer.write(utt_id, store.read(utt_id))
+    with pytest.raises(InputError, match=r"phones\.ctm: 100-7-0000: labels end .* of 12\.5 ms"):
+        train("phone", (tmp_path / "x.h5", wrong[1]), sets["valid"], tmp_path / "exp", *QUIET)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dim": 5}, "dim is 5 but .* was made for 8"),
+        ({"upstream": "apc"}, "upstream is 'apc' but .* was made for ''"),
+        ({"frame_shift_ms": 12.5}, r"frame_shift_ms is 12\.5 but .* was made for 10\.0"),
+        ({"weights_sha256": "1" * 64}, "weights_sha256"),
+    ],
+)
+def test_refuses_features_other_than_the_models(trained, tmp_path, change, message):
+    other = make_set(tmp_path / "other", meta=dataclasses.replace(META, **change))
+    with pytest.raises(InputError, match=message) as caught:
+        decode_set(trained, other, tmp_path / "decode")
+    assert str(trained) in str(caught.value) and str(other[0]) in str(caught.value)
+    assert not (tmp_path / "decode").exists()
+
+
+def test_refuses_a_set_without_common_utterances(sets, tmp_path):
+    data = make_set(tmp_path / "data")
+    write_table(data[1] / "utt2spk", {"someone-1": "someone"})
+    with pytest.raises(InputError, match="0 of 0 utterances"):
+        train("phone", data, sets["valid"], tmp_path / "exp", *QUIET)
+
+
+def test_refuses_to_score_with_the_wrong_model(trained, tmp_path):
+    write_table(tmp_path / "ref", {"u": "a"})
+    write_table(tmp_path / "hyp", {"u": "a"})
+    with pytest.raises(InputError, match="a model of task 'phone', not 'speaker'"):
+        score_set("speaker", trained, tmp_path, tmp_path / "results.json")
+    assert not (tmp_path / "results.json").exists()
+
+
+def result(value, **changes):
+    base = dict.fromkeys(KEYS, "x") | {"value": value, "ci95": [0.0, 1.0], "n": 3, "seed": 1}
+    return base | changes
+
+
+def test_results_renew_their_own_entry(tmp_path):
+    path = tmp_path / "results.json"
+    add_results(path, [result(1.0), result(2.0, task="y", checkpoint="c")])
+    add_results(path, [result(3.0)])
+    assert [entry["value"] for entry in json.loads(path.read_text())] == [2.0, 3.0]
+    add_results(path, [result(4.0, seed=2, checkpoint="other")])  # another seed stands beside the first
+    add_results(path, [result(5.0, seed=3)])  # the same checkpoint trained anew with another seed
+    assert sorted(entry["value"] for entry in json.loads(path.read_text())) == [2.0, 4.0, 5.0]
+    path.write_text("{}")
+    with pytest.raises(InputError, match=r"results\.json: not a list"):
+        add_results(path, [result(1.0)])
+
+
+def add_many(path, worker):
+    for i in range(10):
+        add_results(path, [result(float(i), task=f"{worker}-{i}", checkpoint=f"{worker}-{i}")])
+
+
+def test_several_processes_lose_no_result(tmp_path):
+    path = tmp_path / "results.json"
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=add_many, args=(path, worker)) for worker in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(json.loads(path.read_text())) == 40
