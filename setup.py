@@ -11,7 +11,9 @@ version = next(
     if line.startswith("__version__")
 )
 # speechrep/bin/extract_feats.py becomes the program speechrep-extract-feats.
-modules = sorted(path.stem for path in (here / "speechrep/bin").glob("[a-z]*.py") if path.stem != "entry")
+modules = sorted(
+    path.stem for path in (here / "speechrep/bin").glob("*.py") if "__main__" in path.read_text()
+)
 programs = ["speechrep-" + module.replace("_", "-") for module in modules]
 
 setup(

@@ -14,7 +14,7 @@ from children import Children
 
 
 def main() -> None:
-    """A failed command does not keep the others from running; an interrupt ends all."""
+    """A failed command ends those in a row, not those side by side; an interrupt ends all."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,7 +36,7 @@ def main() -> None:
         for child in ended:
             free.append(slots.pop(child))
             failed += bool(child.returncode)
-        if children.signal:
+        if children.signal or (failed and at_once == 1):
             commands.clear()
         if not ended:
             children.wait()

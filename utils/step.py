@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import dataclasses
 import difflib
-import fcntl
 import os
 import shlex
 import shutil
@@ -20,19 +19,19 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from children import Children
 from fingerprint import fingerprint
 from jobs import status
+from lock import lock
 
 from speechrep.errors import InputError
 from speechrep.io.files import read_json, write_json
 from speechrep.provenance import commit, now
 
 # Where or how fast a step runs does not count as a change of it.
-FREE_OPTIONS = ("--nj", "--ngpu", "--num-workers", "--verbose")
+FREE_OPTIONS = ("--nj", "--ngpu", "--num-workers", "--verbose", "--cmd")
 LOG_LINES = 20  # of a failed step's log
 
 
@@ -48,6 +47,7 @@ class Step:
     owns: tuple[Path, ...]
     launcher: tuple[str, ...]
     command: tuple[str, ...]
+    verbose: int
 
 
 def main() -> None:
@@ -68,6 +68,8 @@ def main() -> None:
     )
     parser.add_argument("--dry-run", choices=["true", "false"], default="false",
                         help="only tell whether the step would run, and why")  # fmt: skip
+    parser.add_argument("--verbose", type=int, default=1,
+                        help="0: only tell of failures, 1: a line or two, 2: the command too")  # fmt: skip
     parser.add_argument("command", nargs="+", help="-- and the command")
     args = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is a child to forward it to
@@ -75,7 +77,7 @@ def main() -> None:
         args.marker.name, args.marker, Path(args.log),
         *(tuple(map(Path, dict.fromkeys(paths))) for paths in (args.inputs, args.outputs, args.owns)),
         tuple(shlex.split(args.cmd) or [sys.executable, str(Path(__file__).with_name("run.py"))]),
-        tuple(args.command),
+        tuple(args.command), args.verbose,
     )  # fmt: skip
     try:
         if args.dry_run == "true":
@@ -99,7 +101,7 @@ def run(step: Step) -> None:
         why += "; goes on where it was interrupted"
     else:
         set_aside(step.owns)
-    tell(step, f"runs: {why}")
+    tell(step, f"runs: {why}" + (f"\n    {shlex.join(step.command)}" if step.verbose > 1 else ""))
     step.marker.unlink(missing_ok=True)
     write_json(started, state)
     step.log.parent.mkdir(parents=True, exist_ok=True)
@@ -168,8 +170,7 @@ def foresee(step: Step) -> None:
         return
     with open(collected, "a") as stream:
         stream.writelines(f"{path}\n" for path in (*step.outputs, *step.owns))
-    tell(step, f"would run: {why}")
-    print("    " + shlex.join(step.command), file=sys.stderr)
+    tell(step, f"would run: {why}\n    {shlex.join(step.command)}", least=0)
 
 
 def is_within(path: Path, folders: list[str]) -> bool:
@@ -229,43 +230,19 @@ def set_aside(folders: tuple[Path, ...]) -> None:
             print(f"step.py: {folder} was made differently: moved to {old}", file=sys.stderr)
 
 
-@contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold a lock file. The lock lives as long as any process that inherited it, even if we are killed.
-
-    Raises:
-        InputError: another process holds it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            stream.seek(0)
-            raise InputError(
-                f"another run is at work on this ({stream.read().strip() or 'unknown process'})",
-                where=path, mend="wait for it, end it, or use another --tag",
-            ) from None  # fmt: skip
-        stream.truncate(0)
-        stream.write(f"process {os.getpid()} on {socket.gethostname()} since {now()}")
-        stream.flush()
-        os.set_inheritable(stream.fileno(), True)
-        yield
-        stream.truncate(0)
-
-
 def fail(step: Step, code: int, what: str) -> None:
     """Tell of a failure with the end of the log, and exit."""
     with contextlib.suppress(OSError):
         lines = step.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
         print("".join(f"    {line}\n" for line in lines), end="", file=sys.stderr)
-    tell(step, f"{what}; log: {step.log}")
+    tell(step, f"{what}; log: {step.log}", least=0)
     sys.exit(code if code > 0 else 128 - code)
 
 
-def tell(step: Step, what: str) -> None:
-    """One line about the step."""
-    print(f"{time.strftime('%H:%M:%S')} {step.name}: {what}", file=sys.stderr, flush=True)
+def tell(step: Step, what: str, least: int = 1) -> None:
+    """One line about the step, unless ``--verbose`` is below ``least``."""
+    if step.verbose >= least:
+        print(f"{time.strftime('%H:%M:%S')} {step.name}: {what}", file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

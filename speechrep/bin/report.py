@@ -11,7 +11,7 @@ from speechrep.bin import run
 from speechrep.config import make_parser
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open
-from speechrep.report.table import markdown, read_results, terminal
+from speechrep.report.table import in_order, markdown, read_results, terminal
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -20,8 +20,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", required=True, help="results.json of an experiment")
     parser.add_argument("--out", default="", help="RESULTS.md to write")
     parser.add_argument("--made-by", default="", help="the command line that made the results")
+    parser.add_argument("--order", default="", help="tasks and upstreams in the order of the table")
     args = parser.parse_args(argv)
-    results = read_results(args.results)
+    results = in_order(read_results(args.results), args.order.split())
     if not results:
         raise InputError("holds no result", where=args.results, mend="run stages 4 and 5 of the recipe")
     if args.out:

@@ -10,11 +10,12 @@ from speechrep.config import from_dict
 from speechrep.errors import InputError
 from speechrep.io.files import read_json
 
-RATES = ("wer", "cer", "accuracy", "acc2", "f1", "acc7")  # in percent
+RATES = ("wer", "cer", "accuracy", "acc2", "acc2_non0", "f1", "f1_non0", "acc5", "acc7")  # in percent
 ARROWS = {"higher": "↑", "lower": "↓"}
 MISSING = "-"
-# Rows that are there to keep the others honest: plain context, and the same networks with random weights.
-_CONTROL = re.compile(r"_ctx\d+$|_untrained$")
+# Rows that are there to keep the others honest: plain context, the same networks with random weights, and
+# always the same answer.
+_CONTROL = re.compile(r"_ctx\d+$|_untrained$|^majority$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +75,19 @@ def is_control(upstream: str) -> bool:
     return bool(_CONTROL.search(upstream))
 
 
+def in_order(results: Sequence[Result], names: Sequence[str]) -> list[Result]:
+    """The results in the order in which ``names`` has tasks and upstreams; others behind, as they come."""
+    place = {name: number for number, name in reversed(list(enumerate(names)))}
+    return sorted(
+        results,
+        key=lambda result: (place.get(result.task, len(names)), place.get(result.upstream, len(names))),
+    )
+
+
 def layout(results: Sequence[Result]) -> tuple[list[list[str]], list[list[str]]]:
     """The header lines and the rows of the table as text; the same number of cells in each.
 
-    Rows and columns keep the order in which results.json first names them, controls below the rest.
+    Rows and columns keep the order in which they first come, controls below the rest.
     """
     columns = list(dict.fromkeys(result.column for result in results))
     rows = sorted(dict.fromkeys(result.row for result in results), key=lambda row: is_control(row[0]))
@@ -130,7 +140,8 @@ def markdown(results: Sequence[Result], about: dict[str, Any]) -> str:
         *(f"| {' | '.join(line)} |" for line in [titles, ["---"] * len(titles), *body]),
         "",
         "In brackets: the 95 % bootstrap interval over test utterances. ↑ more is better, ↓ less is better.",
-        "Controls show what comes for free: context frames alone, or the same network with random weights.",
+        "Controls show what comes for free: context frames alone, the same network with random weights, or "
+        "always the same answer.",
         "A representation has learnt something for a task where it beats them by more than the intervals.",
     ]
     return "\n".join(lines) + "\n"

@@ -1,6 +1,7 @@
-"""The tools in utils/ run as a recipe runs them: with this checkout's package."""
+"""The tools in utils/ run as a recipe runs them: with this Python and this checkout's package."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,5 +10,6 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def package(monkeypatch):
+def environment(monkeypatch):
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))

@@ -243,9 +243,11 @@ def test_parallel_shares_the_cores(tmp_path):
     assert (tmp_path / "threads.0").read_text() == "4\n"
 
 
-def test_parallel_tells_of_a_failure_after_running_all(tmp_path):
-    commands = [["false"], ["touch", "a b"], ["true"]]
+def test_a_failure_ends_a_row_but_not_what_runs_side_by_side(tmp_path):
+    commands = [["false"], ["true"], ["touch", "a b"]]
     assert parallel(commands, "--slots", "1", "--cores", "1", folder=tmp_path).returncode == 1
+    assert not (tmp_path / "a b").exists()
+    assert parallel(commands, "--slots", "2", "--cores", "1", folder=tmp_path).returncode == 1
     assert (tmp_path / "a b").exists()
 
 

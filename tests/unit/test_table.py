@@ -6,7 +6,7 @@ import pytest
 
 from speechrep.bin import report
 from speechrep.errors import InputError
-from speechrep.report.table import is_control, markdown, read_results, terminal
+from speechrep.report.table import in_order, is_control, markdown, read_results, terminal
 
 
 def entry(task="phone", upstream="fbank", value=50.04, metric="accuracy", **changed):
@@ -45,6 +45,13 @@ def test_rows_are_representations_and_columns_tasks(results):
         "apc                      fbank80   70.0 [69.0, 71.0]  12.3 [11.3, 13.3]",
         "apc_untrained (control)  fbank80   62.0 [61.0, 63.0]  -",
     ]
+
+
+def test_named_order(results):
+    entries = [entry(task, upstream) for task in ("asr", "phone") for upstream in ("apc", "new", "fbank")]
+    lines = terminal(in_order(read_results(results(*entries)), ["fbank", "apc", "phone"])).splitlines()
+    assert lines[0].split() == ["representation", "features", "phone", "asr"]
+    assert [line.split()[0] for line in lines[4:]] == ["fbank", "apc", "new"]
 
 
 def test_correlation_and_error_are_no_percentages(results):

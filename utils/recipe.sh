@@ -1,0 +1,106 @@
+# shellcheck shell=bash disable=SC2154 # the options are run.sh's
+# Sourced by a recipe's run.sh after its options: stages, steps with markers, and small helpers.
+# Uses the recipe's ${stage} ${stop_stage} ${expdir} ${tag} ${nj} ${ngpu} ${verbose} ${dry_run}.
+
+cmd=utils/run.py # launcher of the steps that follow; see cmd.sh
+steps=$(mktemp)  # those that wait for run_steps
+SPEECHREP_DRY_RUN=$(mktemp)
+export SPEECHREP_DRY_RUN
+trap 'rm -f "$steps" "$SPEECHREP_DRY_RUN"' EXIT
+
+log() { printf '%s %s\n' "$(date +%H:%M:%S)" "$*" >&2; }
+
+fail() {
+  printf 'run.sh: error: %s\n' "$1" >&2
+  exit 2
+}
+
+# The words of all arguments, each once, in order, on one line.
+unique() {
+  local word words=$* seen=" "
+  for word in $words; do
+    has_word "$word" "$seen" || seen+="$word "
+  done
+  seen=${seen# }
+  echo "${seen% }"
+}
+
+has_word() { [[ " $2 " == *" $1 "* ]]; } # word, words
+
+# Relative paths that were given as options count from where run.sh was called, if they are there or in no
+# case in the recipe's folder; defaults count from the recipe's folder.
+paths_as_given() { # variable...
+  local name value
+  for name in "$@"; do
+    value=${!name}
+    if has_word "$name" "${given_options:?}" && [[ -n $value && $value != /* ]] &&
+      { [ -e "${called_from:?}/$value" ] || [ ! -e "$value" ]; }; then
+      printf -v "$name" '%s' "$called_from/$value"
+    fi
+    if [ "${called_from:?}" = "$PWD" ]; then # shorter to read
+      printf -v "$name" '%s' "${!name#"$PWD"/}"
+    fi
+  done
+}
+
+# Name of the data directory of one or more sets: train-clean-100 is train_clean_100, two are joined by +.
+set_name() {
+  local name=$1
+  name=${name// /+}
+  echo "${name//[-:,]/_}"
+}
+
+# Refuse options under which no stage would run, and a second run in the same experiment.
+begin_recipe() { # number of the last stage
+  if [ "$stage" -gt "$stop_stage" ] || [ "$stage" -gt "$1" ] || [ "$stop_stage" -lt 0 ]; then
+    fail "no stage to run: stages are 0 to $1, --stage is $stage and --stop-stage $stop_stage"
+  fi
+  [ "$nj" -ge 1 ] || fail "--nj wants 1 or more, not $nj"
+  [ "$ngpu" -ge 0 ] || fail "--ngpu wants 0 or more, not $ngpu"
+  python -c 'import speechrep.config' 2>/dev/null ||
+    fail "$(command -v python || echo python) lacks packages; 'make venv' in the checkout installs them"
+  if [ "$dry_run" = false ]; then
+    mkdir -p "$expdir/$tag/logs"
+    exec 9<>"$expdir/$tag/.lock"
+    python utils/lock.py 9 || exit 1
+  fi
+}
+
+in_stage() { # number, name
+  end_recipe
+  [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] || return 1
+  stage_number=$1 stage_name="stage $1 ($2)" stage_began=$SECONDS
+  cmd=${cpu_cmd:?}
+  log "$stage_name"
+}
+
+end_recipe() {
+  [ -n "${stage_name:-}" ] || return 0
+  [ "$dry_run" = true ] || log "$stage_name done in $(duration $((SECONDS - stage_began)))"
+  stage_name=
+}
+
+duration() { # seconds
+  if [ "$1" -lt 60 ]; then echo "$1 s"; else echo "$(($1 / 60)) min $(($1 % 60)) s"; fi
+}
+
+# Queue a step; run_steps runs it unless it is up to date. Its marker lies in FOLDER/.done, its log in the
+# experiment's logs.
+step() { # FOLDER NAME [utils/step.py's options] -- command...
+  local folder=$1 name=$2
+  shift 2
+  set -- python utils/step.py --marker "$folder/.done/$name" --cmd "$cmd" --dry-run "$dry_run" \
+    --verbose "$verbose" --log "$expdir/$tag/logs/${stage_number}_$name.log" "$@"
+  printf '%s\0' "$#" "$@" >>"$steps"
+}
+
+run_steps() { # how many at once
+  local slots=$1
+  [ "$dry_run" = false ] || slots=1
+  [ "$verbose" -gt 0 ] || export SPEECHREP_PROGRESS=log
+  python utils/parallel.py --slots "$slots" --cores "$nj" --gpus "$ngpu" <"$steps" || {
+    log "$stage_name failed; the same command continues from here"
+    exit 1
+  }
+  : >"$steps"
+}
