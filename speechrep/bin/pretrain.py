@@ -16,6 +16,7 @@ from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
 from speechrep.train.run import add_run_options, begin
 from speechrep.train.trainer import train
+from speechrep.upstream.card import write_card
 from speechrep.upstream.pretraining import PretrainData, Pretraining
 from speechrep.upstream.registry import CONFIGS, build
 
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--train-dir", required=True, metavar="FEATS", help="features to train on")
     parser.add_argument("--valid-dir", required=True, metavar="FEATS", help="features to validate on")
+    parser.add_argument("--licence", default="unknown", help="of the weights, for the model card README.md")
     add_run_options(parser)
     add_options(parser, PretrainData, "data")
     add_options(parser, TrainConfig, "training")
@@ -52,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             pin_memory=device.type == "cuda",
         )
         train(task, config, args.exp_dir, device=device)
+        if distributed.rank() == 0:
+            write_card(args.exp_dir, args.licence)
     finally:
         distributed.stop()
 

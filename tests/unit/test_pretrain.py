@@ -46,6 +46,7 @@ def test_trains_and_loads(tmp_path, sets, name):
     main(command)
     model = speechrep.load(exp)
     assert model.name == name and model.meta.dim == 5
+    assert f"`{sets[1]}`" in (exp / "README.md").read_text()  # the model card
     info = json.loads((exp / "model.json").read_text())
     lines = [json.loads(line) for line in (exp / "train_log.jsonl").read_text().splitlines()]
     valid = [line for line in lines if line["part"] == "valid"]
