@@ -61,3 +61,21 @@ class FrontEnd:
         import soxr  # here, because few runs need it
 
         return soxr.resample(samples, rate, self.sample_rate).astype(np.float32, copy=False)
+
+
+def unit_norm(feats: np.ndarray, kind: str) -> np.ndarray:
+    """Features (T, D) with mean 0 and, over T - 1 frames, deviation 1 in each dimension.
+
+    Args:
+        feats: float32.
+        kind: ``"sample"``, or ``"none"`` to leave them.
+
+    Raises:
+        InputError: fewer than two frames have no such deviation.
+    """
+    if kind == "none":
+        return feats
+    if len(feats) < 2:
+        raise InputError("one frame cannot be normalised")
+    wide = feats.astype(np.float64)
+    return ((wide - wide.mean(axis=0)) / (wide.std(axis=0, ddof=1) + 1e-10)).astype(np.float32)

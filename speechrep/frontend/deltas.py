@@ -1,15 +1,21 @@
-"""Deltas: the slope of features over time, as Kaldi's ``add-deltas`` takes it."""
+"""Deltas: the slope of features over time, by Kaldi's, torchaudio's and librosa's conventions."""
 
 import numpy as np
 
+from speechrep.errors import InputError
 
-def add_deltas(feats: np.ndarray, order: int, window: int) -> np.ndarray:
+_SAVGOL_REACH = 4  # frames on each side that librosa's delta looks at
+
+
+def add_deltas(feats: np.ndarray, order: int, window: int, *, chained: bool = False) -> np.ndarray:
     """Append deltas, deltas of deltas and so on, the first and last frame repeated beyond the ends.
 
     Args:
         feats: float32 (T, D).
         order: how many orders.
         window: frames on each side of the regression.
+        chained: whether an order is the delta of the one before, itself with its ends repeated (torchaudio);
+            otherwise its filter is the one before convolved with the first (Kaldi). They differ at the ends.
 
     Returns:
         float32 (T, D * (order + 1)): ``[feats, deltas, ...]``.
@@ -18,12 +24,37 @@ def add_deltas(feats: np.ndarray, order: int, window: int) -> np.ndarray:
     slope /= np.sum(slope**2)
     taps, orders = np.ones(1), [feats]
     for _ in range(order):
-        taps = np.convolve(taps, slope)
-        reach = len(taps) // 2
-        padded = np.pad(feats, ((reach, reach), (0, 0)), mode="edge")
-        delta = np.zeros_like(feats)
-        for place, tap in enumerate(taps):
-            if tap:
-                delta += np.float32(tap) * padded[place : place + len(feats)]
-        orders.append(delta)
+        taps = slope if chained else np.convolve(taps, slope)
+        orders.append(_filter(orders[-1] if chained else feats, taps))
     return np.concatenate(orders, axis=1)
+
+
+def add_savgol_delta(feats: np.ndarray) -> np.ndarray:
+    """Append the slope of a line through 9 frames; the outer 4 frames have that of the outermost whole 9.
+
+    Args:
+        feats: float32 (T, D).
+
+    Returns:
+        float32 (T, 2 D).
+
+    Raises:
+        InputError: fewer than 9 frames.
+    """
+    reach = _SAVGOL_REACH
+    if len(feats) < 2 * reach + 1:
+        raise InputError(f"{len(feats)} frames are too few for deltas over {2 * reach + 1}")
+    slope = np.arange(-reach, reach + 1, dtype=np.float64)
+    delta = _filter(feats, slope / np.sum(slope**2))
+    delta[:reach], delta[-reach:] = delta[reach], delta[-reach - 1]
+    return np.concatenate([feats, delta], axis=1)
+
+
+def _filter(feats: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    reach = len(taps) // 2
+    padded = np.pad(feats, ((reach, reach), (0, 0)), mode="edge")
+    out = np.zeros_like(feats)
+    for place, tap in enumerate(taps):
+        if tap:
+            out += np.float32(tap) * padded[place : place + len(feats)]
+    return out

@@ -6,8 +6,7 @@ import numpy as np
 
 from speechrep.config import opt
 from speechrep.frontend.base import FrontEnd
-from speechrep.frontend.deltas import add_deltas
-from speechrep.frontend.kaldi import EPSILON, FrameConfig, Spectrum, mel_filters
+from speechrep.frontend.kaldi import EPSILON, FrameConfig, Spectrum, finish, mel_filters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +49,4 @@ class Fbank(FrontEnd):
             feats[start : start + len(mel), first : first + config.num_mel_bins] = mel
             if log_energy is not None:
                 feats[start : start + len(mel), 0 if first else -1] = log_energy
-        if config.subtract_mean:
-            feats -= feats.mean(axis=0, dtype=np.float64).astype(np.float32)
-        return add_deltas(feats, config.delta_order, config.delta_window) if config.delta_order else feats
+        return finish(feats, config)

@@ -14,6 +14,8 @@ import scipy.fft
 
 from speechrep.config import opt
 from speechrep.errors import InputError
+from speechrep.frontend.base import unit_norm
+from speechrep.frontend.deltas import add_deltas
 
 EPSILON = np.float32(1.1920929e-07)  # floor of what a logarithm is taken of
 _BLOCK = 128  # frames worked on at a time, so that they stay in the cache
@@ -53,6 +55,14 @@ class FrameConfig:
     subtract_mean: bool = opt(False, "subtract the mean of each feature over the utterance")
     delta_order: int = opt(0, "how many orders of deltas to append, as add-deltas does")
     delta_window: int = opt(2, "frames on each side that a delta looks at")
+    delta_chained: bool = opt(
+        False, "repeat the edges of each order anew, as torchaudio does, not of all at once"
+    )
+    unit_norm: str = opt(
+        "none",
+        "normalise each utterance here and not when reading; 'sample' is S3PRL's: deviation over T - 1",
+        ("none", "sample"),
+    )
 
     @property
     def shift(self) -> int:
@@ -166,6 +176,15 @@ class Spectrum:
         mean = sums / config.length
         energy = over_frames(np.square(samples)) - mean * sums if square else np.zeros(total)
         return mean.astype(np.float32), np.maximum(energy, 0.0).astype(np.float32)
+
+
+def finish(feats: np.ndarray, config: FrameConfig) -> np.ndarray:
+    """What the options do with the features of a whole utterance, float32 (T, D): mean, deltas, deviation."""
+    if config.subtract_mean:
+        feats = feats - feats.mean(axis=0, dtype=np.float64).astype(np.float32)
+    if config.delta_order:
+        feats = add_deltas(feats, config.delta_order, config.delta_window, chained=config.delta_chained)
+    return unit_norm(feats, config.unit_norm)
 
 
 def window(config: FrameConfig) -> np.ndarray:

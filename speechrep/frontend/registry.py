@@ -7,9 +7,15 @@ from speechrep.config import from_dict
 from speechrep.errors import InputError
 from speechrep.frontend.base import FrontEnd
 from speechrep.frontend.fbank import Fbank, FbankConfig
+from speechrep.frontend.linear import Linear, LinearConfig
+from speechrep.frontend.mel import Mel, MelConfig
+from speechrep.frontend.mfcc import Mfcc, MfccConfig
 
 FRONTENDS: dict[str, tuple[type, type[FrontEnd]]] = {
     "fbank": (FbankConfig, Fbank),
+    "mfcc": (MfccConfig, Mfcc),
+    "mel": (MelConfig, Mel),
+    "linear": (LinearConfig, Linear),
 }
 """Name to the dataclass of options and the front end that takes it."""
 

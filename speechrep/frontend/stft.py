@@ -1,0 +1,113 @@
+"""What the mel and linear spectrograms of Mockingjay and S3PRL share: a centred Fourier transform.
+
+Frames lie around multiples of the shift, the audio's ends are mirrored, and the Hann window is the periodic
+one: librosa's and torch's conventions, not Kaldi's (:mod:`speechrep.frontend.kaldi`).
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.fft
+
+from speechrep.config import opt
+from speechrep.errors import InputError
+from speechrep.frontend.base import FrontEnd, unit_norm
+from speechrep.frontend.deltas import add_savgol_delta
+
+_BLOCK_BYTES = 1 << 18  # of frames worked on at a time, so that they stay in the cache
+
+
+@dataclasses.dataclass(frozen=True)
+class StftConfig:
+    """Options of the spectrograms."""
+
+    sample_frequency: float = opt(16000.0, "sample rate of the audio, Hz; another one is an error")
+    allow_downsample: bool = opt(False, "resample (soxr) audio of a higher rate")
+    allow_upsample: bool = opt(False, "resample (soxr) audio of a lower rate")
+    target_level: float = opt(0.0, "scale each utterance to this level, dB (negative); 0 leaves it as it is")
+    preemphasis_coefficient: float = opt(0.0, "how much of the previous sample is subtracted")
+    frame_length: float = opt(50.0, "length of the Hann window, ms")
+    frame_shift: float = opt(12.5, "from one frame to the next, ms")
+    fft_length: int = opt(2048, "length of the Fourier transform, samples; the frame is padded with zeros")
+    padding: str = opt(
+        "reflect", "what lies beyond the ends: the audio mirrored, or zeros", ("reflect", "constant")
+    )
+    delta_order: int = opt(0, "1 appends the slope over 9 frames, as librosa.feature.delta", (0, 1))
+    unit_norm: str = opt(
+        "none",
+        "normalise each utterance here and not when reading; 'sample' is S3PRL's: deviation over T - 1",
+        ("none", "sample"),
+    )
+
+
+class Spectrogram(FrontEnd):
+    """A front end on power spectra; a subclass sets ``static_dim`` and says ``from_power``."""
+
+    static_dim: int
+    precision: type[np.floating] = np.float32
+    """Of the Fourier transform. What takes the logarithm of single weak bins needs float64."""
+
+    def __init__(self, config: StftConfig):
+        super().__init__(config)
+        rate = config.sample_frequency
+        self._length = round(config.frame_length * rate / 1000)
+        self._shift = round(config.frame_shift * rate / 1000)
+        if self._shift < 1 or not 2 <= self._length <= config.fft_length:
+            raise InputError(
+                f"frames of {self._length} samples every {self._shift}, transform of {config.fft_length}; "
+                "want shift 1 or more and 2 <= frame <= transform"
+            )
+        angle = 2 * np.pi * np.arange(self._length) / self._length
+        self._window = (0.5 - 0.5 * np.cos(angle)).astype(self.precision)
+        self.sample_rate = int(rate)
+        self.frame_shift_ms = config.frame_shift
+
+    @property
+    def dim(self) -> int:
+        """Values per frame."""
+        return self.static_dim * (self.config.delta_order + 1)
+
+    def from_power(self, power: np.ndarray) -> np.ndarray:
+        """Features (B, static_dim) of power spectra (B, fft_length / 2 + 1), which may be overwritten."""
+        raise NotImplementedError
+
+    def num_frames(self, num_samples: int) -> int:
+        """See :class:`FrontEnd`."""
+        return 1 + num_samples // self._shift if num_samples else 0
+
+    def compute(self, samples: np.ndarray) -> np.ndarray:
+        """See :class:`FrontEnd`."""
+        feats = np.empty((self.num_frames(len(samples)), self.static_dim), np.float32)
+        for start, power in self._powers(samples, len(feats)):
+            feats[start : start + len(power)] = self.from_power(power)
+        if self.config.delta_order:
+            feats = add_savgol_delta(feats)
+        return unit_norm(feats, self.config.unit_norm)
+
+    def _powers(self, samples: np.ndarray, total: int) -> Iterator[tuple[int, np.ndarray]]:
+        """First frame of each block, and its power spectra (B, fft_length / 2 + 1)."""
+        config, length = self.config, self._length
+        samples = samples.astype(self.precision, copy=False)
+        if config.target_level:
+            rms = np.sqrt(np.mean(np.square(samples), dtype=np.float64))
+            samples = samples * self.precision(10 ** (config.target_level / 20) / (rms + 1e-10))
+        if config.preemphasis_coefficient:
+            emphasised = samples.copy()
+            emphasised[1:] -= self.precision(config.preemphasis_coefficient) * samples[:-1]
+            samples = emphasised
+        # The window fills the middle of the transform only. Where it lies there changes the phase, not the
+        # power, so no more than the window needs to be framed.
+        half = length // 2
+        mode = config.padding if len(samples) > 1 else "constant"
+        padded = np.pad(samples, (half, length - half), mode=mode)
+        frames = np.lib.stride_tricks.sliding_window_view(padded, length)[:: self._shift]
+        size = max(8, _BLOCK_BYTES // (4 * config.fft_length))
+        block = np.zeros((size, config.fft_length), self.precision)
+        for start in range(0, total, size):
+            part = frames[start : min(start + size, total)]
+            np.multiply(part, self._window, out=block[: len(part), :length])
+            spectrum = scipy.fft.rfft(block[: len(part)], axis=1)
+            power = np.square(spectrum.real)
+            power += np.square(spectrum.imag)
+            yield start, power
