@@ -12,7 +12,7 @@ version = next(
 )
 # speechrep/bin/extract_feats.py becomes the program speechrep-extract-feats.
 modules = sorted(
-    path.stem for path in (here / "speechrep/bin").glob("*.py") if "__main__" in path.read_text()
+    path.stem for path in (here / "speechrep/bin").glob("*.py") if "__name__ ==" in path.read_text()
 )
 programs = ["speechrep-" + module.replace("_", "-") for module in modules]
 

@@ -156,6 +156,7 @@ if in_stage 5 "decoding and scores"; then
   cmd=$cpu_cmd
   for_each_test score_one
   run_steps "$nj"
+  end_recipe
   report
 fi
 end_recipe

@@ -2,12 +2,15 @@
 
 import ast
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import configargparse
 import pytest
+
+from speechrep.io.model_files import FORMAT
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "speechrep"
@@ -112,7 +115,7 @@ def test_every_command_has_a_main_and_help(path):
 
 
 CONFIGS = sorted([*(REPOSITORY / "egs").rglob("*.yaml"), *(REPOSITORY / "tests/recipe").rglob("*.yaml")])
-# The command that reads a configuration, by its file name or else by a key in it, with what it demands beside.
+# The command that reads a configuration, by file name or else by a key in it, and what it demands beside.
 COMMANDS = {
     "decode": ["decode", "--exp-dir", "model", "--data", "x", "--data-dir", "x", "--out-dir", "x"],
     "mini_corpus": ["make_mini_corpus", "--out-dir", "x"],
@@ -131,7 +134,7 @@ class Parsed(Exception):
 def test_every_configuration_is_accepted_by_its_command(path, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
-    (tmp_path / "model/model.json").write_text('{"task": "asr"}')  # decode looks there for its task
+    (tmp_path / "model/model.json").write_text(json.dumps({"format": FORMAT, "task": "asr"}))
     keys = path.read_text(encoding="utf-8").splitlines()
     found = [words for key, words in COMMANDS.items() if any(k.startswith(key) for k in [path.stem, *keys])]
     command, *words = found[0] if found else [*DOWNSTREAM, "--exp-dir", "x", "--task", path.stem]
