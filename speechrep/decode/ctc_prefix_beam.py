@@ -4,22 +4,13 @@ Graves (2012), "Supervised sequence labelling with recurrent neural networks", s
 (2014). Every kept prefix carries the log probability of its alignments that end in blank and that do not.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
+from speechrep.decode.hypothesis import Hypothesis
 from speechrep.text.tokenizer import BLANK_ID
 
 _IMPOSSIBLE = -np.inf
-
-
-class Hypothesis(NamedTuple):
-    """One result of a search."""
-
-    ids: list[int]
-    score: float
-    """log probability; with a length bonus or language model, the total the search ranked by."""
 
 
 def prefix_beam(

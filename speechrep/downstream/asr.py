@@ -11,12 +11,14 @@ from speechrep.data.loader import Loader
 from speechrep.decode.greedy import greedy
 from speechrep.downstream.asr_config import AsrConfig
 from speechrep.downstream.asr_data import TranscribedDataset, labelled_dataset, transcripts
-from speechrep.downstream.asr_model import Recogniser, ctc_loss
+from speechrep.downstream.asr_decoder import decoder_targets
+from speechrep.downstream.asr_model import Recogniser, attention_greedy, ctc_loss
 from speechrep.downstream.base import Labelled, Loading, description
 from speechrep.score.edit import count_errors
 from speechrep.text.registry import load_tokenizer, parse_tokenizer, train_tokenizer
 from speechrep.text.tokenizer import Tokenizer
 
+_IGNORE = -100  # target class of padding
 _STATISTICS_UTTERANCES = 200  # enough for means that vary by a few percent of a standard deviation
 
 
@@ -28,6 +30,7 @@ class AsrTask:
 
     def __init__(self, config: AsrConfig, train: Labelled, valid: Labelled, loading: Loading):
         self.config, self._loading, self._feats = config, loading, train.feats
+        torch.manual_seed(loading.seed)  # of the initial weights
         texts, valid_texts = (transcripts(labelled) for labelled in (train, valid))
         where = train.data_dir / "text"
         self.tokenizer: Tokenizer = (
@@ -59,15 +62,48 @@ class AsrTask:
         return Loader(dataset, sampler, self._loading.num_workers)
 
     def loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
-        """CTC loss summed over utterances; its weight is the number of units in the transcripts."""
+        """Loss summed over utterances; its weight is the number of units in the transcripts."""
         labels, label_lens = batch["labels"], batch["label_lens"]
-        log_probs, lens = self.model(batch["feats"], batch["feat_lens"])
-        loss = ctc_loss(log_probs, lens, labels, label_lens)
+        model, share = self.model, self.config.ctc_weight
+        hiddens, lens = model.encode(batch["feats"], batch["feat_lens"])
+        loss = hiddens.new_zeros(())
         stats: dict[str, Any] = {"weight": int(label_lens.sum())}
-        if not self.model.training:
+        if model.ctc is not None:
+            log_probs = model.ctc_log_probs(hiddens)
+            loss_ctc = ctc_loss(log_probs, lens, labels, label_lens)
+            loss = loss + share * loss_ctc
+            stats["loss_ctc"] = loss_ctc.detach()
+        if model.decoder is not None:
+            loss_attention, stats["decoder_accuracy"] = self._attention_loss(
+                hiddens, lens, labels, label_lens
+            )
+            loss = loss + (1 - share) * loss_attention
+            stats["loss_attention"] = loss_attention.detach()
+        if not model.training:
             refs = [row[:n].tolist() for row, n in zip(labels, label_lens.tolist(), strict=True)]
-            stats |= self._errors(refs, greedy(log_probs, lens))
+            hyps = (
+                greedy(log_probs, lens)
+                if model.decoder is None
+                else attention_greedy(model.decoder, hiddens, lens)
+            )
+            stats |= self._errors(refs, hyps)
         return loss, stats
+
+    def _attention_loss(
+        self, hiddens: torch.Tensor, lens: torch.Tensor, labels: torch.Tensor, label_lens: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cross entropy of units and end, and how many units were right given the true ones before (%)."""
+        decoder, config = self.model.decoder, self.config
+        assert decoder is not None
+        sampling = config.sampling if self.model.training else 0.0
+        logits = decoder(hiddens, lens, labels, sampling).float().flatten(0, 1)
+        targets = decoder_targets(labels, label_lens, decoder.end, _IGNORE).flatten()
+        smoothing = config.label_smoothing if self.model.training else 0.0
+        loss = torch.nn.functional.cross_entropy(
+            logits, targets, ignore_index=_IGNORE, reduction="sum", label_smoothing=smoothing
+        )
+        units = (targets != _IGNORE) & (targets != decoder.end)
+        return loss, 100.0 * (logits.argmax(-1) == targets)[units].sum()
 
     def _errors(self, refs: list[list[int]], hyps: list[list[int]]) -> dict[str, float]:
         """Greedy unit errors (percent once divided by the weight), and word errors and words."""

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 from speechrep.config import opt
+from speechrep.errors import InputError
 from speechrep.text.registry import TOKENIZERS
+
+ENCODERS = ("blstm", "vgg-blstm", "transformer")
 
 
 @dataclass(frozen=True)
@@ -13,25 +16,80 @@ class AsrConfig:
     unit: str = opt("char", "text unit; trained on the training transcripts", sorted(TOKENIZERS))
     vocab_size: int = opt(0, "units, blank and unknown included; 0: all (char, word)")
     tokenizer: str = opt("", "directory of train_tokenizer to use instead of training units")
+
+    encoder: str = opt("blstm", "stacked frames or VGG, then BiLSTM; or Transformer", ENCODERS)
     stack: int = opt(0, "input frames per encoder frame, joined; 0: as many as make about 30 ms")
-    num_layers: int = opt(2, "bidirectional LSTM layers")
-    hidden: int = opt(192, "LSTM units per direction")
-    dropout: float = opt(0.2, "dropout after every LSTM layer")
+    num_layers: int = opt(2, "encoder layers")
+    hidden: int = opt(192, "LSTM units per direction, or the Transformer's width")
+    num_heads: int = opt(4, "Transformer's attention heads")
+    projection: int = opt(0, "width of a linear layer with tanh after every LSTM layer; 0: none")
+    subsample: tuple[int, ...] = opt((), "frames that become one after each LSTM layer, as '1 2 2'; empty: 1")
+    subsample_by: str = opt("drop", "how: drop the others or concatenate them", ("drop", "concat"))
+    dropout: float = opt(0.2, "dropout of encoder and decoder")
+
+    ctc_weight: float = opt(1.0, "share of CTC in the loss; the rest is the attention decoder's")
+    attention: str = opt("location", "what the decoder's attention sees", ("location", "dot"))
+    attention_dim: int = opt(300, "width in which queries and keys are compared")
+    location_channels: int = opt(10, "filters over the last attention weights")
+    location_width: int = opt(100, "frames to each side that they cover")
+    sharpening: float = opt(2.0, "factor on the location attention's scores")
+    decoder_layers: int = opt(1, "LSTM layers of the decoder")
+    decoder_hidden: int = opt(320, "LSTM units of the decoder")
+    embedding: int = opt(128, "width of the decoder's input units")
+    label_smoothing: float = opt(0.0, "share of the decoder's target spread over all units")
+    sampling: float = opt(0.0, "scheduled sampling: share of decoder inputs drawn from its own prediction")
+
     time_masks: int = opt(0, "SpecAugment: spans of frames hidden per utterance")
     time_width: int = opt(20, "SpecAugment: longest span in input frames")
     freq_masks: int = opt(0, "SpecAugment: spans of feature dimensions hidden per utterance")
     freq_width: int = opt(10, "SpecAugment: longest span in dimensions")
+
     max_frames: int = opt(8000, "budget of a batch in input frames, padding included")
     max_utts: int = opt(32, "most utterances in a batch")
     too_long: str = opt("skip", "training transcripts longer than CTC can align", ("skip", "refuse"))
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ctc_weight <= 1:
+            raise InputError(f"ctc-weight is {self.ctc_weight}, want 0 to 1")
+        if self.subsample and (len(self.subsample) != self.num_layers or min(self.subsample) < 1):
+            raise InputError(
+                f"subsample is {list(self.subsample)}, want {self.num_layers} numbers from 1, one per layer"
+            )
+        if self.encoder == "transformer" and (self.subsample or self.projection):
+            raise InputError("subsample and projection are of LSTM layers; the Transformer has none")
+        if self.encoder == "transformer" and self.hidden % (2 * self.num_heads):
+            raise InputError(f"hidden is {self.hidden}, want a multiple of twice num-heads {self.num_heads}")
+        if not 0 <= self.label_smoothing < 1 or not 0 <= self.sampling <= 1:
+            raise InputError(
+                f"label-smoothing {self.label_smoothing} or sampling {self.sampling} is no share"
+            )
 
 
 @dataclass(frozen=True)
 class AsrDecodeConfig:
     """How to search."""
 
-    method: str = opt("ctc-beam", "search", ("greedy", "ctc-beam"))
+    method: str = opt(
+        "ctc-beam",
+        "greedy: best path of CTC (or of the decoder without CTC); ctc-beam: prefixes, frame by frame; "
+        "beam: decoder, CTC and language model together, unit by unit",
+        ("greedy", "ctc-beam", "beam"),
+    )
     beam: int = opt(10, "hypotheses kept")
     nbest: int = opt(1, "hypotheses written per utterance; at most the beam")
     length_bonus: float = opt(0.0, "added to the log probability per unit")
+    ctc_share: float = opt(-1.0, "beam: CTC's weight against the decoder's; -1: as in training")
+    lm: str = opt("", "beam: experiment of train_lm, or an ARPA file over the same units")
+    lm_weight: float = opt(0.3, "beam: factor on the language model's log probabilities")
+    end_margin: float = opt(
+        10.0, "beam: give up an utterance's unfinished hypotheses this far below its best finished one"
+    )
     batch_frames: int = opt(8000, "budget of a decoding batch in input frames, padding included")
+    nj: int = opt(1, "processes that decode")
+
+    def __post_init__(self) -> None:
+        for name in ("beam", "nbest", "nj", "batch_frames"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}, want at least 1")
+        if self.ctc_share > 1 or (self.ctc_share < 0 and self.ctc_share != -1):
+            raise InputError(f"ctc-share is {self.ctc_share}, want 0 to 1, or -1")

@@ -1,7 +1,9 @@
 """Decode a set with a trained recogniser and write what was found."""
 
 import logging
+import multiprocessing
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,17 @@ import torch
 from speechrep.data.batches import BatchSampler
 from speechrep.data.features import FeatureReader
 from speechrep.data.loader import Loader
-from speechrep.decode.ctc_prefix_beam import Hypothesis, prefix_beam
+from speechrep.decode.beam import Limits, Scorer, Weighted, beam_search
+from speechrep.decode.ctc_prefix_beam import prefix_beam
+from speechrep.decode.ctc_score import CtcScorer
 from speechrep.decode.greedy import greedy
+from speechrep.decode.hypothesis import Hypothesis
+from speechrep.decode.lm import LstmScorer, load_lm
+from speechrep.decode.ngram import NgramScorer, is_ngram
 from speechrep.downstream.asr_config import AsrDecodeConfig
 from speechrep.downstream.asr_data import TranscribedDataset, transcripts
-from speechrep.downstream.asr_model import Recogniser
+from speechrep.downstream.asr_decoder import DecoderScorer
+from speechrep.downstream.asr_model import Recogniser, attention_greedy
 from speechrep.downstream.base import Labelled
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open, write_json
@@ -30,8 +38,6 @@ def decode(model: Recogniser, labelled: Labelled, out_dir: Path, options: AsrDec
     ``nbest`` has lines ``utterance-rank score words``, ranks from 1. ``scores.json`` has the log probability
     of every utterance's best hypothesis and the real-time factor.
     """
-    if options.beam < 1 or options.nbest < 1:
-        raise InputError(f"beam is {options.beam} and nbest {options.nbest}, want at least 1")
     has_text = (labelled.data_dir / "text").is_file()
     texts = transcripts(labelled) if has_text else {}
     utt_ids = sorted(texts or labelled.feats.utt_ids)
@@ -57,34 +63,112 @@ def recognise(
     model: Recogniser, feats: FeatureReader, utt_ids: list[str], options: AsrDecodeConfig
 ) -> dict[str, list[Hypothesis]]:
     """N-best lists of utterances, each at least one hypothesis, best first."""
+    searcher = Searcher(model.eval(), options)
+    num_frames = dict(zip(feats.utt_ids, feats.num_frames.tolist(), strict=True))
+    lens = model.encoder.out_lens(torch.tensor([num_frames[utt_id] for utt_id in utt_ids])).tolist()
+    found: dict[str, list[Hypothesis]] = {
+        utt_id: [Hypothesis([], 0.0)] for utt_id, n in zip(utt_ids, lens, strict=True) if n < 1
+    }
+    if found:
+        log.warning("%s: too short, taken as silent: %s", feats.path, ", ".join(found))
+    rest = [utt_id for utt_id in utt_ids if utt_id not in found]
+    if options.nj > 1 and len(rest) > 1:
+        return found | _in_processes(searcher, feats, rest, options.nj)
+    return found | _search_all(searcher, feats, rest)
+
+
+def _search_all(
+    searcher: "Searcher", feats: FeatureReader, utt_ids: list[str]
+) -> dict[str, list[Hypothesis]]:
+    if not utt_ids:
+        return {}
     dataset = TranscribedDataset(feats, dict.fromkeys(utt_ids, ()))
-    sampler = BatchSampler(dataset.num_frames, options.batch_frames, seed=0, shuffle=False)
-    device = next(model.parameters()).device
-    model.eval()
+    sampler = BatchSampler(dataset.num_frames, searcher.options.batch_frames, seed=0, shuffle=False)
+    device = next(searcher.model.parameters()).device
     found: dict[str, list[Hypothesis]] = {}
     with torch.inference_mode():
         for batch in Loader(dataset, sampler).epoch(0):
-            results = search(model, batch["feats"].to(device), batch["feat_lens"].to(device), options)
+            results = searcher.search(batch["feats"].to(device), batch["feat_lens"].to(device))
             found.update(zip(batch["utt_ids"], results, strict=True))
-    for utt_id in utt_ids:  # the sampler leaves out utterances without frames
-        found.setdefault(utt_id, [Hypothesis([], 0.0)])
     return found
 
 
-def search(
-    model: Recogniser, feats: torch.Tensor, feat_lens: torch.Tensor, options: AsrDecodeConfig
-) -> list[list[Hypothesis]]:
-    """N-best lists of a batch: features (B, T, F) and lengths (B,)."""
-    log_probs, lens = model(feats, feat_lens)
-    if options.method == "greedy":
-        best = log_probs.amax(-1)  # (B, T')
-        scores = [float(row[:n].sum()) for row, n in zip(best, lens.tolist(), strict=True)]
+def _in_processes(
+    searcher: "Searcher", feats: FeatureReader, utt_ids: list[str], nj: int
+) -> dict[str, list[Hypothesis]]:
+    """Every ``nj``-th utterance to one process each, so that all get long and short ones."""
+    parts = [utt_ids[number::nj] for number in range(min(nj, len(utt_ids)))]
+    context = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
+    with ProcessPoolExecutor(len(parts), context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        jobs = [pool.submit(_job, searcher.model, searcher.options, feats, part) for part in parts]
+        results: dict[str, list[Hypothesis]] = {}
+        for job in jobs:
+            results |= job.result()
+    return results
+
+
+def _job(
+    model: Recogniser, options: AsrDecodeConfig, feats: FeatureReader, utt_ids: list[str]
+) -> dict[str, list[Hypothesis]]:
+    return _search_all(Searcher(model, options), feats, utt_ids)
+
+
+class Searcher:
+    """A trained recogniser and how it is searched.
+
+    Args:
+        model: the recogniser, in evaluation mode.
+        options: how.
+
+    Raises:
+        InputError: the model lacks what the search needs, or the language model does not fit it.
+    """
+
+    def __init__(self, model: Recogniser, options: AsrDecodeConfig):
+        self.model, self.options = model, options
+        if options.method == "ctc-beam" and model.ctc is None:
+            raise InputError("the model has no CTC", where="--method ctc-beam", mend="use beam or greedy")
+        share = options.ctc_share if options.ctc_share >= 0 else model.config.ctc_weight
+        if model.decoder is None or model.ctc is None:
+            share = float(model.decoder is None)  # there is only one of the two
+        self.ctc_share = share
+        self.lm: Weighted | None = None
+        if options.method == "beam" and options.lm and options.lm_weight:
+            device = next(model.parameters()).device
+            scorer: Scorer = (
+                NgramScorer(options.lm, model.tokenizer)
+                if is_ngram(options.lm)
+                else LstmScorer(load_lm(options.lm, model.tokenizer, device))
+            )
+            self.lm = Weighted(scorer, options.lm_weight)
+
+    def search(self, feats: torch.Tensor, feat_lens: torch.Tensor) -> list[list[Hypothesis]]:
+        """N-best lists of a batch: features (B, T, F) and lengths (B,)."""
+        model, options = self.model, self.options
+        hiddens, lens = model.encode(feats, feat_lens)
+        if options.method == "beam":
+            return self._one_pass(hiddens, lens)
+        if options.method == "ctc-beam":
+            rows = model.ctc_log_probs(hiddens).double().cpu().numpy()
+            return [
+                prefix_beam(row[:n], options.beam, options.nbest, options.length_bonus)
+                for row, n in zip(rows, lens.tolist(), strict=True)
+            ]
+        if model.ctc is None:
+            assert model.decoder is not None
+            return [[Hypothesis(ids, 0.0)] for ids in attention_greedy(model.decoder, hiddens, lens)]
+        log_probs = model.ctc_log_probs(hiddens)
+        scores = [float(row[:n].sum()) for row, n in zip(log_probs.amax(-1), lens.tolist(), strict=True)]
         return [[Hypothesis(*pair)] for pair in zip(greedy(log_probs, lens), scores, strict=True)]
-    rows = log_probs.double().cpu().numpy()
-    return [
-        prefix_beam(row[:n], options.beam, options.nbest, options.length_bonus)
-        for row, n in zip(rows, lens.tolist(), strict=True)
-    ]
+
+    def _one_pass(self, hiddens: torch.Tensor, lens: torch.Tensor) -> list[list[Hypothesis]]:
+        model, options, share = self.model, self.options, self.ctc_share
+        scorers = [self.lm] if self.lm else []
+        if model.decoder is not None and share < 1:
+            scorers.append(Weighted(DecoderScorer(model.decoder, hiddens, lens), 1 - share))
+        ctc = CtcScorer(model.ctc_log_probs(hiddens), lens) if model.ctc is not None and share > 0 else None
+        limits = Limits(options.beam, options.nbest, options.length_bonus, options.end_margin)
+        return beam_search(scorers, ctc, share, lens, len(model.tokenizer.units), limits)
 
 
 def write_results(out_dir: Path, found: dict[str, list[Hypothesis]], tokenizer: Tokenizer) -> None:

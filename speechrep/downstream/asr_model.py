@@ -1,19 +1,21 @@
-"""The recogniser: features to log probabilities of text units."""
+"""The recogniser: features to log probabilities of text units, by CTC, by attention or by both."""
 
 import torch
 from torch import nn
 
+from speechrep.downstream.asr_attention import Memory
 from speechrep.downstream.asr_config import AsrConfig
-from speechrep.downstream.asr_encoder import BiLstmEncoder
+from speechrep.downstream.asr_decoder import AttentionDecoder
+from speechrep.downstream.asr_encoder import BiLstmEncoder, Encoder, StackFront, TransformerEncoder, VggFront
 from speechrep.downstream.spec_augment import spec_augment
 from speechrep.text.tokenizer import Tokenizer
 
-TARGET_SHIFT_MS = 30.0  # the encoder's frame shift where the configuration leaves it open
+TARGET_SHIFT_MS = 30.0  # the front's frame shift where the configuration leaves it open
 _LEAST_SCALE = 1e-3  # a dimension that never varies (CMVN's rest) is not blown up
 
 
 class Recogniser(nn.Module):
-    """Encoder and CTC output.
+    """Encoder with CTC output, attention decoder, or both.
 
     Args:
         config: the recogniser's options.
@@ -36,13 +38,16 @@ class Recogniser(nn.Module):
     ):
         super().__init__()
         self.config, self.tokenizer = config, tokenizer
+        num_units = len(tokenizer.units)
         shape = (num_input_layers, input_dim) if num_input_layers else (input_dim,)
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("scale", torch.ones(shape))
         self.layer_weights = nn.Parameter(torch.zeros(num_input_layers)) if num_input_layers else None
-        stack = config.stack or max(1, round(TARGET_SHIFT_MS / frame_shift_ms))
-        self.encoder = BiLstmEncoder(input_dim, config.hidden, config.num_layers, stack, config.dropout)
-        self.ctc = nn.Linear(self.encoder.dim, len(tokenizer.units))
+        self.encoder = _encoder(config, input_dim, frame_shift_ms)
+        self.ctc = nn.Linear(self.encoder.dim, num_units) if config.ctc_weight > 0 else None
+        self.decoder = (
+            AttentionDecoder(config, num_units, self.encoder.dim) if config.ctc_weight < 1 else None
+        )
 
     def set_statistics(self, feats: torch.Tensor) -> None:
         """Take mean and standard deviation of frames (N, F) or (N, L, F), for standardising the input."""
@@ -59,13 +64,26 @@ class Recogniser(nn.Module):
             feats = spec_augment(
                 feats, feat_lens, config.time_masks, config.time_width, config.freq_masks, config.freq_width
             )
-        hiddens, hidden_lens = self.encoder(feats, feat_lens)
-        return hiddens, hidden_lens
+        return self.encoder(feats, feat_lens)
 
-    def forward(self, feats: torch.Tensor, feat_lens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features to CTC log probabilities (B, T', C) and their lengths (B,)."""
-        hiddens, hidden_lens = self.encode(feats, feat_lens)
-        return self.ctc(hiddens).log_softmax(-1), hidden_lens
+    def ctc_log_probs(self, hiddens: torch.Tensor) -> torch.Tensor:
+        """The encoder's output (B, T', D) to CTC log probabilities (B, T', C)."""
+        assert self.ctc is not None, "a model without CTC"
+        log_probs: torch.Tensor = self.ctc(hiddens).float().log_softmax(-1)
+        return log_probs
+
+
+def _encoder(config: AsrConfig, input_dim: int, frame_shift_ms: float) -> Encoder:
+    if config.encoder == "vgg-blstm":
+        front: StackFront | VggFront = VggFront(input_dim)
+    else:
+        front = StackFront(input_dim, config.stack or max(1, round(TARGET_SHIFT_MS / frame_shift_ms)))
+    if config.encoder == "transformer":
+        return TransformerEncoder(front, config.hidden, config.num_layers, config.num_heads, config.dropout)
+    return BiLstmEncoder(
+        front, config.hidden, config.num_layers, config.dropout, config.projection, config.subsample,
+        config.subsample_by,
+    )  # fmt: skip
 
 
 def ctc_loss(
@@ -82,3 +100,29 @@ def ctc_loss(
     return nn.functional.ctc_loss(
         log_probs.float().transpose(0, 1), labels, lens, label_lens, blank=0, reduction="sum"
     )
+
+
+def attention_greedy(decoder: AttentionDecoder, hiddens: torch.Tensor, lens: torch.Tensor) -> list[list[int]]:
+    """The decoder's best unit, step by step, until the end or as many units as frames.
+
+    Args:
+        decoder: the attention decoder.
+        hiddens, lens: the encoder's output (B, T', D) and (B,).
+
+    Returns:
+        unit numbers of every utterance.
+    """
+    memory: Memory = decoder.memory(hiddens, lens)
+    state = decoder.initial(memory)
+    classes = torch.full_like(lens, decoder.end)
+    going = torch.ones_like(lens, dtype=torch.bool)
+    found: list[list[int]] = [[] for _ in range(len(lens))]
+    for length in range(int(lens.max())):
+        logits, state = decoder.step(classes, state, memory)
+        classes = logits.argmax(-1)
+        going &= (classes != decoder.end) & (length < lens)
+        if not going.any():
+            break
+        for row in going.nonzero()[:, 0].tolist():
+            found[row].append(int(classes[row]) + 1)
+    return found

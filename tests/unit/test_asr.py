@@ -10,10 +10,12 @@ import torch
 
 from speechrep.config import from_dict
 from speechrep.data.batches import Segment
+from speechrep.decode.ngram import estimate, ngram_sentences, write_arpa
 from speechrep.downstream import asr
 from speechrep.downstream.asr_config import AsrConfig, AsrDecodeConfig
 from speechrep.downstream.asr_data import frames_needed, labelled_dataset, transcripts
-from speechrep.downstream.asr_decode import decode
+from speechrep.downstream.asr_decode import Searcher, decode
+from speechrep.downstream.asr_decoder import decoder_targets
 from speechrep.downstream.asr_encoder import reverse_frames, stack_frames
 from speechrep.downstream.asr_model import Recogniser, ctc_loss
 from speechrep.downstream.base import Labelled, Loading
@@ -65,17 +67,59 @@ def recogniser(layers=0, **changes):
     return Recogniser(from_dict(AsrConfig, {**vars(SMALL), **changes}, "test"), ABC, 6, layers, 10.0).eval()
 
 
+VARIANTS = [
+    {},
+    {"subsample": (2, 1), "subsample_by": "drop", "projection": 10},
+    {"subsample": (1, 2), "subsample_by": "concat"},
+    {"encoder": "transformer", "hidden": 16, "num_heads": 2},
+    {"encoder": "vgg-blstm", "ctc_weight": 0.5},
+    {"ctc_weight": 0.0, "attention": "dot"},
+]
+
+
 @pytest.mark.parametrize("layers", [0, 2])
-def test_an_utterance_comes_out_the_same_alone_and_padded_with_anything(layers):
-    model = recogniser(layers)
-    lens = torch.tensor([31, 3, 44, 20])
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_an_utterance_comes_out_the_same_alone_and_padded_with_anything(changes, layers):
+    model = recogniser(layers, **changes)
+    lens = torch.tensor([31, 8, 44, 20])
     feats = torch.randn(4, 50, *([layers] if layers else []), 6) * 3
-    together, out_lens = model(feats, lens)
-    assert out_lens.tolist() == [10, 1, 14, 6]
-    for row, length, out, out_len in zip(feats, lens, together, out_lens, strict=True):
-        alone, alone_len = model(row[None, :length], length[None])
-        assert alone_len == out_len
-        torch.testing.assert_close(alone[0], out[:out_len], rtol=1e-5, atol=1e-6)
+    labels, label_lens = (
+        torch.tensor([[2, 3, 4], [2, 0, 0], [4, 4, 2], [3, 2, 0]]),
+        torch.tensor([3, 1, 3, 2]),
+    )
+    hiddens, out_lens = model.encode(feats, lens)
+    assert out_lens.tolist() == model.encoder.out_lens(lens).tolist()
+    for row in range(4):
+        alone, alone_len = model.encode(feats[row : row + 1, : lens[row]], lens[row : row + 1])
+        n = int(out_lens[row])
+        assert alone.shape[1] == alone_len[0] == n
+        torch.testing.assert_close(alone[0], hiddens[row, :n], rtol=1e-4, atol=1e-5)
+        if model.decoder is not None:
+            together = model.decoder(hiddens, out_lens, labels)[row, : label_lens[row] + 1]
+            own = model.decoder(alone, alone_len, labels[row : row + 1, : label_lens[row]])[0]
+            torch.testing.assert_close(own, together, rtol=1e-4, atol=1e-5)
+
+
+def test_the_decoder_is_told_the_history_and_asked_for_units_then_the_end():
+    targets = decoder_targets(torch.tensor([[2, 4, 3], [4, 0, 0]]), torch.tensor([3, 1]), end=4, ignore=-1)
+    assert targets.tolist() == [[1, 3, 2, 4], [3, 4, -1, -1]]
+    model = recogniser(ctc_weight=0.0)
+    hiddens, lens = model.encode(torch.randn(1, 30, 6), torch.tensor([30]))
+    logits = model.decoder(hiddens, lens, torch.tensor([[2, 4, 3]]))
+    changed = model.decoder(hiddens, lens, torch.tensor([[2, 3, 3]]))
+    torch.testing.assert_close(logits[:, :2], changed[:, :2])  # a step sees only what came before
+    assert (logits[:, 2:] != changed[:, 2:]).any()
+
+
+def test_scheduled_sampling_feeds_the_decoder_its_own_draws():
+    model = recogniser(ctc_weight=0.0)
+    hiddens, lens = model.encode(torch.randn(1, 30, 6), torch.tensor([30]))
+    torch.nn.init.zeros_(model.decoder.output.weight)
+    with torch.no_grad():
+        model.decoder.output.bias.copy_(torch.tensor([-1e3, -1e3, 0.0, -1e3, -1e3]))  # always class 2
+    draws = model.decoder(hiddens, lens, torch.tensor([[2, 2, 2]]), sampling=1.0)
+    told = model.decoder(hiddens, lens, torch.tensor([[4, 4, 4]]), sampling=0.0)
+    torch.testing.assert_close(draws, told)
 
 
 def test_stacking_and_reversing():
@@ -87,7 +131,7 @@ def test_stacking_and_reversing():
 
 def test_stack_follows_the_frame_shift_if_left_open():
     shifts = {10.0: 3, 12.5: 2, 30.0: 1, 50.0: 1}
-    assert {s: Recogniser(AsrConfig(), ABC, 6, 0, s).encoder.stack for s in shifts} == shifts
+    assert {s: Recogniser(AsrConfig(), ABC, 6, 0, s).encoder.front.stack for s in shifts} == shifts
 
 
 def test_loss_is_minus_log_of_the_summed_alignments_and_ignores_padding():
@@ -164,16 +208,32 @@ def test_batches_hold_the_labels_of_their_utterances(tmp_path):
         assert tokenizer.decode(ids[:n].tolist()) == transcripts(labelled)[utt_id]
 
 
-@pytest.fixture(scope="module")
-def experiment(tmp_path_factory):
-    """A tiny recogniser trained on made-up speech, its test set and where it is stored."""
-    folder = tmp_path_factory.mktemp("asr")
+def train_on_made_up_speech(folder, steps, lr, **changes):
     sets = [make_set(folder / name, count, seed) for seed, (name, count) in enumerate(
         [("train", 60), ("valid", 10), ("test", 10)])]  # fmt: skip
-    torch.manual_seed(0)
-    task = asr.AsrTask(SMALL, sets[0], sets[1], Loading())
-    config = TrainConfig(max_steps=90, lr=2e-2, valid_interval=45, log_interval=45)
+    task = asr.AsrTask(from_dict(AsrConfig, {**vars(SMALL), **changes}, "test"), sets[0], sets[1], Loading())
+    config = TrainConfig(max_steps=steps, lr=lr, valid_interval=steps // 2, log_interval=steps)
     return task, train(task, config, folder / "exp"), sets[2], folder
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """A tiny CTC recogniser trained on made-up speech, its test set and where it is stored."""
+    return train_on_made_up_speech(tmp_path_factory.mktemp("asr"), 90, 2e-2)
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory):
+    """The same with an attention decoder beside CTC."""
+    return train_on_made_up_speech(
+        tmp_path_factory.mktemp("las"), 160, 2e-2, ctc_weight=0.5, decoder_hidden=24, embedding=8,
+        attention_dim=16, location_channels=4, location_width=5, label_smoothing=0.05, sampling=0.1,
+    )  # fmt: skip
+
+
+def decoded(model, labelled, out, **options):
+    decode(model, labelled, out, AsrDecodeConfig(**options))
+    return (out / "hyp").read_text()
 
 
 def test_it_learns_to_recognise_and_reports_error_rates(experiment):
@@ -188,26 +248,85 @@ def test_stored_and_loaded_it_decodes_the_same(experiment, tmp_path):
     model.load_state_dict(task.model.state_dict())
     results = {}
     for name, used in (("here", task.model), ("loaded", model)):
-        for method in ("greedy", "ctc-beam"):
+        for method in ("greedy", "ctc-beam", "beam"):
             out = tmp_path / f"{name}-{method}"
             decode(used, test, out, AsrDecodeConfig(method=method, nbest=3))
             results[name, method] = [(out / file).read_text() for file in ("hyp", "nbest", "ref")]
-    assert results["here", "greedy"] == results["loaded", "greedy"]
-    assert results["here", "ctc-beam"] == results["loaded", "ctc-beam"]
+    for method in ("greedy", "ctc-beam", "beam"):
+        assert results["here", method] == results["loaded", method]
     hyp, nbest, ref = results["here", "ctc-beam"]
     assert ref == (test.data_dir / "text").read_text()
     wrong = sum(one != other for one, other in zip(hyp.splitlines(), ref.splitlines(), strict=True))
     assert wrong <= 1
     assert nbest.splitlines()[0].split(" ", 2)[0] == "u000-1"
+    # Frame by frame or unit by unit: the same best sequences; the former loses pruned alignments.
+    first, second = (
+        [line.split(" ") for line in results["here", method][1].splitlines() if "-1 " in line]
+        for method in ("ctc-beam", "beam")
+    )
+    for one, other in zip(first, second, strict=True):
+        assert one[2:] == other[2:] and -0.1 < float(one[1]) - float(other[1]) < 1e-3
 
 
-def test_decoding_does_not_depend_on_the_batches(experiment, tmp_path):
-    task, _, test, _ = experiment
-    texts = []
-    for frames in (1, 10_000):
-        decode(task.model, test, tmp_path / str(frames), AsrDecodeConfig(batch_frames=frames))
-        texts.append((tmp_path / str(frames) / "hyp").read_text())
-    assert texts[0] == texts[1]
+def test_decoding_does_not_depend_on_batches_or_processes(experiment, joint, tmp_path):
+    for name, (task, _, test, _) in (("ctc", experiment), ("joint", joint)):
+        for method in ("greedy", "beam"):
+            texts = [
+                decoded(task.model, test, tmp_path / name / method / str(n), method=method, batch_frames=n)
+                for n in (1, 10_000)
+            ]
+            assert texts[0] == texts[1]
+    parallel = decoded(task.model, test, tmp_path / "nj", method="beam", nj=2)
+    assert parallel == texts[0]
+
+
+def test_the_joint_model_learns_and_its_parts_are_worth_what_they_weigh(joint, tmp_path):
+    task, stats, test, _ = joint
+    assert stats["decoder_accuracy"] > 80 and {"loss_ctc", "loss_attention"} <= stats.keys()
+    ref = (test.data_dir / "text").read_text().splitlines()
+
+    def wrong(**options):
+        text = decoded(task.model, test, tmp_path / "out", method="beam", **options)
+        return sum(one != other for one, other in zip(text.splitlines(), ref, strict=True))
+
+    assert wrong(ctc_share=0.5) <= 2
+    alone = decoded(task.model, test, tmp_path / "a", method="beam", ctc_share=1.0)
+    assert alone == decoded(task.model, test, tmp_path / "b", method="ctc-beam")
+
+
+def test_a_language_model_changes_what_is_found(joint, tmp_path):
+    pytest.importorskip("kenlm", reason="kenlm is not installed")
+    task, _, test, _ = joint
+    tokenizer = task.tokenizer
+    write_arpa(
+        tmp_path / "lm.arpa", estimate(ngram_sentences(["CA CA"] * 5, tokenizer), 3, tokenizer.units[1:])
+    )
+    lm = str(tmp_path / "lm.arpa")
+    none, slight, heavy = (
+        decoded(task.model, test, tmp_path / str(w), method="beam", lm=lm, lm_weight=w)
+        for w in (0.0, 0.01, 20.0)
+    )
+    assert none == decoded(task.model, test, tmp_path / "no", method="beam")
+    assert slight == none and heavy.count("CA") > 2 * none.count("CA")
+
+
+def test_a_long_utterance_ends_and_fits_in_memory(joint):
+    """35 s: nothing kept grows with the square of the length but the found units."""
+    task, _, _, _ = joint
+    found = Searcher(task.model.eval(), AsrDecodeConfig(method="beam")).search(
+        torch.randn(1, 3500, 6), torch.tensor([3500])
+    )
+    assert len(found) == 1 and len(found[0]) == 1 and len(found[0][0].ids) <= 3500 // 3
+
+
+def test_utterances_too_short_for_a_frame_are_taken_as_silent_and_told(experiment, tmp_path, caplog):
+    task, _, _, _ = experiment
+    labelled = Labelled(
+        Memory({"u1": np.zeros((2, 6), np.float32), "u2": spoken("AB", np.random.default_rng(0))}), tmp_path
+    )
+    with caplog.at_level(logging.WARNING):
+        text = decoded(task.model, labelled, tmp_path / "out")
+    assert text.splitlines()[0] == "u1" and "too short, taken as silent: u1" in caplog.text
 
 
 def test_decoding_a_set_without_transcripts_writes_no_reference(experiment, tmp_path):
@@ -217,7 +336,26 @@ def test_decoding_a_set_without_transcripts_writes_no_reference(experiment, tmp_
     assert (tmp_path / "out" / "hyp").is_file() and not (tmp_path / "out" / "ref").exists()
 
 
-def test_bad_decoding_options_are_refused(experiment, tmp_path):
-    task, _, test, _ = experiment
-    with pytest.raises(InputError, match="beam is 0"):
-        decode(task.model, test, tmp_path, AsrDecodeConfig(beam=0))
+@pytest.mark.parametrize(
+    ("cls", "options", "complaint"),
+    [
+        (AsrDecodeConfig, {"beam": 0}, "beam is 0"),
+        (AsrDecodeConfig, {"ctc_share": -0.5}, "ctc-share is -0.5"),
+        (AsrConfig, {"ctc_weight": 1.5}, "ctc-weight is 1.5"),
+        (AsrConfig, {"subsample": (2,), "num_layers": 3}, "want 3 numbers"),
+        (AsrConfig, {"encoder": "transformer", "hidden": 20, "num_heads": 4}, "multiple of twice num-heads"),
+        (AsrConfig, {"encoder": "transformer", "projection": 4}, "the Transformer has none"),
+        (AsrConfig, {"label_smoothing": 1.0}, "is no share"),
+    ],
+)
+def test_bad_options_are_refused(cls, options, complaint):
+    with pytest.raises(InputError, match=complaint):
+        cls(**options)
+
+
+def test_a_search_the_model_cannot_do_is_refused(joint):
+    model = recogniser(ctc_weight=0.0)
+    with pytest.raises(InputError, match="the model has no CTC"):
+        Searcher(model, AsrDecodeConfig(method="ctc-beam"))
+    with pytest.raises(InputError, match="no model"):
+        Searcher(model, AsrDecodeConfig(method="beam", lm="/nowhere/lm"))

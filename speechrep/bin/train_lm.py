@@ -1,0 +1,89 @@
+"""Train a language model over a recogniser's text units, for decoding: LSTM, or an n-gram ARPA file.
+
+python -m speechrep.bin.train_lm --units-from exp/asr_fbank --train data/train/text --valid data/dev/text \\
+    --exp-dir exp/lm
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from speechrep.bin import run
+from speechrep.config import add_options, from_options, make_parser, to_dict
+from speechrep.decode.lm import LmConfig
+from speechrep.decode.lm_task import LmBatches, LmTask
+from speechrep.decode.ngram import estimate, ngram_sentences, write_arpa
+from speechrep.errors import InputError
+from speechrep.io.model_files import read_info
+from speechrep.score.wer import read_text
+from speechrep.text.registry import FILE, load_tokenizer, parse_tokenizer
+from speechrep.text.tokenizer import Tokenizer
+from speechrep.train import distributed
+from speechrep.train.config import TrainConfig
+from speechrep.train.run import add_run_options, begin
+from speechrep.train.trainer import train
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--kind", choices=("lstm", "ngram"), default="lstm", help="which model")
+    parser.add_argument("--units-from", required=True, metavar="DIR", help="recogniser or tokenizer")
+    parser.add_argument("--train", required=True, metavar="FILE", help="Kaldi text, or lines with --plain")
+    parser.add_argument("--valid", default="", metavar="FILE", help="the same, to pick the best LSTM")
+    parser.add_argument("--plain", action="store_true", help="the files hold sentences without utterance ids")
+    parser.add_argument("--order", type=int, default=5, help="ngram: longest n-gram, in units")
+    add_run_options(parser)
+    add_options(parser, LmConfig, "lstm")
+    add_options(parser, LmBatches, "batches")
+    add_options(parser, TrainConfig, "training")
+    args = parser.parse_args(argv)
+    tokenizer = units_from(args.units_from)
+    texts = [_sentences(path, args.plain) for path in (args.train, args.valid) if path]
+    if args.kind == "ngram":
+        if args.order < 2:
+            raise InputError(f"want 2 or more (kenlm reads no less), got {args.order}", where="--order")
+        tables = estimate(ngram_sentences(texts[0], tokenizer), args.order, tokenizer.units[1:])
+        path = Path(args.exp_dir) / "lm.arpa"
+        write_arpa(path, tables)
+        log.info("%d-gram model of %d sentences in %s", args.order, len(texts[0]), path)
+        return
+    if not args.valid:
+        raise InputError("an LSTM needs text to pick its best state on", where="--valid")
+    config, batches, model = (from_options(cls, args) for cls in (TrainConfig, LmBatches, LmConfig))
+    options = {"kind": args.kind, "units-from": args.units_from, "train": args.train, "valid": args.valid}
+    options |= {
+        name.replace("_", "-"): value
+        for part in (model, batches, config) for name, value in to_dict(part).items()
+    }  # fmt: skip
+    device = begin(args, "speechrep.bin.train_lm", argv, options)
+    try:
+        task = LmTask(
+            model, batches, tokenizer, texts[0], texts[1], (args.train, args.valid), config.seed,
+            distributed.rank(), distributed.world_size(),
+        )  # fmt: skip
+        train(task, config, args.exp_dir, device=device)
+    finally:
+        distributed.stop()
+
+
+def units_from(directory: str) -> Tokenizer:
+    """The text units of a recogniser's experiment or of a directory that train_tokenizer wrote."""
+    if (Path(directory) / FILE).is_file():
+        return load_tokenizer(directory)
+    return parse_tokenizer(read_info(directory).get("tokenizer"), directory)
+
+
+def _sentences(path: str, plain: bool) -> list[str]:
+    if not plain:
+        return [" ".join(words) for words in read_text(path).values()]
+    try:
+        return [" ".join(line.split()) for line in Path(path).read_text(encoding="utf-8").split("\n")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {error}", where=path) from error
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,99 @@
+"""Language models: probabilities that sum to one, learning, ARPA through kenlm."""
+
+import math
+
+import pytest
+import torch
+
+from speechrep.bin.train_lm import main
+from speechrep.decode.lm import LmConfig, LstmLm, LstmScorer, load_lm
+from speechrep.decode.ngram import NgramScorer, estimate, ngram_sentences, write_arpa
+from speechrep.errors import InputError
+from speechrep.text.registry import save_tokenizer, train_tokenizer
+
+TEXTS = ["THE CAT SAT", "THE CAT RAN", "A DOG SAT", "THE DOG RAN", "THE CAT SAT ON A DOG"] * 3
+TOKENIZER = train_tokenizer("char", TEXTS, 0, "here")
+C = len(TOKENIZER.units)
+
+
+def sentence_score(scorer, text):
+    """Sum of log probabilities of a sentence's units and its end, step by step."""
+    utts = torch.tensor([0])
+    state, classes, total = scorer.initial(utts), torch.tensor([C - 1]), 0.0
+    for number in [*(unit - 1 for unit in TOKENIZER.encode(text)), C - 1]:
+        log_probs, state = scorer.step(state, classes, utts)
+        assert float(log_probs.double().exp().sum()) == pytest.approx(1, abs=1e-4)
+        total += float(log_probs[0, number])
+        classes = torch.tensor([number])
+    return total
+
+
+def test_stepping_equals_the_whole_sentence_and_rows_follow_their_hypotheses():
+    torch.manual_seed(0)
+    model = LstmLm(LmConfig(embedding=8, hidden=12), TOKENIZER).eval()
+    scorer = LstmScorer(model)
+    classes = torch.randint(C, (3, 5))
+    whole = model(classes)
+    utts = torch.zeros(3, dtype=torch.int64)
+    state = scorer.initial(utts)
+    for position in range(5):
+        log_probs, state = scorer.step(state, classes[:, position], utts)
+        torch.testing.assert_close(log_probs, whole[:, position])
+    rows = torch.tensor([2, 0, 2])
+    picked, _ = scorer.step(scorer.select(state, rows), classes[rows, 0], utts)
+    direct, _ = scorer.step(state, classes[:, 0], utts)
+    torch.testing.assert_close(picked, direct[rows])
+
+
+def test_the_command_trains_an_lstm_that_prefers_what_it_read(tmp_path):
+    save_tokenizer(tmp_path / "units", TOKENIZER)
+    (tmp_path / "text").write_text("".join(f"u{i:02} {text}\n" for i, text in enumerate(TEXTS)))
+    text = str(tmp_path / "text")
+    options = (
+        "--hidden 32 --embedding 16 --num-layers 1 --dropout 0 --max-steps 60 --lr 0.02 --valid-interval 60"
+    )
+    main(
+        ["--units-from", str(tmp_path / "units"), "--train", text, "--valid", text, "--exp-dir",
+         str(tmp_path / "lm"), "--max-units", "120", *options.split()]
+    )  # fmt: skip
+    scorer = LstmScorer(load_lm(tmp_path / "lm", TOKENIZER))
+    assert sentence_score(scorer, "THE CAT SAT") > sentence_score(scorer, "THE TAC SAT") + 3
+    other = train_tokenizer("char", ["XYZ"], 0, "here")
+    with pytest.raises(InputError, match="are not the recogniser's 5"):
+        load_lm(tmp_path / "lm", other)
+
+
+def test_ngram_probabilities_sum_to_one_and_follow_the_counts(tmp_path):
+    pytest.importorskip("kenlm", reason="kenlm is not installed")
+    for order in (2, 4):
+        tables = estimate(ngram_sentences(TEXTS, TOKENIZER), order, TOKENIZER.units[1:])
+        write_arpa(tmp_path / "lm.arpa", tables)
+        scorer = NgramScorer(tmp_path / "lm.arpa", TOKENIZER)
+        scores = [sentence_score(scorer, text) for text in ("THE CAT SAT", "THE TAC SAT", "QQ")]
+        assert math.isfinite(scores[2])
+        assert scores[0] > scores[1] + 2
+
+
+def test_kneser_ney_by_hand():
+    """Bigrams of 'a b' and 'a c', one discount 0.5 (no bigram but '<s> a' is seen twice)."""
+    tables = estimate([["a", "b"], ["a", "c"]], 2, ["a", "b", "c"])
+    # Bigrams: <s> a x2, a b, a c, b </s>, c </s>: n1 = 4, n2 = 1, discount 4/6. After a: 2 of 2 counts.
+    # Unigrams count left neighbours: a 1, b 1, c 1, </s> 2: n1 = 3, n2 = 1, discount 3/5, of 5 in all.
+    uniform = 4 * 0.6 / 5 / 4
+    unigram = {"a": 0.4 / 5 + uniform, "b": 0.4 / 5 + uniform, "</s>": 1.4 / 5 + uniform}
+    for unit, prob in unigram.items():
+        assert math.exp(tables[0][unit,]) == pytest.approx(prob)
+    assert math.exp(tables[1]["a", "b"]) == pytest.approx((1 / 3) / 2 + (2 / 3) * unigram["b"])
+    assert math.exp(tables[0]["", "a"]) == pytest.approx(2 / 3)
+
+
+def test_bad_language_models_are_refused(tmp_path):
+    pytest.importorskip("kenlm", reason="kenlm is not installed")
+    (tmp_path / "bad.arpa").write_text("hello\n")
+    with pytest.raises(InputError, match=r"bad\.arpa: kenlm cannot read it"):
+        NgramScorer(tmp_path / "bad.arpa", TOKENIZER)
+    with pytest.raises(InputError, match="no such language model"):
+        NgramScorer(tmp_path / "absent", TOKENIZER)
+    write_arpa(tmp_path / "words.arpa", estimate([["CAT", "DOG"]], 2, ["CAT", "DOG"]))
+    with pytest.raises(InputError, match="units are not in it"):
+        NgramScorer(tmp_path / "words.arpa", TOKENIZER)
