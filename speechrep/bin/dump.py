@@ -6,11 +6,11 @@ python -m speechrep.bin.dump --upstream exp/apc --feats-dir dump/fbank80/dev --o
 from collections.abc import Sequence
 
 from speechrep.bin import run
+from speechrep.compat.convert import load_any
 from speechrep.config import add_options, from_options, make_parser
 from speechrep.data.features import open_features
 from speechrep.errors import InputError
 from speechrep.train import distributed
-from speechrep.upstream.checkpoint import load
 from speechrep.upstream.dumping import DumpConfig, dump
 
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not args.out.endswith(".h5"):
         raise InputError(f"{args.out!r} does not end in .h5", where="--out")
-    model = load(args.upstream, distributed.start(args.ngpu))
+    model = load_any(args.upstream, distributed.start(args.ngpu))
     dump(
         model, open_features(args.feats_dir), args.out, from_options(DumpConfig, args), args.upstream,
         args.num_workers,

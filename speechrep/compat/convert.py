@@ -86,6 +86,8 @@ def import_model(
     """
     path = Path(path)
     tree = read_checkpoint(path)
+    if isinstance(tree, dict) and {"model", "optimizer", "progress"} <= set(tree):
+        raise InputError("a training state of ours", where=path, mend="name its experiment directory instead")
     project = project or detect(tree, path)
     kept = plain(tree.pop(OURS)) if isinstance(tree, dict) and isinstance(tree.get(OURS), dict) else {}
     kept_options = kept.get("config") if isinstance(kept.get("config"), dict) else {}

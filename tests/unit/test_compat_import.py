@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,11 @@ import torch
 
 import speechrep
 from speechrep.bin import export_checkpoint, import_checkpoint
+from speechrep.bin.extract_feats import ExtractConfig
+from speechrep.compat.presets import PRESETS, preset_meta, preset_name
+from speechrep.config import add_options, make_parser, parse_choice, to_dict
 from speechrep.errors import InputError
+from speechrep.frontend.registry import FRONTENDS
 from speechrep.io.feature_meta import write_meta
 from speechrep.io.files import read_json
 
@@ -325,6 +330,11 @@ def test_the_wrong_kind_of_file_is_told(tmp_path: Path) -> None:
     for project in ("mockingjay", "s3prl"):
         with pytest.raises(InputError, match="--from"):
             convert(project, apc, tmp_path / "exp")
+    state = fixtures.save(
+        {"model": {}, "optimizer": {}, "progress": {}, "config": {}}, tmp_path / "step-3.pt"
+    )
+    with pytest.raises(InputError, match="experiment directory"):
+        speechrep.load(state)
     other = fixtures.save({"state": torch.zeros(2)}, tmp_path / "other.pt")
     with pytest.raises(InputError, match=r"other\.pt.*no known project"):
         speechrep.load(other)
@@ -348,7 +358,7 @@ def test_features_are_stored_and_checked(tmp_path: Path) -> None:
     assert (meta.feature, meta.cmvn, meta.norm_vars) == ("fbank", "speaker", False)
     assert meta.config["window_type"] == "hamming"
     meta = speechrep.load(convert("apc", file, tmp_path / "said", "--preset", "s3-apc80")).meta
-    assert meta.cmvn == "utterance" and meta.config["sample_scale"] == 1.0
+    assert meta.cmvn == "none" and meta.config["unit_norm"] == "sample" and meta.config["sample_scale"] == 1.0
     with pytest.raises(InputError, match="80 values per frame, mj-mel160 has 160"):
         convert("apc", file, tmp_path / "wrong", "--preset", "mj-mel160")
     features = tmp_path / "features.json"
@@ -358,6 +368,22 @@ def test_features_are_stored_and_checked(tmp_path: Path) -> None:
     exp = convert("apc", odd, tmp_path / "odd")
     assert speechrep.load(exp).meta.feature == "unknown"
     assert any("--preset" in note for note in read_json(exp / "import.json")["notes"])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_what_extraction_makes_of_the_shipped_configurations(name: str) -> None:
+    meta = preset_meta(name)
+    assert preset_name(meta) == name and meta.dim == int(re.findall(r"\d+", name)[-1])
+    path = Path(__file__).parents[2] / "egs/librispeech/conf" / f"{name}.yaml"
+    if not path.exists():
+        pytest.skip(f"no configuration is shipped for {name}")
+    parser = make_parser("")
+    add_options(parser, ExtractConfig)
+    args = parse_choice(
+        parser, "feature", {key: config for key, (config, _) in FRONTENDS.items()}, ["--config", str(path)]
+    )
+    assert (args.feature, to_dict(args.feature_config)) == (meta.feature, meta.config)
+    assert (args.cmvn, args.norm_vars) == (meta.cmvn, meta.norm_vars)
 
 
 def test_an_existing_model_is_not_overwritten(tmp_path: Path) -> None:
