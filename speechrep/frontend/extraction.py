@@ -10,22 +10,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from speechrep.errors import InputError
-from speechrep.frontend import cmvn
+from speechrep.frontend.feature_dir import Piece, PieceWriter, merge, report_lost
 from speechrep.frontend.sources import FeatureSource
-from speechrep.io.ark import ArkWriter, Source, iter_ark, open_ark
-from speechrep.io.files import atomic_open, read_json, sha256, write_json
-from speechrep.io.table import read_table, write_table
+from speechrep.io.files import read_json, sha256, write_json
 
 _VERSION = 1  # raised when the same options would give other bytes
-MIN_SUCCESS = 0.95
-"""The share of utterances below which a set is not usable, as in Kaldi's make_fbank."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,30 +108,18 @@ class Extraction:
         """
         digest = self.digest(job)
         self._marker(job).unlink(missing_ok=True)
-        for path in (self.archive(job), self._stats(job)):  # what a killed job left
-            for left in path.parent.glob(f".{path.name}.*.tmp"):
-                left.unlink()
-        utts: list[tuple[str, int, int]] = []
         lost: list[tuple[str, str]] = []
         try:
-            with (
-                atomic_open(self.archive(job), "wb") as feats_stream,
-                atomic_open(self._stats(job), "wb") as stats_stream,
-            ):
-                feats_ark, stats_ark = ArkWriter(feats_stream, self.method), ArkWriter(stats_stream)
+            with PieceWriter(self.archive(job), self._stats(job), self.method) as writer:
                 for done, utt_id in enumerate(self.utt_ids(job), start=1):
                     try:
-                        feats = self.source.read(utt_id)
+                        writer.write(utt_id, self.source.read(utt_id))
                     except InputError as error:
                         lost.append((utt_id, str(error)))
-                    else:
-                        # Statistics of what will be read: compression must not leave a mean behind.
-                        kept = feats_ark.write(utt_id, feats)
-                        stats_ark.write(utt_id, cmvn.statistics(kept))
-                        utts.append((utt_id, feats_ark.offset, len(feats)))
                     progress(done)
             size = self.archive(job).stat().st_size
-            write_json(self._marker(job), {"digest": digest, "bytes": size, "utts": utts, "lost": lost})
+            marker = {"digest": digest, "bytes": size, "utts": writer.utts, "lost": lost}
+            write_json(self._marker(job), marker)
         except OSError as error:
             raise InputError(
                 f"cannot write: {error.strerror}", where=error.filename or self.out_dir
@@ -154,26 +136,11 @@ class Extraction:
         """
         markers = {job: read_json(self._marker(job)) for job in self.jobs}
         lost = [row for marker in markers.values() for row in marker["lost"]]
-        self._report_lost(lost)
-        positions, lengths = {}, {}
-        for job, marker in markers.items():
-            archive = self.archive(job).absolute()
-            for utt_id, offset, num_frames in marker["utts"]:
-                positions[utt_id] = f"{archive}:{offset}"
-                lengths[utt_id] = str(num_frames)
-        speakers = read_table(self.utt2spk) if self.utt2spk.is_file() else {}
-        if speakers:
-            missing = next((utt_id for utt_id in positions if utt_id not in speakers), None)
-            if missing is not None:
-                raise InputError(f"no speaker for utterance {missing!r}", where=self.utt2spk)
-            write_table(self.out_dir / "utt2spk", {utt_id: speakers[utt_id] for utt_id in positions})
-        elif self.cmvn == "speaker":
-            raise InputError("no such file, which CMVN by speaker needs", where=self.utt2spk)
-        self._write_cmvn(speakers)
-        write_table(self.out_dir / "utt2num_frames", lengths)
-        write_table(self.out_dir / "feats.scp", positions)
+        report_lost(self.out_dir / "lost_utterances", lost, len(self.source.utt_ids))
+        pieces = [Piece(self.archive(job), self._stats(job), markers[job]["utts"]) for job in self.jobs]
+        count = merge(self.out_dir, pieces, self.cmvn, self.utt2spk, self.global_cmvn_from)
         write_json(self.out_dir / ".done.json", {"digest": self.whole_digest()})
-        return len(positions)
+        return count
 
     def clean(self) -> None:
         """Remove what only the making needed."""
@@ -182,59 +149,6 @@ class Extraction:
             if number.isdigit() and int(number) not in self.jobs:
                 stale.unlink()
         shutil.rmtree(self.out_dir / ".jobs", ignore_errors=True)
-
-    def _report_lost(self, lost: list[list[str]]) -> None:
-        total, path = len(self.source.utt_ids), self.out_dir / "lost_utterances"
-        path.unlink(missing_ok=True)
-        if not lost:
-            return
-        with atomic_open(path) as stream:
-            stream.writelines(f"{utt_id} {reason}\n" for utt_id, reason in lost)
-        if total - len(lost) < MIN_SUCCESS * total:
-            raise InputError(
-                f"{len(lost)} of {total} utterances are lost, more than {100 * (1 - MIN_SUCCESS):.0f} %; "
-                f"first: {lost[0][1]}",
-                where=path,
-            )
-
-    def _all_stats(self) -> Iterator[tuple[str, np.ndarray]]:
-        for job in self.jobs:
-            with open_ark(self._stats(job)) as stream:
-                yield from iter_ark(Source(stream, str(self._stats(job))))
-
-    def _write_cmvn(self, speakers: dict[str, str]) -> None:
-        """``cmvn.ark``: by utterance or speaker with ``cmvn.scp``, or one unkeyed matrix of the whole set."""
-        path, scp = self.out_dir / "cmvn.ark", self.out_dir / "cmvn.scp"
-        scp.unlink(missing_ok=True)
-        if self.global_cmvn_from:
-            with atomic_open(path, "wb") as stream:
-                stream.write((self.global_cmvn_from / "cmvn.ark").read_bytes())
-            return
-        sums: dict[str, np.ndarray] = {}
-        lines = []
-        with atomic_open(path, "wb") as stream:
-            writer = ArkWriter(stream)
-
-            def write(key: str, stats: np.ndarray) -> None:
-                writer.write(key, stats)
-                lines.append(f"{key} {path.absolute()}:{writer.offset}\n")
-
-            for utt_id, stats in self._all_stats():
-                if self.cmvn == "global":
-                    sums[""] = sums.get("", 0) + stats
-                elif self.cmvn == "speaker":
-                    spk = speakers[utt_id]
-                    sums[spk] = sums.get(spk, 0) + stats
-                else:
-                    write(utt_id, stats)
-            if self.cmvn == "global":
-                writer.write_alone(sums[""])
-            else:
-                for spk in sorted(sums):
-                    write(spk, sums[spk])
-        if self.cmvn != "global":
-            with atomic_open(scp) as stream:
-                stream.writelines(lines)
 
 
 def _identity(path: Path) -> list[str]:
