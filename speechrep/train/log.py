@@ -4,8 +4,10 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from speechrep.io.files import atomic_open
@@ -64,6 +66,17 @@ class TrainLog:
         else:
             ahead = f" eta {_clock(eta_s)}" if part == "train" else ""
             self.say(f"{part} step {step}/{self.total_steps} epoch {epoch} {told}{ahead}")
+
+    def pictures(self, step: int, pictures: Mapping[str, NDArray]) -> None:
+        """Show pictures in TensorBoard.
+
+        Args:
+            step: the number of steps done.
+            pictures: name to red, green and blue, uint8 (height, width, 3).
+        """
+        if self.enabled:
+            for name, picture in pictures.items():
+                self._board.add_image(name, picture, step, dataformats="HWC")
 
     def advance(self) -> None:
         """One step done."""
