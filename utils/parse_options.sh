@@ -21,7 +21,8 @@ _options_fail() {
 _options_name() {
   local word=${1#--}
   word=${word//-/_}
-  [[ $1 == --* && $word =~ ^[a-z][a-z0-9_]*$ && $word != @(given_options|help_message) && -n ${!word+set} ]] || return 1
+  [[ $1 == --* && $word =~ ^[a-z][a-z0-9_]*$ && $word != @(given_options|help_message) ]] || return 1
+  [[ -n ${!word+set} ]] || return 1
   printf '%s' "$word"
 }
 

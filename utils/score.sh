@@ -9,10 +9,10 @@ help_message="Usage: utils/score.sh [options] <data-dir> <decode-dir>
 
 Writes <decode-dir>/scoring/{wer,cer}, the same as .json, and details/ and prints the word error rate."
 
-bootstrap=1000   # draws of the confidence interval
-mode=strict      # strict | present | all: references without hypothesis
-compare=         # another system's hyp: interval and significance of the difference
-python=python3   # interpreter that has speechrep
+bootstrap=1000 # draws of the confidence interval
+mode=strict    # strict | present | all: references without hypothesis
+compare=       # another system's hyp: interval and significance of the difference
+python=python3 # interpreter that has speechrep
 
 folders=()
 while [[ $# -gt 0 && ${!#} != -* && ${#folders[@]} -lt 2 ]]; do

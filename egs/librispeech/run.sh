@@ -15,10 +15,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 stage=0                          # first stage to run
 stop_stage=5                     # last stage to run
-corpus=mini                      # mini (generated), librispeech (downloaded) or a folder in LibriSpeech layout
+corpus=mini                      # mini (generated), librispeech (downloaded) or a folder in its layout
 corpus_dir=                      # where mini is made or librispeech downloaded; empty: download/<corpus>
 download_url=                    # mirror of LibriSpeech, or a folder that holds its archives; empty: OpenSLR
-pretrain_sets=                   # sets to pre-train on, transcripts are not needed; empty: those of --train-sets
+pretrain_sets=                   # sets to pre-train on, need no transcripts; empty: those of --train-sets
 train_sets=                      # sets to train tasks on; SET:READER,READER is only these readers of a set
 dev_sets=                        # sets that pick the best model
 test_sets=                       # sets to score on, each by itself
@@ -50,7 +50,8 @@ begin_recipe 5
 if in_stage 0 "data of $corpus"; then
   if [ "$corpus" = mini ]; then
     step "$datadir" mini_corpus --in "$(conf mini_corpus)" --out "$corpus_root/SPEAKERS.TXT" -- \
-      python -m speechrep.bin.make_mini_corpus --config "$(conf mini_corpus)" --out-dir "$corpus_dir" --nj "$nj"
+      python -m speechrep.bin.make_mini_corpus --config "$(conf mini_corpus)" --out-dir "$corpus_dir" \
+      --nj "$nj"
   elif [ "$corpus" = librispeech ]; then
     step "$datadir" download --out "${downloaded[@]}" -- python -m speechrep.bin.download_librispeech \
       --parts "$all_folders" --out-dir "$corpus_dir" ${download_url:+--url "$download_url"}
@@ -75,87 +76,16 @@ if in_stage 0 "data of $corpus"; then
   check_labels
 fi
 
-if in_stage 1 "features $feature"; then
-  if [ -n "$array_cmd" ]; then cmd=utils/run.py; fi # its jobs are launched by extract_feats
-  for set in $(unique "$pretrain" "$labelled"); do
-    find_audio "$set"
-    step "$feats" "$set" --in "$feature_config" "$datadir/$set/"{wav.scp,utt2spk} "${audio[@]}" \
-      --out "$feats/$set/"{feats.scp,features.json} --own "$feats/$set" -- \
-      python -m speechrep.bin.extract_feats --config "$feature_config" --data-dir "$datadir/$set" \
-      --out-dir "$feats/$set" --nj "$nj" ${array_cmd:+--cmd "$array_cmd"}
-  done
-  run_steps 1
-fi
+if in_stage 1 "features $feature"; then extract_features; fi
 
-if in_stage 2 "pre-training"; then
-  cmd=$cuda_cmd
-  for upstream in $all_upstreams; do
-    model=$(upstream_dir "$upstream") config=$(conf "${upstream%_untrained}") untrained=()
-    if [ "$model" != "$exp/$upstream" ]; then continue; fi # of --upstream-from
-    if [[ $upstream == *_untrained ]]; then untrained=(--max-steps 0); fi
-    step "$exp" "$upstream" --in "$config" "$feats/$pretrain" "$feats/$dev" \
-      --out "$model/"model.{json,safetensors} --own "$model" -- \
-      python -m speechrep.bin.pretrain --config "$config" --train-dir "$feats/$pretrain" \
-      --valid-dir "$feats/$dev" --exp-dir "$model" --seed "$seed" --ngpu "$ngpu" "${untrained[@]}"
-  done
-  run_steps "$pretrainings_at_once"
-fi
+if in_stage 2 "pre-training"; then pretrain_upstreams; fi
 
-if in_stage 3 "representations"; then
-  cmd=$cuda_cmd
-  for upstream in $all_upstreams; do
-    model=$(upstream_dir "$upstream")
-    for set in $labelled; do
-      step "$reps" "${upstream}_$set" --in "$model/"model.{json,safetensors} "$feats/$set" \
-        --out "$reps/$upstream/$set.h5" -- python -m speechrep.bin.dump --upstream "$model" \
-        --feats-dir "$feats/$set" --out "$reps/$upstream/$set.h5" --ngpu "$gpu_of_job"
-    done
-  done
-  run_steps "$jobs_at_once"
-fi
+if in_stage 3 "representations"; then represent_sets; fi
 
-if in_stage 4 "downstream training"; then
-  check_labels
-  cmd=$cuda_cmd
-  for task in $tasks; do
-    labels=$(labels_of "$task") valid=$dev parts=()
-    if [ "$task" = speaker ]; then valid=$train parts=(--train-split train --valid-split valid); fi
-    for upstream in $(upstreams_of "$task"); do
-      model=$exp/${task}_$upstream
-      step "$exp" "${task}_$upstream" --in "$(conf "$task")" "$reps/$upstream/"{"$train","$valid"}.h5 \
-        "$datadir/"{"$train","$valid"}"/$labels" --out "$model/"model.{json,safetensors} --own "$model" -- \
-        python -m speechrep.bin.train_downstream --task "$task" --config "$(conf "$task")" --exp-dir "$model" \
-        --train "$reps/$upstream/$train.h5" --train-data "$datadir/$train" \
-        --valid "$reps/$upstream/$valid.h5" --valid-data "$datadir/$valid" "${parts[@]}" \
-        --seed "$seed" --ngpu "$gpu_of_job"
-    done
-  done
-  run_steps "$jobs_at_once"
-fi
-
-decode_one() { # task upstream set
-  local model=$exp/$1_$2 part=()
-  if [ "$1" = speaker ]; then part=(--split test); fi
-  step "$exp" "decode_$1_$2_$3" --in "$(conf decode)" "$model/"model.{json,safetensors} "$reps/$2/$3.h5" \
-    "$datadir/$3/$(labels_of "$1")" --out "$model/decode_$3/"{hyp,ref} -- python -m speechrep.bin.decode \
-    --config "$(conf decode)" --exp-dir "$model" --data "$reps/$2/$3.h5" --data-dir "$datadir/$3" \
-    --out-dir "$model/decode_$3" --ngpu "$gpu_of_job" "${part[@]}"
-}
-
-score_one() { # task upstream set
-  local model=$exp/$1_$2
-  step "$exp" "score_$1_$2_$3" --in "$model/decode_$3/"{hyp,ref} --out "$exp/results.json" -- \
-    python -m speechrep.bin.score --task "$1" --upstream "$2" --features "$feature" --set "$3" --seed "$seed" \
-    --exp-dir "$model" --ref "$model/decode_$3/ref" --hyp "$model/decode_$3/hyp" --out "$exp/results.json"
-}
+if in_stage 4 "downstream training"; then train_tasks; fi
 
 if in_stage 5 "decoding and scores"; then
-  cmd=$cuda_cmd
-  for_each_test decode_one
-  run_steps "$jobs_at_once"
-  cmd=$cpu_cmd
-  for_each_test score_one
-  run_steps "$nj"
+  decode_and_score
   end_recipe
   report
 fi

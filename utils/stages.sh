@@ -1,0 +1,167 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # the options are run.sh's, and it uses what is set here
+# Sourced by a recipe's local/plan.sh, after it has worked out its sets: what stages 1 to 5 do, the same for
+# every corpus.
+#
+# Uses the recipe's options, and of its plan:
+#     ${confs[@]}                 folders of configurations, the first that has one wins
+#     ${pretrain} ${train} ${dev} ${tests} ${labelled}   names of data directories
+#     ${feature} ${feature_config}                       acoustic features
+#     ${control_tasks}            tasks in which the controls are cheap
+#     labels_of TASK              the file of a data directory that has the task's labels
+#     tests_of TASK               the sets it is scored on
+#     find_audio SET              sets ${audio[@]} to what the set's recordings lie in
+#     check_labels                fails where a task's labels are missing
+
+# Path of a configuration by name.
+conf() {
+  local folder
+  for folder in "${confs[@]}"; do
+    if [ -f "$folder/$1.yaml" ]; then break; fi
+  done
+  echo "$folder/$1.yaml"
+}
+
+# What keeps the other rows honest, in the tasks where it is cheap: context alone, and random weights.
+control_rows=
+if [ "$controls" = true ]; then
+  for upstream in $upstreams; do
+    case $upstream in
+      fbank) control_rows+=" fbank_ctx4" ;;
+      *_ctx* | *_untrained) ;;
+      *) control_rows+=" ${upstream}_untrained" ;;
+    esac
+  done
+fi
+all_upstreams=$upstreams
+for task in $tasks; do
+  if has_word "$task" "$control_tasks"; then all_upstreams=$(unique "$upstreams" "$control_rows"); fi
+done
+upstreams_of() { # task
+  if has_word "$1" "$control_tasks"; then echo "$all_upstreams"; else echo "$upstreams"; fi
+}
+for upstream in $all_upstreams; do
+  [ -f "$(conf "${upstream%_untrained}")" ] ||
+    fail "unknown upstream '$upstream': there is no $(conf "${upstream%_untrained}")"
+done
+
+exp=$expdir/$tag
+feats=$dumpdir/$feature # feature directories by set
+reps=$dumpdir/$tag      # stores by upstream and set
+
+# Where an upstream lies: in the experiment of --upstream-from, if that has it, or in this one.
+upstream_dir() {
+  if [ -n "$upstream_from" ] && [ -e "$upstream_from/$1/model.json" ]; then
+    echo "$upstream_from/$1"
+  else
+    echo "$exp/$1"
+  fi
+}
+
+# On a CPU, one-thread jobs side by side are faster than threads in one. A pre-training takes all GPUs, the
+# other jobs one each.
+jobs_at_once=$nj pretrainings_at_once=$nj gpu_of_job=0
+if [ "$ngpu" -gt 0 ]; then jobs_at_once=$ngpu pretrainings_at_once=1 gpu_of_job=1; fi
+
+extract_features() {
+  local set
+  if [ -n "$array_cmd" ]; then cmd=utils/run.py; fi # its jobs are launched by extract_feats
+  for set in $(unique "$pretrain" "$labelled"); do
+    find_audio "$set"
+    step "$feats" "$set" --in "$feature_config" "$datadir/$set/"{wav.scp,utt2spk} "${audio[@]}" \
+      --out "$feats/$set/"{feats.scp,features.json} --own "$feats/$set" -- \
+      python -m speechrep.bin.extract_feats --config "$feature_config" --data-dir "$datadir/$set" \
+      --out-dir "$feats/$set" --nj "$nj" ${array_cmd:+--cmd "$array_cmd"}
+  done
+  run_steps 1
+}
+
+pretrain_upstreams() {
+  local upstream model config untrained
+  cmd=$cuda_cmd
+  for upstream in $all_upstreams; do
+    model=$(upstream_dir "$upstream") config=$(conf "${upstream%_untrained}") untrained=()
+    if [ "$model" != "$exp/$upstream" ]; then continue; fi # of --upstream-from
+    if [[ $upstream == *_untrained ]]; then untrained=(--max-steps 0); fi
+    step "$exp" "$upstream" --in "$config" "$feats/$pretrain" "$feats/$dev" \
+      --out "$model/"model.{json,safetensors} --own "$model" -- \
+      python -m speechrep.bin.pretrain --config "$config" --train-dir "$feats/$pretrain" \
+      --valid-dir "$feats/$dev" --exp-dir "$model" --seed "$seed" --ngpu "$ngpu" "${untrained[@]}"
+  done
+  run_steps "$pretrainings_at_once"
+}
+
+represent_sets() {
+  local upstream model set
+  cmd=$cuda_cmd
+  for upstream in $all_upstreams; do
+    model=$(upstream_dir "$upstream")
+    for set in $labelled; do
+      step "$reps" "${upstream}_$set" --in "$model/"model.{json,safetensors} "$feats/$set" \
+        --out "$reps/$upstream/$set.h5" -- python -m speechrep.bin.dump --upstream "$model" \
+        --feats-dir "$feats/$set" --out "$reps/$upstream/$set.h5" --ngpu "$gpu_of_job"
+    done
+  done
+  run_steps "$jobs_at_once"
+}
+
+train_tasks() {
+  local task labels valid parts upstream model
+  check_labels
+  cmd=$cuda_cmd
+  for task in $tasks; do
+    labels=$(labels_of "$task") valid=$dev parts=()
+    if [ "$task" = speaker ]; then valid=$train parts=(--train-split train --valid-split valid); fi
+    for upstream in $(upstreams_of "$task"); do
+      model=$exp/${task}_$upstream
+      step "$exp" "${task}_$upstream" --in "$(conf "$task")" "$reps/$upstream/"{"$train","$valid"}.h5 \
+        "$datadir/"{"$train","$valid"}"/$labels" --out "$model/"model.{json,safetensors} --own "$model" -- \
+        python -m speechrep.bin.train_downstream --task "$task" --config "$(conf "$task")" \
+        --exp-dir "$model" --train "$reps/$upstream/$train.h5" --train-data "$datadir/$train" \
+        --valid "$reps/$upstream/$valid.h5" --valid-data "$datadir/$valid" "${parts[@]}" \
+        --seed "$seed" --ngpu "$gpu_of_job"
+    done
+  done
+  run_steps "$jobs_at_once"
+}
+
+for_each_test() { # function of task, upstream, set
+  local task upstream set
+  for task in $tasks; do
+    for upstream in $(upstreams_of "$task"); do
+      for set in $(tests_of "$task"); do "$1" "$task" "$upstream" "$set"; done
+    done
+  done
+}
+
+decode_one() { # task upstream set
+  local model=$exp/$1_$2 part=()
+  if [ "$1" = speaker ]; then part=(--split test); fi
+  step "$exp" "decode_$1_$2_$3" --in "$(conf decode)" "$model/"model.{json,safetensors} "$reps/$2/$3.h5" \
+    "$datadir/$3/$(labels_of "$1")" --out "$model/decode_$3/"{hyp,ref} -- python -m speechrep.bin.decode \
+    --config "$(conf decode)" --exp-dir "$model" --data "$reps/$2/$3.h5" --data-dir "$datadir/$3" \
+    --out-dir "$model/decode_$3" --ngpu "$gpu_of_job" "${part[@]}"
+}
+
+score_one() { # task upstream set
+  local model=$exp/$1_$2 name=$3
+  if [ "$1" = speaker ]; then name=$3:test; fi
+  step "$exp" "score_$1_$2_$3" --in "$model/decode_$3/"{hyp,ref} --out "$exp/results.json" -- \
+    python -m speechrep.bin.score --task "$1" --upstream "$2" --features "$feature" --set "$name" \
+    --seed "$seed" --exp-dir "$model" --ref "$model/decode_$3/ref" --hyp "$model/decode_$3/hyp" \
+    --out "$exp/results.json"
+}
+
+decode_and_score() {
+  cmd=$cuda_cmd
+  for_each_test decode_one
+  run_steps "$jobs_at_once"
+  cmd=$cpu_cmd
+  for_each_test score_one
+  run_steps "$nj"
+}
+
+report() {
+  [ "$dry_run" = false ] || return 0
+  python -m speechrep.bin.report --results "$exp/results.json" --out "$exp/RESULTS.md" \
+    --order "$all_upstreams $tasks" --made-by "$command_line"
+}
