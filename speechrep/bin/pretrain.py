@@ -4,13 +4,16 @@
         --train-dir dump/fbank80/train --valid-dir dump/fbank80/dev --exp-dir exp/apc
 """
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, parse_choice, to_dict
 from speechrep.data.features import open_features
+from speechrep.errors import InputError
 from speechrep.frontend.cmvn import Cmvn
 from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
@@ -27,12 +30,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--train-dir", required=True, metavar="FEATS", help="features to train on")
     parser.add_argument("--valid-dir", required=True, metavar="FEATS", help="features to validate on")
     parser.add_argument("--licence", default="unknown", help="of the weights, for the model card README.md")
+    parser.add_argument(
+        "--train-target-dir", default="", metavar="FEATS",
+        help="other features of the same utterances to reconstruct, such as linear spectrograms",
+    )  # fmt: skip
+    parser.add_argument("--valid-target-dir", default="", metavar="FEATS", help="the same for validation")
     add_run_options(parser)
     add_options(parser, PretrainData, "data")
     add_options(parser, TrainConfig, "training")
     args = parse_choice(parser, "upstream", CONFIGS, argv)
     config, data = from_options(TrainConfig, args), from_options(PretrainData, args)
     options = {"upstream": args.upstream, "train_dir": args.train_dir, "valid_dir": args.valid_dir}
+    options |= {"train_target_dir": args.train_target_dir, "valid_target_dir": args.valid_target_dir}
     options |= to_dict(args.upstream_config) | to_dict(data) | to_dict(config)
     options = {name.replace("_", "-"): value for name, value in options.items()}
     device = begin(args, "speechrep.bin.pretrain", argv, options)
@@ -40,7 +49,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         readers = [open_features(args.train_dir), open_features(args.valid_dir)]
         torch.manual_seed(config.seed)
         meta = readers[0].meta
-        model = build(args.upstream, args.upstream_config, meta)
+        upstream_config, targets = args.upstream_config, None
+        if args.train_target_dir or args.valid_target_dir:
+            targets = open_features(args.train_target_dir), open_features(args.valid_target_dir)
+            upstream_config = _with_target_dim(upstream_config, targets[0].meta.dim)
+        model = build(args.upstream, upstream_config, meta)
         if meta.cmvn == "global" and readers[0].path.is_dir():
             model.cmvn_stats = Cmvn(readers[0].path, "global", meta.norm_vars).stats("")
         task = Pretraining(
@@ -52,12 +65,24 @@ def main(argv: Sequence[str] | None = None) -> None:
             rank=distributed.rank(),
             world_size=distributed.world_size(),
             pin_memory=device.type == "cuda",
+            targets=targets,
         )
         train(task, config, args.exp_dir, device=device)
         if distributed.rank() == 0:
             write_card(args.exp_dir, args.licence)
     finally:
         distributed.stop()
+
+
+def _with_target_dim(config: Any, dim: int) -> Any:
+    """The model's options for targets of ``dim`` values."""
+    if not hasattr(config, "target_dim"):
+        raise InputError("only mockingjay reconstructs other features", where="--train-target-dir")
+    if config.target_dim not in (0, dim):
+        raise InputError(
+            f"target-dim is {config.target_dim}, the targets have {dim}", where="--train-target-dir"
+        )
+    return dataclasses.replace(config, target_dim=dim)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class BatchSampler:
         max_frames: budget of a batch in frames, padding included; a longer utterance is a batch of its own.
         seed: of shuffling and cropping.
         max_utts: most utterances in a batch, 0 for no limit.
+        halve_above: batches with an utterance of more frames than this hold at most half of ``max_utts``.
         crop_frames: an utterance longer than this is cut into as many consecutive crops of this length as
             fit, from a random start (0 for none).
         min_frames: shorter utterances are left out (:attr:`num_dropped` counts them).
@@ -43,6 +44,7 @@ class BatchSampler:
         seed: int,
         *,
         max_utts: int = 0,
+        halve_above: int = 0,
         crop_frames: int = 0,
         min_frames: int = 1,
         rank: int = 0,
@@ -55,6 +57,7 @@ class BatchSampler:
             raise InputError(f"crop-frames {crop_frames} is below the shortest usable length {min_frames}")
         self.num_frames = np.asarray(num_frames, dtype=np.int64)
         self.max_frames, self.max_utts, self.crop_frames = max_frames, max_utts, crop_frames
+        self.halve_above = halve_above
         self.seed, self.shuffle, self.rank, self.world_size = seed, shuffle, rank, world_size
         self.usable = np.flatnonzero(self.num_frames >= max(1, min_frames))
         self.num_dropped = len(self.num_frames) - len(self.usable)
@@ -98,7 +101,9 @@ class BatchSampler:
         longest = 0
         for segment in segments:
             longest = max(longest, segment.num_frames)
-            full = len(batch) == self.max_utts if self.max_utts else False
+            halved = 0 < self.halve_above < longest
+            most = max(1, self.max_utts // 2 if halved else self.max_utts)
+            full = self.max_utts and len(batch) >= most
             if batch and (full or longest * (len(batch) + 1) > self.max_frames):
                 batches.append(batch)
                 batch, longest = [], segment.num_frames

@@ -67,6 +67,17 @@ def is_whole(path: Path) -> bool:
     return path.is_file() and sha256(path) == read_json(path.with_suffix(".json")).get("sha256")
 
 
+def average_weights(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """The mean of the models' weights in several states; integers are the last one's."""
+    models = [load_state(path)["model"] for path in paths]
+    return {
+        name: torch.stack([model[name].double() for model in models]).mean(0).to(last.dtype)
+        if last.is_floating_point()
+        else last
+        for name, last in models[-1].items()
+    }
+
+
 def remove_states(folder: str | os.PathLike[str], keep: Sequence[Path] = ()) -> None:
     """Remove all states but ``keep``, and what a killed process left half-written.
 

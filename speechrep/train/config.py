@@ -27,6 +27,8 @@ class TrainConfig:
     save_interval: int = opt(500, "steps between checkpoints")
     log_interval: int = opt(20, "steps between log lines")
     keep_last: int = opt(2, "how many checkpoints to keep")
+    average_last: int = opt(0, "at the end also try the mean of the weights of so many last checkpoints")
+    compile: bool = opt(False, "torch.compile: minutes at the start, faster steps on a GPU")
     patience: int = opt(0, "stop after so many validations without a better result, 0 for never")
 
     def __post_init__(self) -> None:
@@ -35,5 +37,7 @@ class TrainConfig:
         for name in ("accumulate", "valid_interval", "save_interval", "log_interval", "keep_last"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, want at least 1")
+        if self.average_last > self.keep_last:
+            raise InputError(f"average-last is {self.average_last} but keep-last only {self.keep_last}")
         if not 0 <= self.warmup_share <= 1:
             raise InputError(f"warmup-share is {self.warmup_share}, want 0 to 1")

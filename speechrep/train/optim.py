@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from speechrep.errors import InputError
+from speechrep.train.bert_adam import BertAdam
 
 Groups = list[dict[str, Any]]
 BETAS = (0.9, 0.999)
@@ -25,6 +26,7 @@ OPTIMIZERS: dict[str, Callable[[Groups, float], torch.optim.Optimizer]] = {
     "adadelta": lambda groups, lr: torch.optim.Adadelta(groups, lr=lr),
     "sgd": lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9),
     "adagrad": lambda groups, lr: torch.optim.Adagrad(groups, lr=lr),
+    "bert_adam": lambda groups, lr: BertAdam(groups, lr=lr),
     "rmsprop": lambda groups, lr: torch.optim.RMSprop(groups, lr=lr),
 }
 
@@ -66,7 +68,7 @@ def _cosine(progress: float) -> float:
 
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
-    "linear": _linear, "constant": _constant, "cosine": _cosine
+    "linear": _linear, "linear_from_0": _linear, "constant": _constant, "cosine": _cosine
 }  # fmt: skip
 
 
@@ -74,10 +76,11 @@ def lr_factor(schedule: str, step: int, warmup_steps: int, total_steps: int) -> 
     """The share of the peak learning rate that step ``step`` (from 0) uses.
 
     Rises linearly over ``warmup_steps``, the first step already above 0, then follows ``schedule``,
-    which is 1 after the warm-up and, except "constant", 0 at ``total_steps``.
+    which is 1 after the warm-up and, except "constant", 0 at ``total_steps``. "linear_from_0" is "linear" as
+    BERT's first implementations had it: the first step's learning rate is 0.
     """
     if step < warmup_steps:
-        return (step + 1) / warmup_steps
+        return (step + (schedule != "linear_from_0")) / warmup_steps
     return SCHEDULES[schedule]((step - warmup_steps) / max(1, total_steps - warmup_steps))
 
 

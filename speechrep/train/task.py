@@ -47,6 +47,12 @@ def param_groups(task: Task, lr: float) -> list[dict[str, Any]]:
     return [{"params": [p for p in task.model.parameters() if p.requires_grad], "lr": lr}]
 
 
+def parts_to_compile(task: Task) -> list[torch.nn.Module]:
+    """What torch.compile is given: what the model's ``parts_to_compile()`` names, or the whole of it."""
+    own = getattr(task.model, "parts_to_compile", None)
+    return [task.model] if own is None else own()
+
+
 def summary(task: Task, stats: dict[str, float]) -> dict[str, float]:
     """The averaged statistics as the task wants them reported."""
     own = getattr(task, "summary", None)

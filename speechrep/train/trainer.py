@@ -28,7 +28,7 @@ from speechrep.train.config import TrainConfig
 from speechrep.train.log import TrainLog
 from speechrep.train.optim import build_optimizer, lr_factor, set_lr
 from speechrep.train.stats import add, averages, reduced
-from speechrep.train.task import Task, param_groups, summary
+from speechrep.train.task import Task, param_groups, parts_to_compile, summary
 
 # Losses are sums over thousands of frames; this keeps scaled fp16 gradients in range and cancels later.
 NOMINAL_WEIGHT = 4096.0
@@ -119,6 +119,9 @@ class Trainer:
         saved = checkpoint.saved_states(self.folder)
         if resume and saved:
             self._restore(saved[-1])
+        if config.compile:
+            for module in parts_to_compile(task):
+                module.compile(dynamic=True)  # in place: the names of the weights stay as they are
         self.loss = _Loss(task)
         if self.world > 1 and self.trainable:
             ids = [device.index] if device.type == "cuda" else None
@@ -349,7 +352,19 @@ class Trainer:
         self.progress = Progress(**state["progress"])
         self.best_stats = state["best_stats"]
 
+    def _try_average(self) -> None:
+        """Validate the mean weights of the last checkpoints; they become the model if they are best."""
+        distributed.gather(None)  # the first process has written the last one
+        states = checkpoint.saved_states(self.folder)[-self.config.average_last :]
+        mean = checkpoint.average_weights(states)
+        for name, value in self.model.state_dict().items():
+            value.copy_(mean[name])
+        self.log.say(f"the mean of the weights of {', '.join(path.stem for path in states)}:")
+        self._validate()
+
     def _finish(self) -> dict[str, float]:
+        if self.config.average_last > 1 and self.trainable and self.progress.step:
+            self._try_average()
         done = {
             "step": self.progress.step,
             "best_step": self.progress.best_step,

@@ -6,7 +6,6 @@ Interspeech 2019.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,8 @@ from torch import nn
 from speechrep.config import opt
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
-from speechrep.upstream.base import Output, Upstream, valid_mask
+from speechrep.upstream.base import Output
+from speechrep.upstream.predictive import Predictive
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ApcConfig:
                 raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, want at least 1")
 
 
-class Apc(Upstream):
+class Apc(Predictive):
     """A stack of one-layer GRUs, each run over the whole padded batch.
 
     Padding comes after an utterance and recurrence runs forward only, so it changes no valid frame. Sequences
@@ -58,6 +58,7 @@ class Apc(Upstream):
 
     def __init__(self, config: ApcConfig, meta: FeatureMeta):
         super().__init__(config, meta)
+        self.loss_on = config.loss_on
         H, F = config.hidden_size, meta.dim
         self.prenet = nn.ModuleList(nn.Linear(H if i else F, H) for i in range(config.prenet_layers))
         first = H if config.prenet_layers else F
@@ -65,10 +66,6 @@ class Apc(Upstream):
             nn.GRU(H if i else first, H, batch_first=True) for i in range(config.num_layers)
         )
         self.postnet = nn.Linear(H, F)
-
-    def shortest(self) -> int:
-        """One frame to predict from, one to predict."""
-        return self.config.time_shift + 1
 
     def hidden_states(self, feats: torch.Tensor, feat_lens: torch.Tensor | None) -> list[torch.Tensor]:
         """(B, T, H) of the pre-net, if there is one, and of every layer."""
@@ -111,35 +108,3 @@ class Apc(Upstream):
         for start in range(0, feats.shape[1], window):
             hiddens, state = self.run(feats[:, start : start + window], state)
             yield Output(hiddens, torch.tensor([hiddens[0].shape[1]]), self.meta.frame_shift_ms)
-
-    def pretrain_loss(
-        self, feats: torch.Tensor, feat_lens: torch.Tensor | None, targets: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, dict[str, Any]]:
-        """L1 between prediction and the frame ``time_shift`` ahead, mean over F, summed over frames.
-
-        Outside training also ``copy``, the same loss of predicting no change.
-        """
-        n, (B, T, _) = self.config.time_shift, feats.shape
-        if n >= T:
-            return self.postnet.bias.sum() * 0, {"weight": 0.0}
-        past, future = feats[:, :-n], (feats if targets is None else targets)[:, n:]
-        mask = torch.ones(B, T - n, dtype=torch.bool, device=feats.device)
-        if feat_lens is not None:  # whatever stands on padding, even NaN, counts as 0
-            past = past.masked_fill(~valid_mask(feat_lens, T - n)[..., None], 0.0)
-            valid = valid_mask(feat_lens - n, T - n)
-            future = future.masked_fill(~valid[..., None], 0.0)
-            mask = valid if self.config.loss_on == "valid" else mask
-        stats: dict[str, Any] = {"weight": mask.sum()}
-        if not self.training:
-            stats["copy"] = _masked_l1(past, future, mask)
-        return _masked_l1(self.predict(past), future, mask), stats
-
-    def predict(self, feats: torch.Tensor) -> torch.Tensor:
-        """(B, T, F): at frame t the prediction of frame t + ``time_shift``."""
-        return self.postnet(self.run(feats)[0][-1])
-
-
-def _masked_l1(prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Summed over the frames (B, T) where ``mask``, mean over features."""
-    error = (prediction.float() - target).abs().mean(-1)
-    return error.masked_fill(~mask, 0.0).sum()

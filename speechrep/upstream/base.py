@@ -67,6 +67,10 @@ class Upstream(torch.nn.Module):
         """
         raise InputError(f"{self.name} has nothing to train", mend="--max-steps 0")
 
+    def parts_to_compile(self) -> list[torch.nn.Module]:
+        """The modules worth torch.compile: layers of one shape, not the paths of the data around them."""
+        return []
+
     def shortest(self) -> int:
         """The least number of frames of which something can be learned."""
         return 1

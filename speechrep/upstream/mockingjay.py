@@ -15,7 +15,7 @@ from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.upstream.base import Upstream, valid_mask
 from speechrep.upstream.masking import Masked, mask_batch
-from speechrep.upstream.transformer import ACTIVATIONS, TransformerLayer, bert_init, sinusoids
+from speechrep.upstream.transformer import ACTIVATIONS, Positions, TransformerLayer, bert_init
 from speechrep.upstream.windows import encode_in_windows
 
 
@@ -44,6 +44,12 @@ class MockingjayConfig:
         "separate",
         "runs that never overlap, or drawn as the original implementation did",
         choices=("separate", "original"),
+    )
+    lens_from: str = opt(
+        "given",
+        "where an utterance ends in training: as given, or, as in the original implementation, after as many "
+        "frames as have a sum other than 0",
+        choices=("given", "nonzero"),
     )
     loss_on: str = opt(
         "masked",
@@ -101,13 +107,17 @@ class Mockingjay(Upstream):
                 "out": nn.Linear(H, self.target_dim * r),
             }
         )
-        self.register_buffer("positions", torch.empty(0, H), persistent=False)
+        self.positions = Positions(H)
         for parameter_owner in self.modules():
             bert_init(parameter_owner, config.init_std)
 
     def shortest(self) -> int:
         """Two positions: one to mask, one to see."""
         return 2 * self.downsample
+
+    def parts_to_compile(self) -> list[torch.nn.Module]:
+        """Every layer."""
+        return list(self.layers)
 
     def hidden_states(self, feats: torch.Tensor, feat_lens: torch.Tensor | None) -> list[torch.Tensor]:
         """(B, T // r, H) of every layer."""
@@ -144,10 +154,7 @@ class Mockingjay(Upstream):
 
     def embed(self, stacked: torch.Tensor) -> torch.Tensor:
         """The first layer's input (B, T', H): projection plus position, normalised."""
-        T, H = stacked.shape[1], self.config.hidden_size
-        if len(self.positions) < T:
-            self.positions = sinusoids(max(T, 2 * len(self.positions)), H).to(stacked.device)
-        hidden = self.input["norm"](self.input["proj"](stacked) + self.positions[:T])
+        hidden = self.input["norm"](self.input["proj"](stacked) + self.positions(stacked.shape[1]))
         return nn.functional.dropout(hidden, self.config.dropout, self.training)
 
     def reconstruct(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -177,6 +184,8 @@ class Mockingjay(Upstream):
         stacked = self.stack(feats)
         aims = stacked if targets is None else self.stack(targets)
         B, T, _ = stacked.shape
+        if self.config.lens_from == "nonzero":
+            feat_lens = nonzero_lens(feats)
         if T == 0:
             return self.head["out"].bias.sum() * 0, {"weight": 0.0, "zero": 0.0}
         lens = None if feat_lens is None else feat_lens // self.downsample
@@ -191,6 +200,12 @@ class Mockingjay(Upstream):
         aim = _take(aims, place).masked_fill(~chosen[..., None], 0.0)
         error = (prediction - aim).abs().mean(-1).masked_fill(~chosen, 0.0)
         return error.sum(), {"weight": chosen.sum(), "zero": aim.abs().mean(-1).sum()}
+
+
+def nonzero_lens(feats: torch.Tensor) -> torch.Tensor:
+    """(B,) the number of frames whose sum is not 0: the original's way to tell padding. It also counts out
+    silent frames inside an utterance, so give lengths where you have them."""
+    return (feats.sum(-1) != 0).sum(1)
 
 
 def _take(frames: torch.Tensor, place: torch.Tensor) -> torch.Tensor:

@@ -5,11 +5,12 @@ from typing import Any
 
 import torch
 
-from speechrep.config import opt
+from speechrep.config import opt, to_dict
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.features import FeatureReader
 from speechrep.data.loader import Loader, pad_arrays
-from speechrep.io.feature_meta import require_equal
+from speechrep.errors import InputError
+from speechrep.io.feature_meta import FORMAT, require_equal
 from speechrep.upstream.base import Upstream
 from speechrep.upstream.checkpoint import describe
 
@@ -20,29 +21,41 @@ class PretrainData:
 
     max_frames: int = opt(12000, "frames of a batch and process, padding included")
     max_utts: int = opt(0, "most utterances of a batch, 0 for no limit")
+    halve_above: int = opt(
+        0,
+        "halve max-utts in batches with an utterance of more frames, as Mockingjay's originals did at 400",
+    )
     crop_frames: int = opt(0, "cut longer utterances into crops of so many frames, 0 for whole ones")
 
 
 class FeatureSegments:
     """Segments of a reader's utterances, as the loader wants them."""
 
-    def __init__(self, reader: FeatureReader):
-        self.reader = reader
+    def __init__(self, reader: FeatureReader, targets: FeatureReader | None = None):
+        self.reader, self.targets = reader, targets
+        if targets is not None:
+            _require_same_frames(reader, targets)
 
     def __getitem__(self, segment: Segment) -> dict[str, Any]:
         utt_id = self.reader.utt_ids[segment.index]
-        feats = self.reader.read(utt_id, segment.start, segment.start + segment.num_frames)
-        return {"utt_id": utt_id, "feats": feats}
+        stop = segment.start + segment.num_frames
+        item = {"utt_id": utt_id, "feats": self.reader.read(utt_id, segment.start, stop)}
+        if self.targets is not None:
+            item["targets"] = self.targets.read(utt_id, segment.start, stop)
+        return item
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         """A padded batch. ``unpadded`` tells, without a look at the device, that all have one length."""
         feats, feat_lens = pad_arrays([item["feats"] for item in items])
-        return {
+        batch = {
             "utt_ids": [item["utt_id"] for item in items],
             "feats": feats,
             "feat_lens": feat_lens,
             "unpadded": bool((feat_lens == feats.shape[1]).all()),
         }
+        if self.targets is not None:
+            batch["targets"], _ = pad_arrays([item["targets"] for item in items])
+        return batch
 
 
 class Pretraining:
@@ -55,9 +68,12 @@ class Pretraining:
         seed: of order and crops.
         num_workers: processes that read.
         rank, world_size: this process among all.
+        pin_memory: for training on a GPU.
+        targets: other features of the same utterances, training and validation, to reconstruct.
 
     Raises:
-        InputError: the two sets' features differ in kind, or none is long enough.
+        InputError: the two sets' features differ in kind, or none is long enough; targets that lack an
+            utterance or have other lengths.
     """
 
     best_metric, best_is_lower = "loss", True
@@ -73,6 +89,7 @@ class Pretraining:
         rank: int = 0,
         world_size: int = 1,
         pin_memory: bool = False,
+        targets: tuple[FeatureReader, FeatureReader] | None = None,
     ):
         require_equal(model.meta.acoustic(), train.meta.acoustic(), "the model", train.path)
         require_equal(train.meta.acoustic(), valid.meta.acoustic(), train.path, valid.path)
@@ -87,13 +104,21 @@ class Pretraining:
                 min_frames=model.shortest(),
                 rank=rank,
                 world_size=world_size,
+                halve_above=data.halve_above,
                 shuffle=reader is train,
             )
             for reader in (train, valid)
         ]
         self.num_dropped = samplers[0].num_dropped
-        self._train = Loader(FeatureSegments(train), samplers[0], num_workers, pin_memory)
-        self._valid = Loader(FeatureSegments(valid), samplers[1], 0, pin_memory)
+        self._targets = targets[0].meta if targets else None
+        if targets:
+            require_equal(targets[0].meta.acoustic(), targets[1].meta.acoustic(), *(t.path for t in targets))
+        segments = [
+            FeatureSegments(reader, target)
+            for reader, target in zip((train, valid), targets or (None, None), strict=True)
+        ]
+        self._train = Loader(segments[0], samplers[0], num_workers, pin_memory)
+        self._valid = Loader(segments[1], samplers[1], 0, pin_memory)
 
     def train_loader(self) -> Loader:
         """Shuffled."""
@@ -105,7 +130,8 @@ class Pretraining:
 
     def loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
         """The model's own objective."""
-        return self.model.pretrain_loss(batch["feats"], None if batch["unpadded"] else batch["feat_lens"])
+        lens = None if batch["unpadded"] else batch["feat_lens"]
+        return self.model.pretrain_loss(batch["feats"], lens, batch.get("targets"))
 
     def summary(self, stats: dict[str, float]) -> dict[str, float]:
         """The loss also relative to what knowing nothing gives: zeros, or a copy of the last frame."""
@@ -117,4 +143,17 @@ class Pretraining:
 
     def describe(self) -> dict[str, Any]:
         """What :func:`speechrep.upstream.checkpoint.load` needs."""
-        return describe(self.model)
+        target = {"target": {"format": FORMAT} | to_dict(self._targets)} if self._targets else {}
+        return describe(self.model) | target
+
+
+def _require_same_frames(reader: FeatureReader, targets: FeatureReader) -> None:
+    """Targets are found by utterance id and must have the input's frames."""
+    lens = dict(zip(targets.utt_ids, targets.num_frames.tolist(), strict=True))
+    shift, other = reader.meta.frame_shift_ms, targets.meta.frame_shift_ms
+    if shift != other:
+        raise InputError(f"frames of {other} ms as targets of frames of {shift} ms", where=targets.path)
+    for utt_id, length in zip(reader.utt_ids, reader.num_frames.tolist(), strict=True):
+        if lens.get(utt_id) != length:
+            found = f"{lens[utt_id]} frames" if utt_id in lens else "nothing"
+            raise InputError(f"{utt_id}: {found}, but {reader.path} has {length} frames", where=targets.path)

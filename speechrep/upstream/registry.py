@@ -3,11 +3,14 @@
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.upstream.apc import Apc
+from speechrep.upstream.apc_transformer import ApcTransformer
 from speechrep.upstream.base import Upstream
 from speechrep.upstream.mockingjay import Mockingjay
 from speechrep.upstream.surface import Surface
 
-UPSTREAMS: dict[str, type[Upstream]] = {model.name: model for model in (Surface, Apc, Mockingjay)}
+UPSTREAMS: dict[str, type[Upstream]] = {
+    model.name: model for model in (Surface, Apc, ApcTransformer, Mockingjay)
+}
 CONFIGS: dict[str, type] = {name: model.config_class for name, model in UPSTREAMS.items()}
 
 

@@ -81,6 +81,21 @@ def sinusoids(T: int, H: int) -> torch.Tensor:
     return torch.where(column.long() % 2 == 0, angle.sin(), angle.cos()).float()
 
 
+class Positions(nn.Module):
+    """The position table, made once and lengthened when a longer batch comes."""
+
+    def __init__(self, hidden_size: int):
+        super().__init__()
+        self.register_buffer("table", torch.empty(0, hidden_size), persistent=False)
+
+    def forward(self, T: int) -> torch.Tensor:
+        """(T, H) float32, on the model's device."""
+        if len(self.table) < T:
+            longer = max(T, 2 * len(self.table))
+            self.table = sinusoids(longer, self.table.shape[1]).to(self.table.device)
+        return self.table[:T]
+
+
 def bert_init(module: nn.Module, std: float) -> None:
     """Weights of linear layers from N(0, std), biases 0; for ``Module.apply``."""
     if isinstance(module, nn.Linear):

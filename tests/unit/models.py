@@ -19,6 +19,10 @@ def model(name: str, dim: int = 6, seed: int = 0, **options: object) -> Upstream
         "hidden_size": 8, "num_layers": 2, "num_heads": 2, "ffn_size": 16, "dropout": 0.0,
         "attention_dropout": 0.0, "init_std": 0.3, "mask_span": 3,
     }  # fmt: skip
+    small["apc_transformer"] = {
+        "hidden_size": 8, "num_layers": 2, "num_heads": 2, "ffn_size": 16, "dropout": 0.0,
+        "attention_dropout": 0.0, "init_std": 0.3,
+    }  # fmt: skip
     torch.manual_seed(seed)
     return build(name, CONFIGS[name](**(small[name] | options)), meta(dim))
 

@@ -76,6 +76,12 @@ def test_buckets_pad_little_and_mix_between_epochs():
     assert len(first & second) < 0.05 * len(first)
 
 
+def test_the_originals_halved_batches():
+    batches = BatchSampler([10] * 12 + [50] * 12, 10_000, 1, max_utts=6, halve_above=40).batches(0)
+    sizes = sorted((batch[0].num_frames, len(batch)) for batch in batches)
+    assert sizes == [(10, 6)] * 2 + [(50, 3)] * 4
+
+
 def test_nothing_usable_is_an_error():
     with pytest.raises(InputError, match="none of the 2 utterances has 5 frames"):
         BatchSampler([3, 4], 100, 1, min_frames=5)

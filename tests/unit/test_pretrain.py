@@ -1,9 +1,11 @@
 """The pretrain command: from feature stores to a model that load takes; continued, repeated, refused."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import speechrep
 from speechrep.bin.pretrain import main
@@ -17,6 +19,8 @@ SMALL = {
                    "--lr", "1e-2", "--mask-span", "1", "--dropout", "0"],
     "surface": ["--upstream", "surface", "--context", "2"],
 }  # fmt: skip
+CONF = Path(__file__).parent.parent.parent / "egs"
+UPSTREAM_CONFS = sorted(path for path in CONF.rglob("*.yaml") if "\nupstream:" in path.read_text())
 STEPS = ["--max-steps", "30", "--max-frames", "300", "--crop-frames", "60", "--valid-interval", "10"]
 
 
@@ -92,6 +96,37 @@ def test_sets_of_different_kind_are_refused(tmp_path, sets):
     with pytest.raises(InputError, match=r"frame_shift_ms is 12.5 .* made for 10.0") as error:
         main([*SMALL["apc"], *sets[:2], "--valid-dir", other, "--exp-dir", str(tmp_path / "exp")])
     assert "other.h5" in str(error.value) and "train.h5" in str(error.value)
+
+
+def test_reconstructs_other_features_of_the_same_utterances(tmp_path, sets):
+    linear = [
+        write_store(tmp_path / f"linear{seed}.h5", dim=9, seed=seed, feature="linear") for seed in (0, 1)
+    ]
+    command = [
+        *SMALL["mockingjay"],
+        *sets,
+        "--downsample",
+        "3",
+        "--max-steps",
+        "2",
+        "--train-target-dir",
+        linear[0],
+    ]
+    main([*command, "--valid-target-dir", linear[1], "--exp-dir", str(tmp_path / "exp")])
+    info = json.loads((tmp_path / "exp/model.json").read_text())
+    assert info["config"]["target_dim"] == 9 and info["target"]["feature"] == "linear"
+    assert speechrep.load(tmp_path / "exp").reconstruct(torch.zeros(1, 16)).shape == (1, 27)
+    with pytest.raises(InputError, match=r"linear0.h5: utt0: \d+ frames, but .*valid.h5 has"):
+        main([*command, "--valid-target-dir", linear[0], "--exp-dir", str(tmp_path / "other")])
+
+
+@pytest.mark.parametrize("path", UPSTREAM_CONFS, ids=lambda path: str(path.relative_to(CONF)))
+def test_every_shipped_configuration_starts(tmp_path, sets, path):
+    small = ["--num-layers", "1", "--hidden-size", "24"] * ("surface" not in path.read_text())
+    small += ["--num-heads", "2", "--ffn-size", "8"] * ("num-heads" in path.read_text())
+    options = ["--max-steps", "0" if "surface" in path.read_text() else "1", "--precision", "fp32", *small]
+    main(["--config", str(path), *sets, *options, "--exp-dir", str(tmp_path / "exp")])
+    assert speechrep.load(tmp_path / "exp").name in path.read_text()
 
 
 @pytest.mark.parametrize(

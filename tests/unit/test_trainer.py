@@ -1,5 +1,6 @@
 """The trainer: exact to resume, exact over processes, loud when it diverges."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -124,6 +125,22 @@ def test_accumulated_small_batches_have_the_gradient_of_one_large(tmp_path):
     train(Unmasked(max_frames=50), many, tmp_path / "many")
     for name, value in state_of(tmp_path / "one")["model"].items():
         torch.testing.assert_close(value, state_of(tmp_path / "many")["model"][name])
+
+
+def test_the_mean_of_the_last_states_is_tried(tmp_path):
+    config = dataclasses.replace(CONFIG, average_last=3, schedule="constant", lr=5e-2)
+    best = train(ToyTask(), config, tmp_path)
+    states = [
+        checkpoint.load_state(path)["model"] for path in checkpoint.saved_states(tmp_path / "checkpoints")
+    ]
+    mean = checkpoint.average_weights(checkpoint.saved_states(tmp_path / "checkpoints"))
+    for name, value in mean.items():
+        torch.testing.assert_close(value, sum(state[name] for state in states) / 3)
+    (*_, before, after) = losses(tmp_path, "valid")
+    assert before[0] == after[0] == 23 and after[1] != before[1]
+    assert best["loss"] == min(loss for _, loss in losses(tmp_path, "valid"))
+    with pytest.raises(InputError, match="keep-last"):
+        dataclasses.replace(CONFIG, average_last=4)
 
 
 class Unmasked(ToyTask):

@@ -49,6 +49,7 @@ def test_sizes_of_the_papers_models(name, config, dim, encoder, head):
         ("apc", {}),
         ("apc", {"loss_on": "padded"}),
         ("apc", {"prenet_layers": 2, "residual": "inner"}),
+        ("apc_transformer", {}),
         ("mockingjay", {}),
         ("mockingjay", {"downsample": 3}),
         ("mockingjay", {"mask_starts": "original", "loss_on": "starts"}),
@@ -75,7 +76,12 @@ def test_padding_changes_nothing(name, options, pad):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("apc", {"prenet_layers": 1}), ("mockingjay", {"downsample": 2}), ("surface", {"context": 2})],
+    [
+        ("apc", {"prenet_layers": 1}),
+        ("apc_transformer", {}),
+        ("mockingjay", {"downsample": 2}),
+        ("surface", {"context": 2}),
+    ],
 )
 def test_a_batch_equals_its_utterances_one_by_one(name, options):
     upstream = model(name, **options).eval()
@@ -140,8 +146,9 @@ def test_apc_loss_and_gradient_equal_the_slow_version(time_shift, hidden_size):
     torch.testing.assert_close(fast_grads, torch.autograd.grad(slow, list(upstream.parameters())))
 
 
-def test_apc_predicts_the_frame_ahead_and_not_the_present():
-    upstream = model("apc", time_shift=2)
+@pytest.mark.parametrize("name", ["apc", "apc_transformer"])
+def test_apc_predicts_the_frame_ahead_and_not_the_present(name):
+    upstream = model(name, time_shift=2)
     feats, lens = batch([10])
     upstream.eval()
     copy = upstream.pretrain_loss(feats, lens)[1]["copy"]
@@ -271,6 +278,45 @@ def test_mockingjay_trains_on_other_targets():
     feats, lens = batch([12, 7])
     loss, stats = upstream.pretrain_loss(feats, lens, torch.randn(2, feats.shape[1], 9))
     assert torch.isfinite(loss) and stats["weight"] > 0
+
+
+def test_transformer_apc_loss_equals_the_slow_version():
+    """Utterance by utterance, with torch's own causal layers."""
+    upstream = model("apc_transformer", activation="gelu", layer_norm_eps=1e-12, time_shift=2)
+    feats, lens = batch(LENS)
+    total, frames = 0.0, 0
+    for utt, length in zip(feats, lens.tolist(), strict=True):
+        if length <= 2:
+            continue
+        past = utt[None, : length - 2]
+        hidden = upstream.input["norm"](upstream.input["proj"](past) + upstream.positions(length - 2))
+        causal = nn.Transformer.generate_square_subsequent_mask(length - 2)
+        for layer in upstream.layers:
+            hidden = torch_layer(layer, 8)(hidden, src_mask=causal, is_causal=True)
+        total = total + (upstream.postnet(hidden[0]) - utt[2:length]).abs().mean(-1).sum()
+        frames += length - 2
+    loss, stats = upstream.pretrain_loss(feats, lens)
+    assert stats["weight"] == frames
+    torch.testing.assert_close(loss, total, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 7, 8])
+@pytest.mark.parametrize("name", ["apc", "apc_transformer", "mockingjay"])
+def test_utterances_shorter_than_anything(name, length):
+    upstream = model(name, **({"mask_span": 7} if name == "mockingjay" else {}))
+    feats, lens = batch([length, length])
+    for given in (lens, None):
+        loss, stats = upstream.pretrain_loss(feats[:, :length], given)
+        assert torch.isfinite(loss) and stats["weight"] >= 0
+    assert (stats["weight"] > 0) == (length >= upstream.shortest() or name == "mockingjay")
+
+
+def test_lengths_told_by_zeros_only_on_request():
+    feats = torch.randn(1, 40, 6)
+    feats[:, 30:] = 0
+    for lens_from, positions in (("given", 40), ("nonzero", 30)):
+        upstream = model("mockingjay", lens_from=lens_from, mask_share=1.0)
+        assert upstream.pretrain_loss(feats, None)[1]["weight"] == positions // 3 * 3
 
 
 def test_surface_context_repeats_the_edges():

@@ -1,0 +1,56 @@
+"""The objective of APC, for any model that looks only back."""
+
+from typing import Any
+
+import torch
+
+from speechrep.errors import InputError
+from speechrep.upstream.base import Upstream, valid_mask
+
+
+class Predictive(Upstream):
+    """An upstream with a ``postnet``, which maps its last layer to the frame ``config.time_shift`` ahead."""
+
+    postnet: torch.nn.Linear
+    loss_on = "valid"
+    """Frames in the loss: "valid", or "padded" for all of the batch's."""
+
+    def shortest(self) -> int:
+        """One frame to predict from, one to predict."""
+        return self.config.time_shift + 1
+
+    def predict(self, feats: torch.Tensor, feat_lens: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, T, F): at frame t the prediction of frame t + ``time_shift``."""
+        return self.postnet(self.hidden_states(feats, feat_lens)[-1])
+
+    def pretrain_loss(
+        self, feats: torch.Tensor, feat_lens: torch.Tensor | None, targets: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """L1 between prediction and the frame ``time_shift`` ahead, mean over F, summed over frames.
+
+        Outside training also ``copy``, the same loss of predicting no change.
+        """
+        if targets is not None:
+            raise InputError(f"{self.name} predicts its own input, not other features")
+        n, (B, T, _) = self.config.time_shift, feats.shape
+        if n >= T:
+            return self.postnet.bias.sum() * 0, {"weight": 0.0}
+        past, future = feats[:, :-n], feats[:, n:]
+        mask = torch.ones(B, T - n, dtype=torch.bool, device=feats.device)
+        past_lens = None
+        if feat_lens is not None:  # whatever stands on padding, even NaN, counts as 0
+            past_lens = feat_lens.clamp(max=T - n)
+            past = past.masked_fill(~valid_mask(feat_lens, T - n)[..., None], 0.0)
+            valid = valid_mask(feat_lens - n, T - n)
+            future = future.masked_fill(~valid[..., None], 0.0)
+            mask = valid if self.loss_on == "valid" else mask
+        stats: dict[str, Any] = {"weight": mask.sum()}
+        if not self.training:
+            stats["copy"] = _masked_l1(past, future, mask)
+        return _masked_l1(self.predict(past, past_lens), future, mask), stats
+
+
+def _masked_l1(prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Summed over the frames (B, T) where ``mask``, mean over features."""
+    error = (prediction.float() - target).abs().mean(-1)
+    return error.masked_fill(~mask, 0.0).sum()
