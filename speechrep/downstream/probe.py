@@ -35,9 +35,9 @@ class ProbeConfig:
     hidden_dim: int = opt(768, "units of each hidden layer")
     dropout: float = opt(0.0, "dropout after each hidden layer")
     l2: tuple[float, ...] = opt(
-        (1e-5, 1e-3, 3e-2), "penalties of half the squared weights, on the mean loss; validation picks one"
+        (1e-4, 1e-3, 1e-2), "penalties of half the squared weights, on the mean loss; validation picks one"
     )
-    iterations: int = opt(60, "most L-BFGS iterations per penalty that solve a linear probe; 0 for none")
+    iterations: int = opt(100, "most L-BFGS iterations per penalty that solve a linear probe; 0 for none")
     vectors_in_memory: int = opt(
         500000, "training vectors for statistics and solving: whole utterances at random, if there are more"
     )
