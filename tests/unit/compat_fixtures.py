@@ -243,12 +243,7 @@ def mockingjay_reference(
     x = feats[: steps * rate].astype(np.float64).reshape(steps, rate * feats.shape[1])
     x = _affine(w, "input_representations.spec_transform", x)
     hidden = x.shape[1]
-    position = np.empty((steps, hidden))
-    for t in range(steps):
-        for j in range(hidden):
-            angle = t / math.pow(10000, 2 * (j // 2) / hidden)
-            position[t, j] = math.cos(angle) if j % 2 else math.sin(angle)
-    x = _normal(w, "input_representations.LayerNorm", x + position.astype(np.float32))
+    x = _normal(w, "input_representations.LayerNorm", x + positions(steps, hidden))
     hiddens = [x]
     layer = 0
     while f"encoder.layer.{layer}.output.dense.weight" in w:
@@ -272,6 +267,16 @@ def mockingjay_reference(
     w = {key: value.double().numpy() for key, value in head.items()}
     inner = _normal(w, "LayerNorm", _activation(act, _affine(w, "dense", x)))
     return hiddens, _affine(w, "output", inner).reshape(steps * rate, len(w["output.bias"]) // rate)
+
+
+def positions(steps: int, hidden: int) -> np.ndarray:
+    """The table ``(steps, hidden)`` that is added to the projected frames."""
+    table = np.empty((steps, hidden))
+    for t in range(steps):
+        for j in range(hidden):
+            angle = t / math.pow(10000, 2 * (j // 2) / hidden)
+            table[t, j] = math.cos(angle) if j % 2 else math.sin(angle)
+    return table.astype(np.float32)
 
 
 def apc_reference(

@@ -60,11 +60,9 @@ def test_an_imported_s3prl_file_gives_s3prls_hidden_states(tmp_path: Path) -> No
     state, head = fixtures.transformer_weights(80, 2, 12, 20)
     config = fixtures.mockingjay_config(2, 12, 4, 20, 1)
     file = fixtures.s3prl_transformer_file(tmp_path / "s.ckpt", state, head, config)
-    import_checkpoint.main(
-        ["--from", "s3prl", str(file), "--out", str(tmp_path / "e"), "--preset", "s3-apc80"]
-    )
+    import_checkpoint.main(["--from", "s3prl", str(file), "--out", str(tmp_path / "e")])
     expert = speechrep_local(str(tmp_path / "e")).eval()
-    assert expert.sequence_length == 1500
+    assert expert.sequence_length == 1500 and expert.model.meta.config["target_level"] == -25
     wav = wavs()[0]
     feats = features(wav.numpy(), 16000, expert.model.meta, None, "wav")
     got = [hidden[0].detach().numpy() for hidden in expert([wav])["hidden_states"]]
@@ -72,10 +70,10 @@ def test_an_imported_s3prl_file_gives_s3prls_hidden_states(tmp_path: Path) -> No
     assert len(got) == 3
     for a, b in zip(got, expected, strict=True):
         assert np.abs(a - b).max() < 2e-5
-    # longer inputs: S3PRL encodes ceil(98 / 40) = 3 pieces of 33 frames, each from position 0
+    # longer inputs: S3PRL encodes ceil(101 / 40) = 3 pieces, 34 + 34 + 33 frames, each from position 0
     expert = speechrep_local(str(tmp_path / "e"), sequence_length=40).eval()
     got = [hidden[0].detach().numpy() for hidden in expert([wav])["hidden_states"]]
-    pieces = [fixtures.mockingjay_reference(state, None, feats[at : at + 33], 4)[0] for at in (0, 33, 66)]
+    pieces = [fixtures.mockingjay_reference(state, None, feats[at : at + 34], 4)[0] for at in (0, 34, 68)]
     for layer, a in enumerate(got):
         assert np.abs(a - np.concatenate([piece[layer] for piece in pieces])).max() < 2e-5
 
