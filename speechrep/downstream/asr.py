@@ -7,16 +7,23 @@ import torch
 
 from speechrep.config import from_dict
 from speechrep.data.batches import BatchSampler
+from speechrep.data.features import FeatureReader
 from speechrep.data.loader import Loader
 from speechrep.decode.greedy import greedy
 from speechrep.downstream.asr_config import AsrConfig
 from speechrep.downstream.asr_data import TranscribedDataset, labelled_dataset, transcripts
 from speechrep.downstream.asr_decoder import decoder_targets
+from speechrep.downstream.asr_input import InputLayer, rebuild_upstream
 from speechrep.downstream.asr_model import Recogniser, attention_greedy, ctc_loss
 from speechrep.downstream.base import Labelled, Loading, description
+from speechrep.errors import InputError
+from speechrep.io.feature_meta import require_equal
 from speechrep.score.edit import count_errors
 from speechrep.text.registry import load_tokenizer, parse_tokenizer, train_tokenizer
 from speechrep.text.tokenizer import Tokenizer
+from speechrep.upstream.base import Upstream
+from speechrep.upstream.checkpoint import describe as describe_upstream
+from speechrep.upstream.checkpoint import load as load_upstream
 
 _IGNORE = -100  # target class of padding
 _STATISTICS_UTTERANCES = 200  # enough for means that vary by a few percent of a standard deviation
@@ -38,13 +45,26 @@ class AsrTask:
             if config.tokenizer
             else train_tokenizer(config.unit, list(texts.values()), config.vocab_size, where)
         )
-        self.model = _build_model(config, self.tokenizer, _input_of(train.feats))
-        lens = self.model.encoder.out_lens
+        upstream = _load_upstream(config, train) if config.pretrained else None
+        self._upstream_json = describe_upstream(upstream) if upstream is not None else None
+        self.model = _build_model(config, self.tokenizer, _input_of(train.feats), upstream)
+        lens = self.model.out_lens
         self._train = labelled_dataset(train.feats, texts, self.tokenizer, lens, config.too_long, where)
         self._valid = labelled_dataset(
             valid.feats, valid_texts, self.tokenizer, lens, config.too_long, valid.data_dir / "text"
         )
-        self.model.set_statistics(_sample_frames(self._train))
+        self.model.front.set_statistics(self._sample_frames())
+
+    @torch.no_grad()
+    def _sample_frames(self) -> torch.Tensor:
+        """Frames of utterances spread evenly over the training set, as the encoder would read them."""
+        last = len(self._train.utt_ids) - 1
+        picked = np.unique(np.linspace(0, last, _STATISTICS_UTTERANCES).astype(int))
+        frames = []
+        for index in picked:
+            feats = torch.from_numpy(self._train.feats.read(self._train.utt_ids[index]))[None]
+            frames.append(self.model.front.represent(feats, torch.tensor([feats.shape[1]]))[0][0])
+        return torch.cat(frames)
 
     def train_loader(self) -> Loader:
         """Shuffled batches."""
@@ -125,31 +145,52 @@ class AsrTask:
         """What :func:`load` rebuilds the model from."""
         return description(
             "asr", self.config, self._feats,
-            tokenizer=self.tokenizer.to_json(), input=_input_of(self._feats),
+            tokenizer=self.tokenizer.to_json(), input=_input_of(self._feats), pretrained=self._upstream_json,
         )  # fmt: skip
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Everything trainable, a fine-tuned upstream at its own learning rate."""
+        upstream = self.model.front.upstream
+        inner = [] if upstream is None else [p for p in upstream.parameters() if p.requires_grad]
+        known = {id(p) for p in inner}
+        rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in known]
+        groups: list[dict[str, Any]] = [{"params": rest, "lr": lr}]
+        return [*groups, {"params": inner, "lr": lr * self.config.fine_tune_lr}] if inner else groups
 
 
 def load(values: dict[str, Any]) -> Recogniser:
     """The model that ``model.json`` describes, its weights not yet loaded; it carries its tokenizer."""
     config = from_dict(AsrConfig, values["config"], "model.json")
-    return _build_model(config, parse_tokenizer(values["tokenizer"], "model.json"), values["input"])
+    upstream = rebuild_upstream(values["pretrained"]) if values.get("pretrained") else None
+    return _build_model(config, parse_tokenizer(values["tokenizer"], "model.json"), values["input"], upstream)
 
 
-def _build_model(config: AsrConfig, tokenizer: Tokenizer, shape: dict[str, Any]) -> Recogniser:
-    return Recogniser(config, tokenizer, shape["dim"], shape["num_layers"], shape["frame_shift_ms"])
+def _build_model(
+    config: AsrConfig, tokenizer: Tokenizer, shape: dict[str, Any], upstream: Upstream | None
+) -> Recogniser:
+    front = InputLayer(
+        shape["dim"], shape["num_layers"], shape["frame_shift_ms"], upstream, config.fine_tune,
+        config.mix_layers,
+    )  # fmt: skip
+    return Recogniser(config, tokenizer, front)
 
 
-def _input_of(feats: Any) -> dict[str, Any]:
+def _load_upstream(config: AsrConfig, train: Labelled) -> Upstream:
+    upstream = load_upstream(config.pretrained)
+    require_equal(upstream.meta.acoustic(), train.feats.meta.acoustic(), config.pretrained, train.feats.path)
+    if train.feats.meta.upstream:
+        raise InputError(
+            f"holds representations of {train.feats.meta.upstream}, not the acoustic features that "
+            f"{config.pretrained} takes",
+            where=train.feats.path, mend="give the features of extract_feats, or no --pretrained",
+        )  # fmt: skip
+    return upstream
+
+
+def _input_of(feats: FeatureReader) -> dict[str, Any]:
     """Shape of the features: dimension, layers (0 where frames are vectors), frame shift."""
     sample = feats.read(feats.utt_ids[0], 0, 1)  # (1, D) or (1, L, D)
     return {
         "dim": sample.shape[-1], "num_layers": sample.shape[1] if sample.ndim == 3 else 0,
         "frame_shift_ms": float(feats.meta.frame_shift_ms),
     }  # fmt: skip
-
-
-def _sample_frames(dataset: TranscribedDataset) -> torch.Tensor:
-    """Frames of utterances spread evenly over the training set."""
-    picked = np.unique(np.linspace(0, len(dataset.utt_ids) - 1, _STATISTICS_UTTERANCES).astype(int))
-    frames = [dataset.feats.read(dataset.utt_ids[index]) for index in picked]
-    return torch.from_numpy(np.concatenate(frames))

@@ -17,6 +17,11 @@ class AsrConfig:
     vocab_size: int = opt(0, "units, blank and unknown included; 0: all (char, word)")
     tokenizer: str = opt("", "directory of train_tokenizer to use instead of training units")
 
+    pretrained: str = opt("", "experiment of pretrain, run inside on acoustic features; empty: none")
+    fine_tune: bool = opt(False, "train that model too")
+    fine_tune_lr: float = opt(0.1, "its learning rate, as a share of the rest's")
+    mix_layers: bool = opt(False, "mix all its layers by learned weights instead of taking the last")
+
     encoder: str = opt("blstm", "stacked frames or VGG, then BiLSTM; or Transformer", ENCODERS)
     stack: int = opt(0, "input frames per encoder frame, joined; 0: as many as make about 30 ms")
     num_layers: int = opt(2, "encoder layers")
@@ -59,6 +64,8 @@ class AsrConfig:
             raise InputError("subsample and projection are of LSTM layers; the Transformer has none")
         if self.encoder == "transformer" and self.hidden % (2 * self.num_heads):
             raise InputError(f"hidden is {self.hidden}, want a multiple of twice num-heads {self.num_heads}")
+        if (self.fine_tune or self.mix_layers) and not self.pretrained:
+            raise InputError("fine-tune and mix-layers are of a model inside", mend="give --pretrained")
         if not 0 <= self.label_smoothing < 1 or not 0 <= self.sampling <= 1:
             raise InputError(
                 f"label-smoothing {self.label_smoothing} or sampling {self.sampling} is no share"

@@ -65,7 +65,7 @@ def recognise(
     """N-best lists of utterances, each at least one hypothesis, best first."""
     searcher = Searcher(model.eval(), options)
     num_frames = dict(zip(feats.utt_ids, feats.num_frames.tolist(), strict=True))
-    lens = model.encoder.out_lens(torch.tensor([num_frames[utt_id] for utt_id in utt_ids])).tolist()
+    lens = model.out_lens(torch.tensor([num_frames[utt_id] for utt_id in utt_ids])).tolist()
     found: dict[str, list[Hypothesis]] = {
         utt_id: [Hypothesis([], 0.0)] for utt_id, n in zip(utt_ids, lens, strict=True) if n < 1
     }

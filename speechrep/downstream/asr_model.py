@@ -7,64 +7,45 @@ from speechrep.downstream.asr_attention import Memory
 from speechrep.downstream.asr_config import AsrConfig
 from speechrep.downstream.asr_decoder import AttentionDecoder
 from speechrep.downstream.asr_encoder import BiLstmEncoder, Encoder, StackFront, TransformerEncoder, VggFront
+from speechrep.downstream.asr_input import InputLayer
 from speechrep.downstream.spec_augment import spec_augment
 from speechrep.text.tokenizer import Tokenizer
 
 TARGET_SHIFT_MS = 30.0  # the front's frame shift where the configuration leaves it open
-_LEAST_SCALE = 1e-3  # a dimension that never varies (CMVN's rest) is not blown up
 
 
 class Recogniser(nn.Module):
-    """Encoder with CTC output, attention decoder, or both.
+    """Input, encoder with CTC output, attention decoder, or both.
 
     Args:
         config: the recogniser's options.
         tokenizer: the text units, C of them, blank included.
-        input_dim: F.
-        num_input_layers: L of features (B, T, L, F), 0 for (B, T, F).
-        frame_shift_ms: of the features.
+        front: what the encoder reads.
     """
 
-    mean: torch.Tensor
-    scale: torch.Tensor
-
-    def __init__(
-        self,
-        config: AsrConfig,
-        tokenizer: Tokenizer,
-        input_dim: int,
-        num_input_layers: int,
-        frame_shift_ms: float,
-    ):
+    def __init__(self, config: AsrConfig, tokenizer: Tokenizer, front: InputLayer):
         super().__init__()
-        self.config, self.tokenizer = config, tokenizer
+        self.config, self.tokenizer, self.front = config, tokenizer, front
         num_units = len(tokenizer.units)
-        shape = (num_input_layers, input_dim) if num_input_layers else (input_dim,)
-        self.register_buffer("mean", torch.zeros(shape))
-        self.register_buffer("scale", torch.ones(shape))
-        self.layer_weights = nn.Parameter(torch.zeros(num_input_layers)) if num_input_layers else None
-        self.encoder = _encoder(config, input_dim, frame_shift_ms)
+        self.encoder = _encoder(config, front.dim, front.frame_shift_ms)
         self.ctc = nn.Linear(self.encoder.dim, num_units) if config.ctc_weight > 0 else None
         self.decoder = (
             AttentionDecoder(config, num_units, self.encoder.dim) if config.ctc_weight < 1 else None
         )
 
-    def set_statistics(self, feats: torch.Tensor) -> None:
-        """Take mean and standard deviation of frames (N, F) or (N, L, F), for standardising the input."""
-        self.mean.copy_(feats.mean(0))
-        self.scale.copy_(1 / feats.std(0).clamp(min=_LEAST_SCALE))
+    def out_lens(self, feat_lens: torch.Tensor) -> torch.Tensor:
+        """Encoder frames of utterances of ``feat_lens`` (B,) input frames."""
+        return self.encoder.out_lens(self.front.out_lens(feat_lens))
 
     def encode(self, feats: torch.Tensor, feat_lens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T, F) or (B, T, L, F) and (B,) to the encoder's (B, T', D) and (B,)."""
-        feats = (feats - self.mean) * self.scale
-        if self.layer_weights is not None:
-            feats = torch.einsum("btlf,l->btf", feats, self.layer_weights.softmax(0))
+        frames, lens = self.front(feats, feat_lens)
         config = self.config
         if self.training and (config.time_masks or config.freq_masks):
-            feats = spec_augment(
-                feats, feat_lens, config.time_masks, config.time_width, config.freq_masks, config.freq_width
+            frames = spec_augment(
+                frames, lens, config.time_masks, config.time_width, config.freq_masks, config.freq_width
             )
-        return self.encoder(feats, feat_lens)
+        return self.encoder(frames, lens)
 
     def ctc_log_probs(self, hiddens: torch.Tensor) -> torch.Tensor:
         """The encoder's output (B, T', D) to CTC log probabilities (B, T', C)."""

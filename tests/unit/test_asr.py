@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from speechrep.downstream.asr_data import frames_needed, labelled_dataset, trans
 from speechrep.downstream.asr_decode import Searcher, decode
 from speechrep.downstream.asr_decoder import decoder_targets
 from speechrep.downstream.asr_encoder import reverse_frames, stack_frames
+from speechrep.downstream.asr_input import InputLayer
 from speechrep.downstream.asr_model import Recogniser, ctc_loss
 from speechrep.downstream.base import Labelled, Loading
 from speechrep.downstream.spec_augment import spec_augment
@@ -25,6 +27,10 @@ from speechrep.io.feature_meta import FeatureMeta
 from speechrep.text.registry import train_tokenizer
 from speechrep.train.config import TrainConfig
 from speechrep.train.trainer import train
+from speechrep.upstream.apc import ApcConfig
+from speechrep.upstream.checkpoint import load as load_upstream
+from speechrep.upstream.checkpoint import save_model
+from speechrep.upstream.registry import build
 
 ABC = train_tokenizer("char", ["ABC"], 0, "here")
 SMALL = AsrConfig(num_layers=2, hidden=12, stack=3, dropout=0.1, max_frames=600)
@@ -64,7 +70,8 @@ def make_set(folder, count, seed):
 
 def recogniser(layers=0, **changes):
     torch.manual_seed(0)
-    return Recogniser(from_dict(AsrConfig, {**vars(SMALL), **changes}, "test"), ABC, 6, layers, 10.0).eval()
+    config = from_dict(AsrConfig, {**vars(SMALL), **changes}, "test")
+    return Recogniser(config, ABC, InputLayer(6, layers, 10.0)).eval()
 
 
 VARIANTS = [
@@ -88,7 +95,7 @@ def test_an_utterance_comes_out_the_same_alone_and_padded_with_anything(changes,
         torch.tensor([3, 1, 3, 2]),
     )
     hiddens, out_lens = model.encode(feats, lens)
-    assert out_lens.tolist() == model.encoder.out_lens(lens).tolist()
+    assert out_lens.tolist() == model.out_lens(lens).tolist()
     for row in range(4):
         alone, alone_len = model.encode(feats[row : row + 1, : lens[row]], lens[row : row + 1])
         n = int(out_lens[row])
@@ -131,7 +138,8 @@ def test_stacking_and_reversing():
 
 def test_stack_follows_the_frame_shift_if_left_open():
     shifts = {10.0: 3, 12.5: 2, 30.0: 1, 50.0: 1}
-    assert {s: Recogniser(AsrConfig(), ABC, 6, 0, s).encoder.front.stack for s in shifts} == shifts
+    models = {shift: Recogniser(AsrConfig(), ABC, InputLayer(6, 0, shift)) for shift in shifts}
+    assert {shift: model.encoder.front.stack for shift, model in models.items()} == shifts
 
 
 def test_loss_is_minus_log_of_the_summed_alignments_and_ignores_padding():
@@ -173,7 +181,7 @@ def test_transcripts_too_long_to_align_are_listed_or_refused(tmp_path, caplog):
     tokenizer = train_tokenizer("char", list(texts.values()), 0, "here")
 
     def dataset(too_long, wanted):
-        lens = recogniser().encoder.out_lens
+        lens = recogniser().out_lens
         return labelled_dataset(feats, wanted, tokenizer, lens, too_long, "data/train/text")
 
     with caplog.at_level(logging.WARNING):
@@ -200,7 +208,7 @@ def test_transcripts_need_features_and_features_without_one_are_told(tmp_path, c
 def test_batches_hold_the_labels_of_their_utterances(tmp_path):
     labelled = make_set(tmp_path / "set", 3, 0)
     tokenizer = train_tokenizer("char", ["ABC "], 0, "here")
-    lens = recogniser().encoder.out_lens
+    lens = recogniser().out_lens
     dataset = labelled_dataset(labelled.feats, transcripts(labelled), tokenizer, lens, "skip", "here")
     batch = dataset.collate([dataset[Segment(index, 0, 0)] for index in (2, 0)])
     assert batch["utt_ids"] == ["u002", "u000"]
@@ -359,3 +367,39 @@ def test_a_search_the_model_cannot_do_is_refused(joint):
         Searcher(model, AsrDecodeConfig(method="ctc-beam"))
     with pytest.raises(InputError, match="no model"):
         Searcher(model, AsrDecodeConfig(method="beam", lm="/nowhere/lm"))
+
+
+@pytest.fixture
+def upstream(tmp_path):
+    """A small untrained APC in a directory."""
+    torch.manual_seed(0)
+    meta = FeatureMeta("fbank", {}, 6, 10.0, 16000)
+    save_model(tmp_path / "apc", build("apc", ApcConfig(hidden_size=8, num_layers=2), meta))
+    return str(tmp_path / "apc")
+
+
+@pytest.mark.parametrize("fine_tune", [False, True])
+def test_a_model_inside_is_trained_only_if_asked_and_travels_with_the_recogniser(
+    upstream, fine_tune, tmp_path
+):
+    task, _, test, _ = train_on_made_up_speech(
+        tmp_path, 4, 1e-2, pretrained=upstream, fine_tune=fine_tune, mix_layers=True
+    )
+    before = load_upstream(upstream).state_dict()
+    after = task.model.front.upstream.state_dict()
+    assert any(not torch.equal(before[name], after[name]) for name in before) == fine_tune
+    assert [len(group["params"]) > 0 for group in task.param_groups(1.0)] == [True] * (1 + fine_tune)
+    shutil.rmtree(upstream)
+    model = asr.load(task.describe())
+    model.load_state_dict(task.model.state_dict())
+    texts = [decoded(used, test, tmp_path / name) for name, used in (("a", task.model), ("b", model))]
+    assert texts[0] == texts[1]
+
+
+def test_a_model_inside_wants_its_own_features(upstream, tmp_path):
+    sets = [make_set(tmp_path / name, 3, 0) for name in ("train", "valid")]
+    sets[0].feats.meta = FeatureMeta("fbank", {}, 6, 12.5, 16000)
+    with pytest.raises(InputError, match=r"frame_shift_ms is 12\.5 but .*apc was made for 10\.0"):
+        asr.AsrTask(AsrConfig(pretrained=upstream), *sets, Loading())
+    with pytest.raises(InputError, match="give --pretrained"):
+        AsrConfig(fine_tune=True)
