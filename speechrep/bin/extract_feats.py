@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from speechrep.bin import run
 from speechrep.bin.jobs import Progress, reporter, run_launcher, run_local
@@ -18,13 +19,17 @@ from speechrep.config import add_options, from_options, make_parser, opt, parse_
 from speechrep.errors import InputError
 from speechrep.frontend.cmvn import SCOPES
 from speechrep.frontend.extraction import Extraction
+from speechrep.frontend.ready import ReadyConfig, ReadySource
 from speechrep.frontend.registry import FRONTENDS
-from speechrep.frontend.sources import AudioSource
+from speechrep.frontend.sources import AudioSource, FeatureSource
 from speechrep.io.audio import Wavs
 from speechrep.io.compression import METHODS
 from speechrep.io.feature_meta import FeatureMeta, read_meta, write_meta
+from speechrep.io.table import read_table
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("extract_feats")
+READY = "kaldi"
+"""The name of features that were made elsewhere."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +43,7 @@ class ExtractConfig:
     channel: int = opt(-1, "channel to take, 0 the first; -1 demands that there is one only")
     min_duration: float = opt(0.0, "refuse utterances that are shorter, s")
     allow_pipes: bool = opt(False, "run commands ending in '|' that wav.scp holds")
+    vtln_map: str = opt("", "table of utterance or speaker to its vtln-warp (fbank and mfcc)")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -53,21 +59,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--job", type=int, default=0, help="do only this job; for launchers")
     add_options(parser, ExtractConfig, title="reading and keeping")
-    args = parse_choice(parser, "feature", {name: config for name, (config, _) in FRONTENDS.items()}, words)
+    choices = {name: config for name, (config, _) in FRONTENDS.items()} | {READY: ReadyConfig}
+    args = parse_choice(parser, "feature", choices, words)
     config = from_options(ExtractConfig, args)
     if args.nj < 1:
         raise InputError(f"want 1 or more, got {args.nj}", where="--nj")
     if args.global_cmvn_from and config.cmvn != "global":
         raise InputError(f"needs --cmvn global, got {config.cmvn}", where="--global-cmvn-from")
 
-    frontend = FRONTENDS[args.feature][1](args.feature_config)
-    meta = FeatureMeta(
-        feature=args.feature, config=to_dict(args.feature_config), dim=frontend.dim,
-        frame_shift_ms=frontend.frame_shift_ms, sample_rate=frontend.sample_rate,
-        cmvn=config.cmvn, norm_vars=config.norm_vars,
-        dtype=f"kaldi-compressed-{config.compression_method}" if config.compress else "float32",
+    meta, source = open_source(args.data_dir, args.feature, args.feature_config, config)
+    if args.global_cmvn_from:
+        _require_global_cmvn(args.global_cmvn_from, meta)
+    extraction = Extraction(
+        source=source, out_dir=args.out_dir, nj=args.nj, cmvn=config.cmvn,
+        made_by={"feature": args.feature} | to_dict(args.feature_config) | _decisive(config),
+        method=config.compression_method if config.compress else 0,
+        utt2spk=args.data_dir / "utt2spk", global_cmvn_from=args.global_cmvn_from,
     )  # fmt: skip
-    extraction = plan(args.data_dir, args.out_dir, args.nj, args.global_cmvn_from, config, meta)
     if args.job:
         if args.job in extraction.jobs and not extraction.is_done(args.job):
             extraction.run_job(args.job, reporter())
@@ -86,31 +94,69 @@ def main(argv: Sequence[str] | None = None) -> None:
               args.out_dir, count, meta.feature, meta.dim, meta.frame_shift_ms, lost)  # fmt: skip
 
 
-def plan(
-    data_dir: Path,
-    out_dir: Path,
-    nj: int,
-    global_cmvn_from: Path | None,
-    config: ExtractConfig,
-    meta: FeatureMeta,
-) -> Extraction:
-    """What is to be done, from the options; every job plans the same."""
-    if global_cmvn_from:
-        theirs = read_meta(global_cmvn_from / "features.json")
-        if theirs.cmvn != "global" or theirs.config != meta.config or theirs.feature != meta.feature:
-            raise InputError("not global statistics of the same features", where=global_cmvn_from)
+def open_source(
+    data_dir: Path, feature: str, options: Any, config: ExtractConfig
+) -> tuple[FeatureMeta, FeatureSource]:
+    """What the features will be, and where they come from; every job finds the same.
+
+    Args:
+        data_dir: the data directory.
+        feature: a front end, or :data:`READY` for features made elsewhere.
+        options: the dataclass of its options.
+        config: how to read.
+
+    Raises:
+        InputError: no utterances, or options that do not fit together.
+    """
+    about = {
+        "feature": feature, "cmvn": config.cmvn, "norm_vars": config.norm_vars,
+        "dtype": f"kaldi-compressed-{config.compression_method}" if config.compress else "float32",
+    }  # fmt: skip
+    speakers = data_dir / "utt2spk"
+    if feature == READY:
+        utt_ids = list(read_table(speakers)) if speakers.is_file() else None
+        ready = ReadySource(options, data_dir, utt_ids)
+        rate = int(options.sample_frequency)
+        return FeatureMeta(config=options.identity(), dim=ready.dim, frame_shift_ms=options.frame_shift,
+                           sample_rate=rate, **about), ready  # fmt: skip
+    frontend = FRONTENDS[feature][1](options)
     channel = config.channel if config.channel >= 0 else None
     wavs = Wavs(data_dir, channel=channel, allow_pipes=config.allow_pipes)
     if not wavs.utt_ids:
         raise InputError("no utterances", where=data_dir / "wav.scp")
-    frontend = FRONTENDS[meta.feature][1](FRONTENDS[meta.feature][0](**meta.config))
-    made_by = {"feature": meta.feature, "config": meta.config, "channel": config.channel,
-               "min_duration": config.min_duration, "allow_pipes": config.allow_pipes}  # fmt: skip
-    return Extraction(
-        source=AudioSource(wavs, frontend, config.min_duration), out_dir=out_dir, nj=nj, made_by=made_by,
-        method=config.compression_method if config.compress else 0, cmvn=config.cmvn,
-        utt2spk=Path(data_dir) / "utt2spk", global_cmvn_from=global_cmvn_from,
-    )  # fmt: skip
+    warps = _read_warps(Path(config.vtln_map), options, speakers, wavs.utt_ids) if config.vtln_map else None
+    return FeatureMeta(
+        config=to_dict(options), dim=frontend.dim, frame_shift_ms=frontend.frame_shift_ms,
+        sample_rate=frontend.sample_rate, **about,
+    ), AudioSource(wavs, frontend, config.min_duration, warps)  # fmt: skip
+
+
+def _decisive(config: ExtractConfig) -> dict[str, Any]:
+    """Those options of reading that decide the bytes of an archive."""
+    values = to_dict(config)
+    return {name: values[name] for name in ("channel", "min_duration", "allow_pipes")}
+
+
+def _read_warps(path: Path, options: Any, speakers: Path, utt_ids: Sequence[str]) -> dict[str, float]:
+    if not hasattr(options, "vtln_warp"):
+        raise InputError("only fbank and mfcc warp frequencies", where=f"--vtln-map {path}")
+    table, utt2spk = read_table(path), read_table(speakers) if speakers.is_file() else {}
+    warps = {}
+    for utt_id in utt_ids:
+        key = utt_id if utt_id in table else utt2spk.get(utt_id, "")
+        if key not in table:
+            raise InputError(f"no warp factor for utterance {utt_id!r} or its speaker", where=path)
+        try:
+            warps[utt_id] = float(table[key])
+        except ValueError:
+            raise InputError(f"{key!r} is {table[key]!r}, want a number", where=path) from None
+    return warps
+
+
+def _require_global_cmvn(path: Path, meta: FeatureMeta) -> None:
+    theirs = read_meta(path / "features.json")
+    if theirs.cmvn != "global" or theirs.config != meta.config or theirs.feature != meta.feature:
+        raise InputError("not global statistics of the same features", where=path)
 
 
 def launch(extraction: Extraction, words: Sequence[str], launcher: str) -> None:

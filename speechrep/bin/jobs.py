@@ -22,7 +22,7 @@ class Progress:
     """A count with speed and remaining time on stderr: a line that is overwritten on a terminal, else lines.
 
     Args:
-        total: what 100 % is.
+        total: what 100 % is; 0 if not known.
         unit: of what, such as ``"utterances"``.
         done: how many are done already.
     """
@@ -44,10 +44,9 @@ class Progress:
         self._shown = time.monotonic()
         elapsed = self._shown - self._start
         speed = (self.done - self.first) / elapsed if elapsed > 0 else 0.0
-        left = (self.total - self.done) / speed if speed > 0 else 0.0
-        text = f"{self.done}/{self.total} {self.unit}, {speed:.1f}/s, " + (
-            f"took {elapsed:.0f} s" if end else f"{left:.0f} s left"
-        )
+        left = f"{(self.total - self.done) / speed:.0f} s left" if speed > 0 and self.total else "running"
+        count = f"{self.done}/{self.total}" if self.total else f"{self.done}"
+        text = f"{count} {self.unit}, {speed:.1f}/s, " + (f"took {elapsed:.0f} s" if end else left)
         if sys.stderr.isatty():
             sys.stderr.write(f"\r\x1b[K{text}" + ("\n" if end else ""))
         else:

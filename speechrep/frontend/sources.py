@@ -1,6 +1,8 @@
 """Where the features of a set come from."""
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -30,16 +32,26 @@ class AudioSource:
         wavs: the utterances.
         frontend: what makes the features.
         min_duration_s: an utterance that is shorter is refused.
+        warps: utterance to vocal tract length warp factor, where it is not the front end's own.
     """
 
-    def __init__(self, wavs: Wavs, frontend: FrontEnd, min_duration_s: float = 0.0):
+    def __init__(
+        self,
+        wavs: Wavs,
+        frontend: FrontEnd,
+        min_duration_s: float = 0.0,
+        warps: Mapping[str, float] | None = None,
+    ):
         self.wavs, self.frontend, self.min_duration_s = wavs, frontend, min_duration_s
         self.utt_ids = wavs.utt_ids
+        self._warps = warps or {}
+        self._warped: dict[float, FrontEnd] = {}
 
     def identity(self, utt_id: str) -> list[object]:
         """See :class:`FeatureSource`."""
         path, segment = self.wavs.source(utt_id)
-        return [utt_id, path, segment.start_s, segment.end_s, *file_identity(path)]
+        warp = self._warps.get(utt_id)
+        return [utt_id, path, segment.start_s, segment.end_s, warp, *file_identity(path)]
 
     def read(self, utt_id: str) -> np.ndarray:
         """See :class:`FeatureSource`."""
@@ -48,10 +60,18 @@ class AudioSource:
             what = f"lasts {len(samples) / rate:.3f} s, less than --min-duration {self.min_duration_s}"
         else:
             try:
-                return self.frontend(samples, rate)
+                return self._frontend_of(utt_id)(samples, rate)
             except InputError as error:
                 what = f"{error.what} ({error.mend})" if error.mend else error.what
         raise InputError(f"utterance {utt_id!r}: {what}", where=self.wavs.source(utt_id)[0])
+
+    def _frontend_of(self, utt_id: str) -> FrontEnd:
+        warp = self._warps.get(utt_id)
+        if warp is None:
+            return self.frontend
+        if warp not in self._warped:
+            self._warped[warp] = type(self.frontend)(replace(self.frontend.config, vtln_warp=warp))
+        return self._warped[warp]
 
 
 def file_identity(path: str) -> list[object]:

@@ -1,52 +1,65 @@
+"""The feature configurations of the recipe: each makes what its name says, presets are the presets."""
+
+import re
+from pathlib import Path
+
+import numpy as np
 import pytest
+import soundfile
 
-from speechrep.bin.feature_conf import main
-from speechrep.config import add_options, from_options, make_parser, to_dict
-from speechrep.errors import InputError
-from speechrep.frontend.fbank import FbankConfig
-from speechrep.io.feature_meta import FORMAT, FeatureMeta
-from speechrep.io.model_files import write_model
+from speechrep.bin import extract_feats
+from speechrep.compat.presets import PRESETS, preset_meta
+from speechrep.data.features import open_features
+from speechrep.frontend.cmvn import normalise, statistics
+from speechrep.frontend.registry import make_frontend
+from speechrep.io.audio import read_audio
+from speechrep.io.feature_meta import require_equal
 
-OPTIONS = to_dict(FbankConfig(num_mel_bins=40))
-
-
-def model(folder, kind="upstream", **changes):
-    values = {"feature": "fbank", "config": OPTIONS, "dim": 40, "frame_shift_ms": 10.0, "sample_rate": 16000,
-              "cmvn": "speaker", "norm_vars": False}  # fmt: skip
-    meta = to_dict(FeatureMeta(**(values | changes)))
-    write_model(folder, {}, {"kind": kind, "input": {"format": FORMAT} | meta})
-    return str(folder)
+CONF = Path(__file__).parents[2] / "egs/librispeech/conf"
+FEATURES = sorted(p for p in CONF.glob("*.yaml") if re.search("^feature: ", p.read_text(), re.MULTILINE))
+SHIFT_MS = {"mel160": 12.5, "mj-mel160": 12.5, "linear1025": 12.5, "mj-linear1025": 12.5}
 
 
-def test_what_is_written_is_the_configuration_the_model_was_trained_on(tmp_path):
-    models = [model(tmp_path / name) for name in ("apc", "mockingjay")]
-    main(["--models", *models, "--out", str(tmp_path / "conf.yaml")])
-    parser = make_parser("")
-    add_options(parser, FbankConfig)
-    for option in ("--feature", "--cmvn", "--norm-vars"):
-        parser.add_argument(option)
-    args = parser.parse_args(["--config", str(tmp_path / "conf.yaml")])
-    assert to_dict(from_options(FbankConfig, args)) == OPTIONS
-    assert (args.feature, args.cmvn, args.norm_vars) == ("fbank", "speaker", "False")
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for utt_id in ("a", "b"):
+        soundfile.write(path / f"{utt_id}.wav", 0.1 * rng.standard_normal(16000), 16000)
+    (path / "wav.scp").write_text(f"a {path}/a.wav\nb {path}/b.wav\n")
+    (path / "utt2spk").write_text("a s\nb s\n")
+    return path
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"cmvn": "utterance"}, r"b: cmvn is 'utterance' but .*a was made for 'speaker'"),
-        ({"kind": "downstream"}, "b: holds a downstream model"),
-    ],
-)
-def test_models_that_do_not_go_together_are_refused(tmp_path, changes, message):
-    models = [model(tmp_path / "a"), model(tmp_path / "b", **changes)]
-    with pytest.raises(InputError, match=message):
-        main(["--models", *models, "--out", str(tmp_path / "conf.yaml")])
+def test_they_are_all_there():
+    wanted = {
+        "fbank80",
+        "fbank80_delta",
+        "mfcc39",
+        "mel160",
+        "mel80_10ms",
+        "linear1025",
+        "linear201",
+        "kaldi_scp",
+    }
+    assert (wanted | set(PRESETS)) - {"fmllr40"} <= {path.stem for path in FEATURES}
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"), [({"feature": "kaldi"}, "made elsewhere"), ({"cmvn": "global"}, "global")]
-)
-def test_features_that_audio_alone_does_not_give_are_refused(tmp_path, changes, message):
-    with pytest.raises(InputError, match=message):
-        main(["--models", model(tmp_path / "a", **changes), "--out", str(tmp_path / "conf.yaml")])
-    assert not (tmp_path / "conf.yaml").exists()
+@pytest.mark.parametrize("path", [p for p in FEATURES if p.stem != "kaldi_scp"], ids=lambda p: p.stem)
+def test_configuration(path: Path, data_dir: Path, tmp_path: Path):
+    words = ["--config", str(path), "--data-dir", str(data_dir), "--out-dir", str(tmp_path / "f")]
+    extract_feats.main([*words, "--job", "1"])
+    extract_feats.main(words)
+    reader = open_features(tmp_path / "f")
+    meta = reader.meta
+    dim = {"fbank80_delta": 240}.get(path.stem) or int(re.search(r"(\d+)", path.stem.replace("s3-", ""))[0])
+    assert (meta.dim, meta.frame_shift_ms) == (dim, SHIFT_MS.get(path.stem, 10.0))
+    if path.stem in PRESETS:
+        require_equal(preset_meta(path.stem).acoustic(), meta.acoustic(), path.stem, path)
+    # What is read is what the stored options make of the samples, to the step of the compression.
+    feats = make_frontend(meta.feature, meta.config)(*read_audio(data_dir / "a.wav"))
+    if meta.cmvn == "utterance":
+        feats = normalise(feats, statistics(feats), meta.norm_vars)
+    if meta.cmvn != "speaker":
+        tolerance = 1e-4 if meta.dtype == "float32" else 0.1
+        np.testing.assert_allclose(reader.read("a"), feats, atol=tolerance)
