@@ -152,6 +152,15 @@ def transformer_config(model: Mockingjay) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def window_notes(model: Mockingjay) -> list[str]:
+    """What to tell of an option that no other project has."""
+    if not model.config.window:
+        return []
+    return [
+        f"here inputs above {model.config.window} positions are encoded in overlapping windows, there whole"
+    ]
+
+
 def parts(model: Mockingjay, encoder: str, has_head: bool) -> dict[str, Weights]:
     """The state dicts under the encoder's name and, if it was trained, ``SpecHead``."""
     weights = {
@@ -173,7 +182,7 @@ def write(model: Mockingjay, has_head: bool, step: int) -> tuple[dict[str, Any],
     Only the Namespace in it is no plain container: the original reads its fields as attributes.
     """
     meta, config = model.meta, model.config
-    notes = []
+    notes = window_notes(model)
     if meta.dim not in (160, 40):
         notes.append(
             f"the original code assumes an input of 160 values (40 for fMLLR), this one has {meta.dim}"

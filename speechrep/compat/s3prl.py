@@ -113,7 +113,7 @@ def write_transformer(
         "mask_bucket_ratio": 1.5, "mask_frequency": 0.0, "noise_proportion": 0.0,
     }  # fmt: skip
     upstream: dict[str, Any] = {"transformer": config, "task": task}
-    notes = []
+    notes = mockingjay.window_notes(model)
     if preset == "s3-mel80":
         target = {"feat_type": "mel" if model.target_dim == 80 else "linear", "log": True, "cmvn": True}
         upstream["audio"] = {

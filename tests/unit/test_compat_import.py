@@ -20,8 +20,10 @@ from speechrep.compat.presets import PRESETS, preset_meta, preset_name
 from speechrep.config import add_options, make_parser, parse_choice, to_dict
 from speechrep.errors import InputError
 from speechrep.frontend.registry import FRONTENDS
-from speechrep.io.feature_meta import write_meta
+from speechrep.io.feature_meta import FeatureMeta, write_meta
 from speechrep.io.files import read_json
+from speechrep.upstream.checkpoint import save_model
+from speechrep.upstream.registry import CONFIGS, build
 
 TOLERANCE = 2e-5
 LENS = [13, 9, 1]
@@ -240,6 +242,35 @@ def test_lossy_exports_are_refused(tmp_path: Path, kind: str, project: str, comp
     with pytest.raises(InputError, match=complaint):
         export_checkpoint.main(["--to", project, str(exp), "--out", str(tmp_path / "out.ckpt")])
     assert not (tmp_path / "out.ckpt").exists()
+
+
+@pytest.mark.parametrize("name", ["surface", "apc_transformer"])
+@pytest.mark.parametrize("project", ["mockingjay", "apc", "s3prl"])
+def test_models_that_nobody_else_has_are_refused(tmp_path: Path, name: str, project: str) -> None:
+    save_model(tmp_path / "exp", build(name, CONFIGS[name](), preset_meta("apc-kaldi80")))
+    with pytest.raises(InputError, match=f"{project} has no counterpart of the model '{name}'"):
+        export_checkpoint.main(["--to", project, str(tmp_path / "exp"), "--out", str(tmp_path / "out")])
+
+
+def test_what_the_format_has_no_place_for_comes_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    meta = FeatureMeta("fbank", {"num_mel_bins": 20}, 20, 10.0, 16000, "global")
+    options = {
+        "hidden_size": 8,
+        "num_layers": 2,
+        "num_heads": 2,
+        "ffn_size": 16,
+        "window": 50,
+        "mask_span": 3,
+    }
+    model = build("mockingjay", CONFIGS["mockingjay"](**options), meta)
+    model.cmvn_stats = np.arange(42.0).reshape(2, 21)
+    save_model(tmp_path / "exp", model, {"step": 70})
+    for project in ("mockingjay", "s3prl"):
+        again = speechrep.load(assert_round_trip(tmp_path / "exp", project, tmp_path / project))
+        assert again.meta == meta and np.array_equal(again.cmvn_stats, model.cmvn_stats)
+    assert "above 50 positions" in caplog.text
 
 
 def test_every_key_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
