@@ -119,14 +119,16 @@ def test_every_command_has_a_main_and_help(path):
 
 CONFIGS = sorted([*(REPOSITORY / "egs").rglob("*.yaml"), *(REPOSITORY / "tests/recipe").rglob("*.yaml")])
 # The command that reads a configuration, by file name or else by a key in it, and what it demands beside.
+DOWNSTREAM = ["train_downstream", "--train", "x", "--train-data", "x", "--valid", "x", "--valid-data", "x"]
 COMMANDS = {
+    "task:": [*DOWNSTREAM, "--exp-dir", "x"],
+    "lm": ["train_lm", "--units-from", "x", "--train", "x", "--exp-dir", "x"],
     "decode": ["decode", "--exp-dir", "model", "--data", "x", "--data-dir", "x", "--out-dir", "x"],
     "mini_corpus": ["make_mini_corpus", "--out-dir", "x"],
     "mini_mosei": ["make_mini_mosei", "--out-dir", "x"],
     "upstream:": ["pretrain", "--train-dir", "x", "--valid-dir", "x", "--exp-dir", "x"],
     "feature:": ["extract_feats", "--data-dir", "x", "--out-dir", "x"],
 }
-DOWNSTREAM = ["train_downstream", "--train", "x", "--train-data", "x", "--valid", "x", "--valid-data", "x"]
 
 
 class Parsed(Exception):
