@@ -1,0 +1,54 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # the options are run.sh's, and it uses what is set here
+# Sourced by run.sh: what its options mean. Where the corpus lies, which sets there are.
+
+mini=false prefix=
+if [ "$mosei_dir" = mini ]; then
+  paths_as_given corpus_dir
+  mini=true mosei_dir=${corpus_dir:-download/mini} prefix=mini_
+  confs=(conf/small conf ../librispeech/conf/small ../librispeech/conf)
+else
+  [ -z "$corpus_dir" ] || fail "--corpus-dir goes with --mosei-dir mini, not with a folder"
+  paths_as_given mosei_dir
+  [ -d "$mosei_dir" ] || fail "--mosei-dir wants mini or the folder that holds Raw/; there is no $mosei_dir"
+  confs=(conf ../librispeech/conf)
+fi
+paths_as_given labels folds feature_config confdir upstream_from expdir dumpdir datadir
+case $protocol in
+  standard) ;;
+  mockingjay)
+    prefix+=mockingjay_
+    if [ "$mini" = false ]; then confs=(conf/mockingjay "${confs[@]}"); fi
+    ;;
+  *) fail "--protocol wants standard or mockingjay, not '$protocol'" ;;
+esac
+if [ "$confdir" != conf ]; then confs=("$confdir" "${confs[@]}"); fi
+
+train=${prefix}train dev=${prefix}valid tests=${prefix}test
+pretrain=$train
+labelled="$train $dev $tests"
+# The corpus' own folds, unless it or its labels bring others.
+if [ -z "$folds" ] && [ "$protocol" = standard ] && [ "$mini" = false ] && [ ! -d "$mosei_dir/folds" ] &&
+  [[ $labels != *.csv ]]; then
+  folds=conf/standard_folds
+fi
+[ -z "$folds" ] || [ -d "$folds" ] || fail "--folds: there is no folder $folds"
+
+feature=$(basename "$feature_config" .yaml)
+reused=() # models of --upstream-from
+if [ -n "$upstream_from" ]; then
+  has_word feature_config "$given_options" && fail "--upstream-from brings its features: leave out --feature-config"
+  feature=like_$(basename "$upstream_from") feature_config=$dumpdir/like_$(basename "$upstream_from").yaml
+  for upstream in $upstreams; do
+    if [ -e "$upstream_from/$upstream/model.json" ]; then reused+=("$upstream_from/$upstream"); fi
+  done
+  [ "${#reused[@]}" -gt 0 ] || fail "--upstream-from: none of '$upstreams' is in $upstream_from"
+else
+  [ -f "$feature_config" ] || fail "--feature-config: there is no $feature_config"
+fi
+
+tasks=sentiment control_tasks=sentiment
+labels_of() { echo utt2sentiment; }
+tests_of() { echo "$tests"; }
+find_audio() { audio=("$mosei_dir"); }
+check_labels() { :; } # stage 0 makes no set without
+. utils/stages.sh
