@@ -8,6 +8,7 @@ from typing import Any
 
 from speechrep.config import to_dict
 from speechrep.errors import InputError
+from speechrep.frontend.ready import ReadyConfig
 from speechrep.frontend.registry import FRONTENDS
 from speechrep.io.feature_meta import FeatureMeta, require_equal
 
@@ -38,7 +39,7 @@ def preset_meta(name: str) -> FeatureMeta:
         InputError: there is no such preset.
     """
     if name == "fmllr40":  # comes from a recogniser, not from audio alone
-        return FeatureMeta("kaldi", {}, 40, 10.0, 16000)
+        return FeatureMeta("kaldi", ReadyConfig(kind="fmllr").identity(), 40, 10.0, 16000)
     if name not in _PRESETS:
         raise InputError(f"no preset {name!r}; known are {', '.join(PRESETS)}")
     feature, options, cmvn, norm_vars = _PRESETS[name]
