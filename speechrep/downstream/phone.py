@@ -1,11 +1,12 @@
 """Phone classification: which phone is spoken in each frame, from that frame's vector alone.
 
-39 ARPAbet phones and silence (SIL); frames of spoken noise (SPN) and frames without a label count neither in
-training nor in scoring.
+By default 39 ARPAbet phones and silence (SIL); frames of spoken noise (SPN) and frames without a label count
+neither in training nor in scoring. Any other labels in time (words, say) serve as well: ``--classes data``.
 """
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,20 @@ from numpy.typing import NDArray
 from speechrep.config import opt
 from speechrep.data.batches import Segment
 from speechrep.data.features import FeatureReader
-from speechrep.data.frame_labels import IGNORE, frame_times_s, label_frames, offset_ms
+from speechrep.data.frame_labels import IGNORE
 from speechrep.data.loader import pad_arrays
 from speechrep.downstream.base import Labelled, Loading, description
+from speechrep.downstream.frame_classes import INVENTORIES, FrameClasses
 from speechrep.downstream.probe import Probe, ProbeConfig, load_probe
 from speechrep.downstream.probe_task import ProbeTask
 from speechrep.downstream.split import part_of
 from speechrep.errors import InputError
-from speechrep.io.alignment import ARPABET, SILENCE, SPOKEN_NOISE, read_ctm
 from speechrep.io.data_dir import DataDir
 from speechrep.io.table import write_table
 from speechrep.score.classification import IGNORED
 
 logger = logging.getLogger(__name__)
 
-CLASSES = (SILENCE, *ARPABET)
 MAX_UNALIGNED = 0.1  # share of utterances without alignment above which something is wrong
 
 
@@ -38,6 +38,14 @@ MAX_UNALIGNED = 0.1  # share of utterances without alignment above which somethi
 class PhoneConfig(ProbeConfig):
     """Options of the phone task."""
 
+    labels: str = opt(
+        "phones.ctm", "a ctm, a file 'utterance id id ...' (10 ms frames) or a folder of TextGrids or "
+        "*.alignment.txt; in the data directory unless it is there by that path",
+    )  # fmt: skip
+    tier: str = opt("phones", "tier of TextGrids")
+    classes: str = opt("39", "39 phones and SIL; 41: also SPN; 72: with stress marks; data: as in training",
+                       sorted(INVENTORIES))  # fmt: skip
+    train_proportion: float = opt(1.0, "share of the training utterances to use, drawn by the seed")
     label_offset_ms: str = opt(
         "auto", "added to label times; auto: 7.5 where all are multiples of 10 ms (a recogniser's), else 0"
     )  # fmt: skip
@@ -92,51 +100,63 @@ class LabelledFrames:
         return np.concatenate(feats), np.concatenate(labels)
 
 
-def read_frames(data: Labelled, label_offset_ms: str = "auto", stride: int = 1) -> LabelledFrames:
-    """The utterances of a set that have both features and an alignment.
+def read_frames(
+    data: Labelled, config: PhoneConfig, classes: Sequence[str] = ()
+) -> tuple[LabelledFrames, tuple[str, ...]]:
+    """The utterances of a set that have both features and labels, and the classes.
 
     Args:
         data: the set.
-        label_offset_ms: as in :class:`PhoneConfig`.
-        stride: of :meth:`LabelledFrames.some`.
+        config: which labels, and what becomes of them.
+        classes: those of the training set; empty where this is the training set.
 
     Raises:
-        InputError: no ``phones.ctm``, labels that do not fit the features in time, none in common, or more
-            than :data:`MAX_UNALIGNED` of the utterances without alignment.
+        InputError: no labels, labels that do not fit the features in time, none in common, or more than
+            :data:`MAX_UNALIGNED` of the utterances without labels.
     """
-    path = Path(data.data_dir) / "phones.ctm"
-    if not path.is_file():
+    path = Path(config.labels) if Path(config.labels).exists() else Path(data.data_dir) / config.labels
+    if not path.exists():
         raise InputError("no phone alignment", where=path, mend="give --alignments or --aligner to run.sh")
-    alignments = read_ctm(path)
-    offset = offset_ms(alignments, label_offset_ms, path)
-    ids = {phone: i for i, phone in enumerate(CLASSES)} | {SPOKEN_NOISE: IGNORE}
+    found = FrameClasses(path, config.tier, config.classes, config.label_offset_ms)
     chosen = set(part_of(DataDir(data.data_dir).utt2spk, data.split, data.data_dir))
-    utt_ids, labels, missing = [], [], []
-    for utt_id, num_frames in zip(data.feats.utt_ids, data.feats.num_frames, strict=True):
-        if utt_id not in chosen:
-            continue
-        if utt_id not in alignments:
-            missing.append(utt_id)
-            continue
-        times_s = frame_times_s(data.feats.meta, int(num_frames))
-        utt_ids.append(utt_id)
-        labels.append(label_frames(alignments[utt_id], ids, times_s, f"{path}: {utt_id}", offset))
-    if len(missing) > MAX_UNALIGNED * (len(missing) + len(utt_ids)) or not utt_ids:
+    lengths = dict(zip(data.feats.utt_ids, data.feats.num_frames.tolist(), strict=True))
+    wanted = [utt_id for utt_id in data.feats.utt_ids if utt_id in chosen]
+    known = found.utt_ids
+    utt_ids = [utt_id for utt_id in wanted if utt_id in known]
+    missing = [utt_id for utt_id in wanted if utt_id not in known]
+    if len(missing) > MAX_UNALIGNED * len(wanted) or not utt_ids:
         first = f", first {missing[0]}" if missing else ""
-        total = len(missing) + len(utt_ids)
         raise InputError(
-            f"{len(missing)} of {total} utterances of {data.feats.path} have no alignment{first}", where=path
+            f"{len(missing)} of {len(wanted)} utterances of {data.feats.path} have no alignment{first}",
+            where=path,
         )
     if missing:
         logger.warning("%s: %d utterances have no alignment, first %s", path, len(missing), missing[0])
-    return LabelledFrames(data.feats, utt_ids, labels, stride)
+    names = tuple(classes) or found.classes(utt_ids)
+    labels = [found.frames(utt_id, data.feats, lengths[utt_id], names) for utt_id in utt_ids]
+    return LabelledFrames(data.feats, utt_ids, labels, config.frame_stride), names
+
+
+def draw(frames: LabelledFrames, proportion: float, seed: int) -> LabelledFrames:
+    """A share of the utterances, at least one, always the same for a seed."""
+    if not 0 < proportion <= 1:
+        raise InputError(f"train-proportion is {proportion}, want more than 0 and at most 1")
+    if proportion == 1:
+        return frames
+    count = max(1, round(proportion * len(frames.utt_ids)))
+    drawn = np.sort(np.random.default_rng(seed).choice(len(frames.utt_ids), count, replace=False))
+    logger.info("train-proportion %g: %d of %d utterances", proportion, count, len(frames.utt_ids))
+    utt_ids, labels = [frames.utt_ids[i] for i in drawn], [frames.labels[i] for i in drawn]
+    return dataclasses.replace(frames, utt_ids=utt_ids, labels=labels)
 
 
 def build(config: PhoneConfig, train: Labelled, valid: Labelled, loading: Loading) -> ProbeTask:
     """The task of training a probe of single frames."""
-    frames = [read_frames(data, config.label_offset_ms, config.frame_stride) for data in (train, valid)]
+    train_frames, classes = read_frames(train, config)
+    valid_frames, _ = read_frames(valid, config, classes)
+    train_frames = draw(train_frames, config.train_proportion, loading.seed)
     about = description("phone", config, train.feats)
-    return ProbeTask(list(CLASSES), config, *frames, loading, config.batch_frames, about)
+    return ProbeTask(classes, config, train_frames, valid_frames, loading, config.batch_frames, about)
 
 
 def load(model_json: dict[str, Any]) -> Probe:
@@ -147,8 +167,8 @@ def load(model_json: dict[str, Any]) -> Probe:
 @torch.no_grad()
 def decode(model: Probe, data: Labelled, out_dir: Path, options: Any) -> None:
     """Write ``hyp`` and ``ref``: ``utterance phone phone ...``, one per frame; ``-`` in ref is not scored."""
-    frames = read_frames(data, model.config.label_offset_ms)
-    names = np.array([*CLASSES, IGNORED])  # IGNORE is -1, the last
+    frames, classes = read_frames(data, model.config, model.labels)
+    names = np.array([*classes, IGNORED])  # IGNORE is -1, the last
     hyps, refs = {}, {}
     device = model.mean.device
     for utt_id, labels in zip(frames.utt_ids, frames.labels, strict=True):

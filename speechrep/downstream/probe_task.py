@@ -1,6 +1,7 @@
 """The training task of a probe, whatever its vectors are: frames or pooled utterances."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,7 +49,7 @@ class ProbeTask:
 
     def __init__(
         self,
-        labels: list[str],
+        labels: Sequence[str],
         config: Any,
         train: Vectors,
         valid: Vectors,

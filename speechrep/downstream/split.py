@@ -5,7 +5,9 @@ of the set it is trained on.
 """
 
 import hashlib
+import random
 from collections.abc import Mapping
+from pathlib import Path
 
 from speechrep.errors import InputError
 
@@ -44,18 +46,45 @@ def split_by_utterance(utt2spk: Mapping[str, str], held_out: float = 0.1) -> dic
     return {part: sorted(utt_ids) for part, utt_ids in parts.items()}
 
 
-def part_of(utt2spk: Mapping[str, str], part: str, where: object) -> list[str]:
-    """The utterances of one part, or all of them for ``""``.
+def part_of(utt2spk: Mapping[str, str], split: str, where: object) -> list[str]:
+    """The utterances that a ``--split`` option means.
+
+    Args:
+        utt2spk: utterance to speaker.
+        split: ``""`` for all; ``train``, ``valid``, ``test`` or several joined by ``+`` (``train+valid`` is
+            nine tenths) for parts of each speaker's utterances; or a file with an utterance id per line, such
+            as CPC's ``train_split.txt``, of which ``FILE@train`` and ``FILE@valid`` are S3PRL's nine tenths
+            and the rest.
+        where: the data directory, for messages.
 
     Raises:
-        InputError: an unknown part, or one without utterances.
+        InputError: none of these, or no utterances in it.
     """
-    if not part:
+    if not split:
         return sorted(utt2spk)
-    if part not in PARTS:
-        raise InputError(f"no part {part!r} of a set; parts are {list(PARTS)}", where=where)
-    utt_ids = split_by_utterance(utt2spk)[part]
+    parts = split.split("+")
+    if all(part in PARTS for part in parts):
+        divided = split_by_utterance(utt2spk)
+        utt_ids = sorted({utt_id for part in parts for utt_id in divided[part]})
+    else:
+        utt_ids = [utt_id for utt_id in _listed(split, where) if utt_id in utt2spk]
     if not utt_ids:
-        raise InputError(f"no utterances in part {part!r}", where=where,
-                         mend="a speaker needs at least 3 utterances")  # fmt: skip
+        raise InputError(f"no utterances in split {split!r}", where=where,
+                         mend="a speaker needs at least 3 utterances to be divided")  # fmt: skip
     return utt_ids
+
+
+def _listed(split: str, where: object) -> list[str]:
+    name, _, part = split.partition("@")
+    path = Path(name)
+    if not path.is_file() or part not in ("", "train", "valid"):
+        raise InputError(
+            f"no split {split!r}; want {', '.join(PARTS)}, several joined by +, or a file of utterance ids",
+            where=where,
+        )
+    lines = path.read_text(encoding="utf-8").split()
+    if not part:
+        return sorted(lines)
+    random.Random(1337).shuffle(lines)  # noqa: S311 - S3PRL's order, so that its 90 % are ours
+    cut = int(0.9 * len(lines))
+    return sorted(lines[:cut] if part == "train" else lines[cut:])

@@ -112,8 +112,20 @@ def test_parts_of_a_set_are_disjoint_whole_and_stable():
     assert {"d-00", "d-01"} <= set(parts["train"])
     fewer = {utt_id: spk for utt_id, spk in utt2spk.items() if spk != "b"}  # other speakers change nothing
     assert split_by_utterance(fewer)["test"] == [u for u in parts["test"] if u[0] != "b"]
-    with pytest.raises(InputError, match="no part 'dev'"):
+    assert part_of(utt2spk, "train+valid", "set") == sorted(parts["train"] + parts["valid"])
+    with pytest.raises(InputError, match="no split 'dev'"):
         part_of(utt2spk, "dev", "set")
+
+
+def test_a_split_may_be_a_list_of_utterances(tmp_path):
+    utt2spk = {f"a-{i:03d}": "a" for i in range(100)}
+    (tmp_path / "list.txt").write_text("".join(f"{utt}\n" for utt in [*utt2spk, "z-1"] if utt != "a-007"))
+    path = str(tmp_path / "list.txt")
+    assert part_of(utt2spk, path, "set") == [utt for utt in utt2spk if utt != "a-007"]
+    train, valid = (set(part_of(utt2spk, f"{path}@{part}", "set")) for part in ("train", "valid"))
+    assert train | valid == set(utt2spk) - {"a-007"} and not train & valid and 9 <= len(valid) <= 10
+    with pytest.raises(InputError, match="no split"):
+        part_of(utt2spk, f"{path}@test", "set")
 
 
 def test_refuses_an_unknown_speaker(tmp_path):

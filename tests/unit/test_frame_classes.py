@@ -1,0 +1,158 @@
+"""Label files of other projects, and what their labels become on the frames of features."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechrep.data.frame_labels import IGNORE
+from speechrep.downstream.base import Labelled
+from speechrep.downstream.frame_classes import INVENTORIES, FrameClasses
+from speechrep.downstream.phone import PhoneConfig, draw, read_frames
+from speechrep.errors import InputError
+from speechrep.io.alignment import Interval, write_textgrid
+from speechrep.io.feature_meta import FeatureMeta
+from speechrep.io.phone_labels import CPC_PHONES, read_frame_ids, read_textgrids, read_word_alignments
+from speechrep.io.store import Store, StoreWriter
+from speechrep.io.table import write_table
+
+META = FeatureMeta("fbank", {"frame_shift": 10.0, "frame_length": 25.0, "snip_edges": True}, 2, 10.0, 16000)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return make_store(tmp_path, META)
+
+
+def make_store(folder, meta, lengths=(("u-1", 30), ("u-2", 20))):
+    with StoreWriter(folder / "x.h5", meta, *zip(*lengths, strict=True)) as writer:
+        for utt_id, length in lengths:
+            writer.write(utt_id, np.zeros((length, 2)))
+    write_table(folder / "utt2spk", {utt_id: "u" for utt_id, _ in lengths})
+    return Store(folder / "x.h5")
+
+
+def test_inventories():
+    assert {name: len(classes) for name, classes in INVENTORIES.items()} == {
+        "39": 40,
+        "41": 41,
+        "72": 72,
+        "data": 0,
+    }
+    assert len(CPC_PHONES) == len(set(CPC_PHONES)) == 41 and CPC_PHONES[33] == "OW" and CPC_PHONES[40] == "EH"
+    assert set(CPC_PHONES) == set(INVENTORIES["41"])
+
+
+def test_ids_per_frame(store, tmp_path):
+    (tmp_path / "ids.txt").write_text("u-1 " + "0 " * 10 + "33 " * 18 + "1\nu-2 " + "40 " * 22 + "\n")
+    feats = dict(zip(store.utt_ids, store.num_frames.tolist(), strict=True))
+    for inventory in ("39", "41"):
+        source = FrameClasses(tmp_path / "ids.txt", "", inventory, "auto")
+        classes = source.classes(store.utt_ids)
+        labels = source.frames("u-1", store, feats["u-1"], classes)
+        names = [*classes, "-"]
+        noise = "SPN" if inventory == "41" else "-"
+        assert [names[i] for i in labels] == ["SIL"] * 10 + ["OW"] * 18 + [noise, "-"]  # one frame too few
+        assert len(source.frames("u-2", store, 20, classes)) == 20  # two too many
+    source = FrameClasses(tmp_path / "ids.txt", "", "data", "auto")
+    assert source.classes(["u-1"]) == ("0", "1", "33")
+    assert source.frames("u-2", store, 20, ("0", "1", "40")).tolist() == [2] * 20
+
+
+def test_ids_at_another_frame_shift_are_refused_naming_both(store, tmp_path):
+    (tmp_path / "ids.txt").write_text("u-1 " + "0 " * 30 + "\n")
+    slow = make_store(tmp_path, dataclasses.replace(META, frame_shift_ms=12.5))
+    with pytest.raises(InputError, match=r"ids\.txt: u-1: labels are of 10 ms .*x\.h5 of 12\.5 ms"):
+        FrameClasses(tmp_path / "ids.txt", "", "41", "auto").frames("u-1", slow, 30, INVENTORIES["41"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("u-1 0 1 x\n", "ids.txt:1: utterance 'u-1': want a number from 0 per frame, got 'x'"),
+        ("u-1 0 -1\n", "got '-1'"),
+        ("u-1 0\nu-1 0\n", "ids.txt:2: utterance 'u-1' is given twice"),
+        ("u-1\n", "ids.txt:1: utterance 'u-1': .* got none"),
+    ],
+)
+def test_damaged_ids_are_refused(tmp_path, text, message):
+    (tmp_path / "ids.txt").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_frame_ids(tmp_path / "ids.txt")
+
+
+def test_ids_that_do_not_fit_are_refused(store, tmp_path):
+    (tmp_path / "ids.txt").write_text("u-1 " + "0 " * 26 + "\nu-2 " + "41 " * 20 + "\n")
+    source = FrameClasses(tmp_path / "ids.txt", "", "41", "auto")
+    with pytest.raises(InputError, match="u-1: 26 labels for 30 frames"):
+        source.frames("u-1", store, 30, INVENTORIES["41"])
+    with pytest.raises(InputError, match="u-2: id 41 is not one of the 41"):
+        source.frames("u-2", store, 20, INVENTORIES["41"])
+    with pytest.raises(InputError, match="no stress marks"):
+        FrameClasses(tmp_path / "ids.txt", "", "72", "auto").frames("u-2", store, 20, INVENTORIES["72"])
+
+
+def test_textgrids_with_stress(store, tmp_path):
+    rows = [Interval(0, 0.105, ""), Interval(0.105, 0.205, "AH0"), Interval(0.205, 0.3021, "sp")]
+    write_textgrid(
+        tmp_path / "grids" / "u" / "u-1.TextGrid", {"phones": rows, "words": [Interval(0, 0.3021, "a b")]}
+    )
+    frames = {}
+    for inventory in ("72", "39"):
+        source = FrameClasses(tmp_path / "grids", "phones", inventory, "0")
+        names = source.classes([])
+        frames[inventory] = [names[i] for i in source.frames("u-1", store, 28, names)]
+    assert frames["72"] == ["sil"] * 10 + ["AH0"] * 10 + ["sp"] * 8
+    assert frames["39"] == ["SIL"] * 10 + ["AH"] * 10 + ["SIL"] * 8
+    words = FrameClasses(tmp_path / "grids", "words", "data", "0")
+    assert words.classes(["u-1"]) == ("a_b",)
+    with pytest.raises(InputError, match=r"u-1\.TextGrid: no tier 'tones'"):
+        read_textgrids(tmp_path / "grids", "tones")
+
+
+def test_word_alignments(tmp_path):
+    path = tmp_path / "a" / "1-2.alignment.txt"
+    path.parent.mkdir()
+    path.write_text('1-2-0000 ",GO,,DON\'T," "0.490,0.890,0.890,1.270,2.095"\n')
+    (rows,) = read_word_alignments(tmp_path).values()
+    assert rows == [(0, 0.49, ""), (0.49, 0.89, "GO"), (0.89, 1.27, "DON'T"), (1.27, 2.095, "")]
+    path.write_text('1-2-0000 ",GO" "0.490"\n')
+    with pytest.raises(InputError, match=r"1-2\.alignment\.txt:1: utterance '1-2-0000'"):
+        read_word_alignments(tmp_path)
+    with pytest.raises(InputError, match=r"no \*\.alignment\.txt"):
+        read_word_alignments(tmp_path / "nowhere")
+
+
+@given(words=st.lists(st.from_regex(r"[A-Z']{0,6}", fullmatch=True), min_size=1, max_size=8))
+@settings(max_examples=30, deadline=None)
+def test_word_alignments_round_trip(tmp_path_factory, words):
+    folder = tmp_path_factory.mktemp("w")
+    ends = [f"{0.1 * (i + 1):.3f}" for i in range(len(words))]
+    (folder / "x.alignment.txt").write_text(f'u "{",".join(words)}" "{",".join(ends)}"\n')
+    assert [row.label for row in read_word_alignments(folder)["u"]] == words
+
+
+def test_unknown_phones_are_told_by_file_and_utterance(store, tmp_path):
+    (tmp_path / "phones.ctm").write_text("u-1 1 0 0.3 Q\n")
+    with pytest.raises(InputError, match=r"phones\.ctm: u-1: 'Q' is not an ARPAbet phone"):
+        FrameClasses(tmp_path / "phones.ctm", "", "39", "auto").frames("u-1", store, 28, INVENTORIES["39"])
+    source = FrameClasses(tmp_path / "phones.ctm", "", "data", "auto")
+    with pytest.raises(InputError, match=r"label 'Q' is not one of \['A', 'B'\]"):
+        source.frames("u-1", store, 28, ("A", "B"))
+
+
+def test_a_share_of_the_training_utterances(tmp_path):
+    store = make_store(tmp_path, META, [(f"u-{i}", 20) for i in range(40)])
+    (tmp_path / "ids.txt").write_text("".join(f"u-{i} " + "0 " * 20 + "\n" for i in range(40)))
+    frames, _ = read_frames(Labelled(store, tmp_path), PhoneConfig(labels="ids.txt"))
+    assert draw(frames, 1.0, 0) is frames
+    tenth = draw(frames, 0.1, 0)
+    assert len(tenth.utt_ids) == len(tenth.labels) == 4
+    assert tenth.utt_ids == draw(frames, 0.1, 0).utt_ids != draw(frames, 0.1, 1).utt_ids
+    assert len(draw(frames, 0.001, 0).utt_ids) == 1
+    assert (frames.labels[0] != IGNORE).all()
+    for proportion in (0.0, 1.5):
+        with pytest.raises(InputError, match="train-proportion"):
+            draw(frames, proportion, 0)
