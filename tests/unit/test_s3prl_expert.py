@@ -8,10 +8,12 @@ import pytest
 import torch
 
 import speechrep
-from speechrep.bin import import_checkpoint
+from speechrep.bin import dump, import_checkpoint
 from speechrep.compat.s3prl_expert import UpstreamExpert, speechrep_local
+from speechrep.data.features import open_features
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
+from speechrep.io.store import StoreWriter
 from speechrep.upstream.apc import Apc, ApcConfig
 from speechrep.upstream.checkpoint import save_model
 from speechrep.upstream.mockingjay import Mockingjay, MockingjayConfig
@@ -76,6 +78,34 @@ def test_an_imported_s3prl_file_gives_s3prls_hidden_states(tmp_path: Path) -> No
     pieces = [fixtures.mockingjay_reference(state, None, feats[at : at + 34], 4)[0] for at in (0, 34, 68)]
     for layer, a in enumerate(got):
         assert np.abs(a - np.concatenate([piece[layer] for piece in pieces])).max() < 2e-5
+
+
+@pytest.mark.parametrize("kind", ["mockingjay", "apc", "s3prl"])
+def test_load_dump_and_s3prl_face_give_the_same_vectors(tmp_path: Path, kind: str) -> None:
+    if kind == "apc":
+        file = fixtures.save(fixtures.apc_weights(80, 3, 10), tmp_path / "x.model")
+    else:
+        dim = 160 if kind == "mockingjay" else 80
+        state, head = fixtures.transformer_weights(dim, 2, 12, 20)
+        config = fixtures.mockingjay_config(2, 12, 4, 20, 1)
+        write = fixtures.mockingjay_file if kind == "mockingjay" else fixtures.s3prl_transformer_file
+        file = write(tmp_path / "x.ckpt", state, head, config)
+    import_checkpoint.main(["--from", kind, str(file), "--out", str(tmp_path / "exp")])
+    model = speechrep.load(tmp_path / "exp")
+    wav = wavs()[0]
+    feats = features(wav.numpy(), 16000, model.meta, None, "wav")
+    with StoreWriter(tmp_path / "feats.h5", model.meta, ["u"], [len(feats)]) as store:
+        store.write("u", feats)
+    for source in (file, tmp_path / "exp"):
+        out = tmp_path / f"{source.name}.h5"
+        dump.main(["--upstream", str(source), "--feats-dir", str(tmp_path / "feats.h5"), "--out", str(out),
+                   "--layers", "all"])  # fmt: skip
+        dumped = open_features(out).read("u")
+        extracted = model.extract(wav.numpy(), 16000).hiddens
+        hidden_states = UpstreamExpert(source).eval()([wav])["hidden_states"][-len(extracted) :]
+        for layer, hidden in enumerate(extracted):
+            assert np.abs(dumped[:, layer] - hidden[0].numpy()).max() < 1e-5
+            assert np.abs(dumped[:, layer] - hidden_states[layer][0].detach().numpy()).max() < 1e-5
 
 
 def test_short_utterances_survive_the_pieces_of_long_ones(tmp_path: Path) -> None:
