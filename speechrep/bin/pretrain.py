@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from speechrep.config import add_options, from_options, make_parser, parse_choic
 from speechrep.data.features import open_features
 from speechrep.errors import InputError
 from speechrep.frontend.cmvn import Cmvn
+from speechrep.report.board import pictures
 from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
 from speechrep.train.run import add_run_options, begin
@@ -35,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="other features of the same utterances to reconstruct, such as linear spectrograms",
     )  # fmt: skip
     parser.add_argument("--valid-target-dir", default="", metavar="FEATS", help="the same for validation")
+    parser.add_argument(
+        "--num-pictures", type=int, default=1, help="validation utterances to draw for TensorBoard"
+    )
     add_run_options(parser)
     add_options(parser, PretrainData, "data")
     add_options(parser, TrainConfig, "training")
@@ -66,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             world_size=distributed.world_size(),
             pin_memory=device.type == "cuda",
             targets=targets,
+            draw=functools.partial(pictures, count=args.num_pictures) if args.num_pictures else None,
         )
         train(task, config, args.exp_dir, device=device)
         if distributed.rank() == 0:

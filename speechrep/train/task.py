@@ -2,16 +2,20 @@
 
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from speechrep.data.loader import Loader
 
 
 class Task(Protocol):
-    """Something to train. Two more methods are optional: :func:`param_groups` and :func:`summary` use them.
+    """Something to train. Three more methods are optional: :func:`param_groups`, :func:`summary` and
+    :func:`pictures` use them.
 
     ``param_groups(lr) -> list[dict]`` replaces "all parameters at lr"; ``summary(stats) -> dict`` turns the
-    averaged statistics into those reported (adds a ratio, an error rate).
+    averaged statistics into those reported (adds a ratio, an error rate); ``pictures() -> dict`` draws what
+    TensorBoard shows after a validation, name to uint8 (height, width, 3).
     """
 
     model: torch.nn.Module
@@ -57,3 +61,9 @@ def summary(task: Task, stats: dict[str, float]) -> dict[str, float]:
     """The averaged statistics as the task wants them reported."""
     own = getattr(task, "summary", None)
     return stats if own is None else own(stats)
+
+
+def pictures(task: Task) -> dict[str, NDArray[np.uint8]]:
+    """What the task draws of its model as it is now; the model is in evaluation mode."""
+    own = getattr(task, "pictures", None)
+    return {} if own is None else own()

@@ -28,7 +28,7 @@ from speechrep.train.config import TrainConfig
 from speechrep.train.log import TrainLog
 from speechrep.train.optim import build_optimizer, lr_factor, set_lr
 from speechrep.train.stats import add, averages, reduced
-from speechrep.train.task import Task, param_groups, parts_to_compile, summary
+from speechrep.train.task import Task, param_groups, parts_to_compile, pictures, summary
 
 # Losses are sums over thousands of frames; this keeps scaled fp16 gradients in range and cancels later.
 NOMINAL_WEIGHT = 4096.0
@@ -299,6 +299,8 @@ class Trainer:
                 with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
                     loss, stats = self.task.loss(_to(batch, self.device))
                 add(sums, stats | {"loss": loss})
+        if self.first:
+            self.log.pictures(self.progress.step, pictures(self.task))
         self.model.train()
         progress = self.progress
         stats = summary(self.task, averages(reduced(sums)))

@@ -1,9 +1,12 @@
 """Pre-training as a task for the trainer: an upstream and feature readers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from speechrep.config import opt, to_dict
 from speechrep.data.batches import BatchSampler, Segment
@@ -70,6 +73,7 @@ class Pretraining:
         rank, world_size: this process among all.
         pin_memory: for training on a GPU.
         targets: other features of the same utterances, training and validation, to reconstruct.
+        draw: gives the pictures for TensorBoard, after every validation.
 
     Raises:
         InputError: the two sets' features differ in kind, or none is long enough; targets that lack an
@@ -90,10 +94,11 @@ class Pretraining:
         world_size: int = 1,
         pin_memory: bool = False,
         targets: tuple[FeatureReader, FeatureReader] | None = None,
+        draw: Callable[[Upstream, FeatureReader], dict[str, NDArray[np.uint8]]] | None = None,
     ):
         require_equal(model.meta.acoustic(), train.meta.acoustic(), "the model", train.path)
         require_equal(train.meta.acoustic(), valid.meta.acoustic(), train.path, valid.path)
-        self.model = model
+        self.model, self._draw, self._drawn = model, draw, valid
         samplers = [
             BatchSampler(
                 reader.num_frames,
@@ -140,6 +145,10 @@ class Pretraining:
             for name in ("zero", "copy")
             if stats.get(name, 0.0) > 0
         }
+
+    def pictures(self) -> dict[str, NDArray[np.uint8]]:
+        """The model's work on validation utterances."""
+        return {} if self._draw is None else self._draw(self.model, self._drawn)
 
     def describe(self) -> dict[str, Any]:
         """What :func:`speechrep.upstream.checkpoint.load` needs."""

@@ -21,7 +21,8 @@ SMALL = {
 }  # fmt: skip
 CONF = Path(__file__).parent.parent.parent / "egs"
 UPSTREAM_CONFS = sorted(path for path in CONF.rglob("*.yaml") if "\nupstream:" in path.read_text())
-STEPS = ["--max-steps", "30", "--max-frames", "300", "--crop-frames", "60", "--valid-interval", "10"]
+STEPS = ["--max-steps", "30", "--max-frames", "300", "--crop-frames", "60", "--valid-interval", "10",
+         "--num-pictures", "0"]  # fmt: skip
 
 
 def write_store(path, dim=5, seed=0, **changes):
