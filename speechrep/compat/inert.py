@@ -182,9 +182,7 @@ class _Machine:
         if type(target) is Record:
             if type(state) is tuple and len(state) == 2:  # (attributes, slots)
                 state = {**(state[0] or {}), **(state[1] or {})}
-            if type(state) is not dict:
-                raise TypeError("the state of an object is no dictionary")
-            target.state.update(state)
+            target.state.update(state if type(state) is dict else {"": state})
         elif type(target) is not dict:  # an ordered dictionary's attributes (torch's _metadata): not needed
             raise TypeError("state for something that is no object")
 

@@ -32,6 +32,10 @@ STUBS = frozenset(
     [
         "argparse.Namespace", "utility.timer.Timer", "utils.timer.Timer", "pathlib.PosixPath",
         "mockingjay.optimization.*", "optimizers.*", "s3prl.optimizers.*", "optimization.*",
+        "_codecs.encode",
+        "numpy.dtype",
+        "numpy.core.multiarray.scalar",
+        "numpy._core.multiarray.scalar",
         "torch.Size", "torch.device",
     ]
     + [f"{module}.{name}" for module in ("torch", "torch.cuda") for name in _DTYPES]

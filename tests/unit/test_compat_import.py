@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import speechrep
-from speechrep.bin import export_checkpoint, import_checkpoint
+from speechrep.bin import dump, export_checkpoint, import_checkpoint
 from speechrep.bin.extract_feats import ExtractConfig
 from speechrep.compat.presets import PRESETS, preset_meta, preset_name
 from speechrep.config import add_options, make_parser, parse_choice, to_dict
@@ -22,6 +22,7 @@ from speechrep.errors import InputError
 from speechrep.frontend.registry import FRONTENDS
 from speechrep.io.feature_meta import FeatureMeta, write_meta
 from speechrep.io.files import read_json
+from speechrep.io.store import StoreWriter
 from speechrep.upstream.checkpoint import save_model
 from speechrep.upstream.registry import CONFIGS, build
 
@@ -399,6 +400,27 @@ def test_features_are_stored_and_checked(tmp_path: Path) -> None:
     exp = convert("apc", odd, tmp_path / "odd")
     assert speechrep.load(exp).meta.feature == "unknown"
     assert any("--preset" in note for note in read_json(exp / "import.json")["notes"])
+
+
+@pytest.mark.parametrize("preset", ["s3-apc80", "guessed", "unknown"])
+def test_other_features_than_a_models_own_are_refused(tmp_path: Path, preset: str) -> None:
+    dim = 7 if preset == "unknown" else 80
+    file = fixtures.save(fixtures.apc_weights(dim, 3, 10), tmp_path / "apc.model")
+    exp = convert("apc", file, tmp_path / "exp", *(["--preset", preset] if preset in PRESETS else []))
+    meta = FeatureMeta("fbank", {"num_mel_bins": dim}, dim, 10.0, 16000, "utterance")
+    with StoreWriter(tmp_path / "feats.h5", meta, ["u"], [20]) as store:
+        store.write("u", np.zeros((20, dim), np.float32))
+    words = [
+        "--upstream",
+        str(exp),
+        "--feats-dir",
+        str(tmp_path / "feats.h5"),
+        "--out",
+        str(tmp_path / "out.h5"),
+    ]
+    with pytest.raises(InputError, match="made for"):
+        dump.main(words)
+    assert not (tmp_path / "out.h5").exists()
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import compat_fixtures as fixtures
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -74,6 +75,13 @@ def test_known_objects_become_records_and_nothing_is_imported(tmp_path: Path, le
     assert tree["Optimizer"]["param_groups"][0]["schedule"].state["warmup"] == 0.07
     assert tree["Settings"]["Config"]["mockingjay"]["layer_norm_eps"] == "1e-12"
     assert tree["Global_step"] == 500000
+
+
+def test_numpy_scalars_are_records_too(tmp_path: Path) -> None:
+    path = fixtures.save({"w": torch.ones(2), "best": np.float64(0.5)}, tmp_path / "x.pt", cuda=False)
+    tree = read_checkpoint(path)
+    assert tree["w"].load().tolist() == [1, 1]
+    assert tree["best"].name.endswith("multiarray.scalar")
 
 
 @pytest.mark.parametrize("legacy", [True, False])
