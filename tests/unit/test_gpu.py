@@ -1,0 +1,64 @@
+"""On a GPU the same numbers as on the CPU, and a training run in every number format."""
+
+import json
+
+import pytest
+import torch
+from models import batch, model
+from test_pretrain import SMALL, write_store
+
+import speechrep
+from speechrep.bin.pretrain import main
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+@pytest.mark.parametrize("name", ["apc", "apc_transformer", "mockingjay"])
+def test_hidden_vectors_and_gradients_are_those_of_the_cpu(name):
+    upstream = model(name)
+    feats, lens = batch([23, 9, 17, 1, 4])
+    here = upstream(feats, lens).hiddens
+    sum(hidden.square().sum() for hidden in here).backward()
+    grads = [p.grad.clone() for p in upstream.parameters() if p.grad is not None]
+    upstream.zero_grad()
+    upstream.cuda()
+    there = upstream(feats.cuda(), lens.cuda()).hiddens
+    sum(hidden.square().sum() for hidden in there).backward()
+    other = [p.grad.cpu() for p in upstream.parameters() if p.grad is not None]
+    torch.testing.assert_close([hidden.cpu() for hidden in there], here, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(other, grads, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["apc", "apc_transformer", "mockingjay"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_trains_and_resumes(tmp_path, name, precision):
+    small = SMALL.get(name, ["--upstream", "apc_transformer", "--hidden-size", "16", "--num-heads", "2"])
+    stores = [write_store(tmp_path / f"{seed}.h5", seed=seed) for seed in (0, 1)]
+    command = [*small, "--train-dir", stores[0], "--valid-dir", stores[1], "--exp-dir", str(tmp_path / "exp")]
+    command += ["--ngpu", "1", "--precision", precision, "--max-frames", "300", "--max-steps", "12"]
+    main([*command, "--save-interval", "5", "--valid-interval", "6"])
+    (tmp_path / "exp/checkpoints/finished.json").unlink()
+    (tmp_path / "exp/checkpoints/step-12.json").unlink()
+    main([*command, "--save-interval", "5", "--valid-interval", "6"])  # again from step 10
+    info = json.loads((tmp_path / "exp/model.json").read_text())
+    assert info["train"]["precision"] == precision
+    lines = [json.loads(line) for line in (tmp_path / "exp/train_log.jsonl").read_text().splitlines()]
+    valid = [line for line in lines if line["part"] == "valid"]
+    assert [line["step"] for line in valid] == [0, 6, 12]
+    assert speechrep.load(tmp_path / "exp", "cuda").reps(torch.zeros(1, 5, 5, device="cuda")).is_cuda
+
+
+def test_compiled_layers_give_the_same_loss(tmp_path):
+    plain, compiled = model("mockingjay").cuda(), model("mockingjay").cuda()
+    for part in compiled.parts_to_compile():
+        part.compile(dynamic=True)
+    feats, lens = (x.cuda() for x in batch([23, 9, 17]))
+    losses = []
+    for upstream in (plain, compiled):
+        torch.manual_seed(1)
+        losses.append(upstream.pretrain_loss(feats, lens)[0])
+    torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-4)
+    assert list(plain.state_dict()) == list(compiled.state_dict())
