@@ -91,11 +91,10 @@ def beam_search(
         grown = scores.gather(1, candidates)
         totals = grown + limits.length_bonus * (length + 1)
         ended = scores[:, end] + limits.length_bonus * length
-        ctc_grown = None
+        last = (classes + 1) % num_units  # unit numbers; the end's class turns into the blank, which is none
         if ctc is not None and ctc_state is not None:
-            last = torch.tensor([row[-1] if row else 0 for row in ids], device=device)
-            ctc_grown = ctc.extend(ctc_state, last, utts, candidates + 1)
-            totals = totals + ctc_weight * ctc_grown.prefix.view(-1, P)
+            prefixes = ctc.prefixes(ctc_state, last, utts, candidates + 1)
+            totals = totals + ctc_weight * prefixes
             ended = ended + ctc_weight * ctc.end(ctc_state, utts)
         for utt, row, score in zip(utts.tolist(), ids, ended.tolist(), strict=True):
             if length <= int(lens[utt]):
@@ -110,7 +109,9 @@ def beam_search(
         ids = [[*ids[row], unit + 1] for row, unit in zip(rows.tolist(), classes.tolist(), strict=True)]
         utts, local = utts[rows], grown.flatten()[kept]
         states = [item.scorer.select(state, rows) for item, state in zip(scorers, states, strict=True)]
-        ctc_state = ctc_grown.select(kept) if ctc_grown is not None else None
+        if ctc is not None and ctc_state is not None:
+            prefix = prefixes.flatten()[kept]
+            ctc_state = ctc.extend(ctc_state.select(rows), last[rows], utts, classes + 1, prefix)
     return finished
 
 

@@ -38,19 +38,20 @@ class CtcScorer:
         frames = torch.arange(log_probs.shape[1], device=log_probs.device)
         padding = (frames >= lens[:, None])[..., None]
         # Double precision: sums over thousands of frames are subtracted from one another.
-        self.log_probs = log_probs.double().clamp(min=-1e4).masked_fill(padding, -1e4)
-        self.cumulative = torch.nn.functional.pad(self.log_probs.cumsum(1), (0, 0, 1, 0))  # (B, T + 1, C)
+        log_probs = log_probs.double().clamp(min=-1e4).masked_fill(padding, -1e4)
+        self.log_probs = log_probs.transpose(1, 2).contiguous()  # (B, C, T): a unit's frames lie together
+        self.cumulative = self.log_probs.cumsum(2)
         self.lens = lens
 
     def initial(self, utts: torch.Tensor) -> CtcState:
         """The empty prefix for hypotheses of utterances ``utts`` (N,)."""
-        blank = self.cumulative[utts, :, BLANK_ID]
+        blank = torch.nn.functional.pad(self.cumulative[utts, BLANK_ID], (1, 0))
         return CtcState(torch.full_like(blank, NEVER), blank, torch.zeros_like(blank[:, 0]))
 
-    def extend(
+    def prefixes(
         self, state: CtcState, last: torch.Tensor, utts: torch.Tensor, units: torch.Tensor
-    ) -> CtcState:
-        """States of every hypothesis grown by each of its candidates.
+    ) -> torch.Tensor:
+        """Log probabilities of all alignments that begin with a hypothesis and one more unit.
 
         Args:
             state: of the hypotheses.
@@ -59,26 +60,37 @@ class CtcScorer:
             units: (N, P) candidate unit numbers.
 
         Returns:
-            states with rows n * P + p.
+            (N, P).
         """
-        N, P = units.shape
-        frames = torch.arange(self.log_probs.shape[1], device=units.device)
-        rows = (utts[:, None, None], frames[None, None], units[..., None])
-        log_probs = self.log_probs[rows]  # (N, P, T)
-        ended = torch.logaddexp(state.blank, state.unit)[:, None].expand(N, P, -1)
-        repeats = (units == last[:, None])[..., None]
-        before = torch.where(repeats, state.blank[:, None], ended)[
-            ..., :-1
-        ]  # (N, P, T) spelt, unit may follow
-        total = self.cumulative[utts[:, None, None], frames[None, None] + 1, units[..., None]]
-        unit = _recur(before, log_probs, total)
-        blank_log_probs = self.log_probs[utts, :, BLANK_ID][:, None]
-        blank_total = self.cumulative[utts, 1:, BLANK_ID][:, None]
-        never = unit.new_full((N, P, 1), NEVER)
-        blank = _recur(torch.cat([never, unit], -1)[..., :-1], blank_log_probs, blank_total)
-        prefix = torch.logsumexp(before + log_probs, dim=-1)
-        unit, blank = torch.cat([never, unit], -1), torch.cat([never, blank], -1)
-        return CtcState(unit.flatten(0, 1), blank.flatten(0, 1), prefix.flatten())
+        ended = torch.logaddexp(state.blank, state.unit)[:, None, :-1]
+        terms = self.log_probs[utts[:, None], units] + ended  # (N, P, T)
+        rows, columns = (units == last[:, None]).nonzero(as_tuple=True)
+        # The same unit again counts as another one only after a blank.
+        terms[rows, columns] = self.log_probs[utts[rows], units[rows, columns]] + state.blank[rows, :-1]
+        return torch.logsumexp(terms, dim=-1)
+
+    def extend(
+        self,
+        state: CtcState,
+        last: torch.Tensor,
+        utts: torch.Tensor,
+        units: torch.Tensor,
+        prefix: torch.Tensor,
+    ) -> CtcState:
+        """States of hypotheses (N,) grown by one unit each.
+
+        Args:
+            state, last, utts: of the hypotheses before, as in :meth:`prefixes`.
+            units: (N,) the new units.
+            prefix: (N,) their scores from :meth:`prefixes`.
+        """
+        ended = torch.logaddexp(state.blank, state.unit)
+        before = torch.where((units == last)[:, None], state.blank, ended)[:, :-1]  # (N, T)
+        never = torch.full_like(before[:, :1], NEVER)
+        unit = _recur(before, self.log_probs[utts, units], self.cumulative[utts, units])
+        unit = torch.cat([never, unit], -1)
+        blank = _recur(unit[:, :-1], self.log_probs[utts, BLANK_ID], self.cumulative[utts, BLANK_ID])
+        return CtcState(unit, torch.cat([never, blank], -1), prefix)
 
     def end(self, state: CtcState, utts: torch.Tensor) -> torch.Tensor:
         """(N,) log probability that the whole utterance spells exactly the prefix."""

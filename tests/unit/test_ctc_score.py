@@ -28,7 +28,8 @@ def scores_of(scorer, utt, ids):
     state, last = scorer.initial(utts), torch.tensor([0])
     for unit in ids:
         units = torch.tensor([[1, 2, unit]])
-        state = scorer.extend(state, last, utts, units).select(torch.tensor([2]))
+        prefix = scorer.prefixes(state, last, utts, units)[:, 2]
+        state = scorer.extend(state, last, utts, units[:, 2], prefix)
         last = torch.tensor([unit])
     return float(state.prefix), float(scorer.end(state, utts))
 
