@@ -1,38 +1,102 @@
 """Store a model's hidden vectors of a set in an HDF5 file.
 
-python -m speechrep.bin.dump --upstream exp/apc --feats-dir dump/fbank80/dev --out dump/apc/dev.h5
+    python -m speechrep.bin.dump --upstream exp/apc --feats-dir dump/fbank80/dev --out dump/apc/dev.h5
+
+A large set is dumped in parts; run again after a kill, the finished ones are kept. --nj makes them jobs.
 """
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+import configargparse
 
 from speechrep.bin import run
+from speechrep.bin.jobs import Progress, reporter, run_launcher, run_local
 from speechrep.compat.convert import load_any
 from speechrep.config import add_options, from_options, make_parser
 from speechrep.data.features import open_features
+from speechrep.downstream.models import layer_weights
 from speechrep.errors import InputError
+from speechrep.io.store import Store
+from speechrep.io.store_export import export_ark, export_espnet
 from speechrep.train import distributed
-from speechrep.upstream.dumping import DumpConfig, dump
+from speechrep.upstream.dumping import Dump, DumpConfig
+
+FORMATS = ("hdf5", "espnet", "ark")
+MODULE = "speechrep.bin.dump"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = _parse(words)
+    if args.nj < 1:
+        raise InputError(f"want 1 or more, got {args.nj}", where="--nj")
+    if args.format != "ark" and not args.out.endswith(".h5"):
+        raise InputError(f"{args.out!r} does not end in .h5", where="--out")
+    store_path = args.out if args.format == "hdf5" else args.out.rstrip("/") + ".store.h5"
+    mix = layer_weights(args.layer_weights_from) if args.layer_weights_from else ()
+    if mix:
+        args.layers = "all"
+    model, reader = load_any(args.upstream, distributed.start(args.ngpu)), open_features(args.feats_dir)
+    work = Dump(model, reader, store_path, from_options(DumpConfig, args), args.upstream, args.nj, mix)
+    if args.verify:
+        _verify(work)
+        return
+    numbers = range(len(work.parts))
+    if args.job:
+        work.run(numbers[args.job - 1 :: args.nj], reporter())
+        return
+    progress = Progress(len(reader.utt_ids), "utterances")
+    if args.nj == 1:
+        work.run(numbers, progress.update)
+    elif args.cmd:
+        run_launcher(args.cmd, MODULE, words, args.nj, Path(f"{args.out}.log") / "dump.JOB.log")
+    else:
+        jobs = range(1, args.nj + 1)
+        run_local(MODULE, words, jobs, lambda job: Path(f"{args.out}.log") / f"dump.{job}.log", progress)
+    work.finish()
+    if args.format != "hdf5":
+        export = export_espnet if args.format == "espnet" else export_ark
+        export(Store(store_path), args.out)
+        Path(store_path).unlink()
+
+
+def _parse(words: Sequence[str]) -> configargparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument(
         "--upstream", required=True, metavar="MODEL", help="experiment directory or model file"
     )
     parser.add_argument("--feats-dir", required=True, metavar="FEATS", help="the set's acoustic features")
-    parser.add_argument("--out", required=True, metavar="FILE", help="the store to write, FILE.h5")
-    parser.add_argument("--ngpu", type=int, default=0, help="1 to compute on a GPU")
-    parser.add_argument("--num-workers", type=int, default=0, help="background processes that read features")
-    add_options(parser, DumpConfig, "store")
-    args = parser.parse_args(argv)
-    if not args.out.endswith(".h5"):
-        raise InputError(f"{args.out!r} does not end in .h5", where="--out")
-    model = load_any(args.upstream, distributed.start(args.ngpu))
-    dump(
-        model, open_features(args.feats_dir), args.out, from_options(DumpConfig, args), args.upstream,
-        args.num_workers,
+    parser.add_argument("--out", required=True, help="the store to write, FILE.h5; a directory for ark")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="hdf5",
+        help="hdf5: our store; espnet: one data set per utterance; ark: a Kaldi feature directory",
     )  # fmt: skip
+    parser.add_argument(
+        "--layer-weights-from", default="", metavar="DIR",
+        help="store the layers' sum, weighted as this downstream model learned",
+    )  # fmt: skip
+    parser.add_argument("--ngpu", type=int, default=0, help="1 to compute on a GPU")
+    parser.add_argument("--nj", type=int, default=1, help="jobs, each a process")
+    parser.add_argument("--cmd", default="", help="launcher of cmd.sh; without it, jobs are local processes")
+    parser.add_argument("--job", type=int, default=0, help="do only this job; for launchers")
+    parser.add_argument(
+        "--verify", action="store_true", help="only check an existing store against model and features"
+    )
+    add_options(parser, DumpConfig, "store")
+    return parser.parse_args(words)
+
+
+def _verify(work: Dump) -> None:
+    """Print what is wrong with the store, and fail if anything is."""
+    problems = work.problems()
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise InputError(f"{len(problems)} faults", where=work.out, mend="dump it again")
+    print(f"{work.out}: {len(work.lengths)} utterances, whole and up to date")
 
 
 if __name__ == "__main__":

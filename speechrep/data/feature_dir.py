@@ -50,7 +50,9 @@ class FeatureDir:
 
     @functools.cached_property
     def _cmvn(self) -> Cmvn:
-        return Cmvn(self.path, self.meta.cmvn, self.meta.norm_vars)
+        # Of a representation, the CMVN that is told is that of the model's input, done long ago.
+        scope = "none" if self.meta.upstream else self.meta.cmvn
+        return Cmvn(self.path, scope, self.meta.norm_vars)
 
     def _lengths(self) -> np.ndarray:
         path = self.path / "utt2num_frames"

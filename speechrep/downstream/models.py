@@ -46,3 +46,20 @@ def load_trained(path: str | os.PathLike[str], device: torch.device | str = "cpu
 def check_features(trained: Trained, data: Labelled) -> None:
     """Refuse features other than those the model was trained on."""
     require_features(trained.info, data.feats, trained.path)
+
+
+def layer_weights(path: str | os.PathLike[str]) -> list[float]:
+    """The weights with which a downstream model sums the layers of its representation.
+
+    Raises:
+        InputError: no downstream model, or one that was not trained on several layers.
+    """
+    model = load_trained(path).model
+    if hasattr(model, "mixture"):
+        weights = model.mixture()
+    else:
+        scores = next((p for name, p in model.named_parameters() if name.endswith("layer_weights")), None)
+        weights = None if scores is None else scores.softmax(0)
+    if weights is None:
+        raise InputError("has learned no layer weights", where=path, mend="train it on a dump of all layers")
+    return weights.tolist()

@@ -1,13 +1,17 @@
-"""Hidden vectors of a whole set into a store."""
+"""Hidden vectors of a whole set into a store: in parts, so that a killed dump goes on where it was."""
 
 import dataclasses
+import hashlib
 import logging
 import os
-import sys
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from tqdm import tqdm
+from numpy.typing import NDArray
 
 from speechrep import provenance
 from speechrep.config import opt
@@ -16,7 +20,7 @@ from speechrep.data.features import FeatureReader
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta, require_equal
-from speechrep.io.store import DTYPES, StoreWriter
+from speechrep.io.store import DTYPES, Store, StoreWriter
 from speechrep.upstream.base import Upstream
 
 logger = logging.getLogger(__name__)
@@ -29,17 +33,13 @@ class DumpConfig:
     layers: str = opt("last", "last, first, all, or numbers parted by commas, 0 the first layer")
     dtype: str = opt("float32", "number format of the store; float16 halves it", sorted(DTYPES))
     max_frames: int = opt(8000, "frames of a batch, padding included")
+    part_frames: int = opt(
+        2000000, "larger sets are dumped in parts of so many frames; a part is kept when done"
+    )
 
 
-def dump(
-    model: Upstream,
-    reader: FeatureReader,
-    out: str | os.PathLike[str],
-    config: DumpConfig,
-    where: object = "model",
-    num_workers: int = 0,
-) -> None:
-    """Store the hidden vectors of every utterance; the file appears when all are in it.
+class Dump:
+    """One set through one model into one store.
 
     Args:
         model: on its device, in evaluation mode.
@@ -47,49 +47,182 @@ def dump(
         out: the ``.h5`` file.
         config: what to store.
         where: the model's file, for messages.
-        num_workers: background processes that read features.
+        nj: at least so many parts, for that many jobs.
+        mix: (layers,) weights; if given, the weighted sum of the layers is stored instead of each.
 
     Raises:
-        InputError: other features than the model's, an unknown layer, an utterance that gives no vector.
+        InputError: other features than the model's, or an unknown layer.
     """
-    if reader.meta.upstream:
-        raise InputError(f"holds representations of {reader.meta.upstream}", where=reader.path,
-                         mend="give acoustic features")  # fmt: skip
-    require_equal(model.meta.acoustic(), reader.meta.acoustic(), where, reader.path)
-    sampler = BatchSampler(reader.num_frames, config.max_frames, seed=0, shuffle=False)
-    loader = Loader(_Utterances(reader), sampler, num_workers)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    writer = None
-    try:
-        progress = tqdm(total=len(reader.utt_ids), unit="utt", disable=not sys.stderr.isatty())
-        with torch.inference_mode():
+
+    def __init__(
+        self,
+        model: Upstream,
+        reader: FeatureReader,
+        out: str | os.PathLike[str],
+        config: DumpConfig,
+        where: object = "model",
+        nj: int = 1,
+        mix: Sequence[float] = (),
+    ):
+        if reader.meta.upstream:
+            raise InputError(f"holds representations of {reader.meta.upstream}", where=reader.path,
+                             mend="give acoustic features")  # fmt: skip
+        require_equal(model.meta.acoustic(), reader.meta.acoustic(), where, reader.path)
+        self.model, self.reader, self.out, self.config = model, reader, Path(out), config
+        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.lengths = reader.num_frames // model.downsample
+        short = np.flatnonzero(self.lengths < 1)
+        if len(short):
+            raise InputError(
+                f"{reader.num_frames[short[0]]} frames give no vector", where=f"{reader.path}: "
+                f"{reader.utt_ids[short[0]]}", mend="leave the utterance out",
+            )  # fmt: skip
+        hiddens = self._hiddens(reader.read(reader.utt_ids[int(np.argmin(self.lengths))])[None])
+        self.layers = parse_layers(config.layers, len(hiddens))
+        self.mix = torch.tensor(mix, device=self.device) if mix else None
+        if mix and len(mix) != len(self.layers):
+            raise InputError(f"{len(mix)} weights for the layers {list(self.layers)}", where=where)
+        self.num_layers = len(self.layers) if len(self.layers) > 1 and not mix else 0
+        self.meta = self._meta(hiddens)
+        count = max(nj, -(-int(self.lengths.sum()) // config.part_frames))
+        ends = np.searchsorted(self.lengths.cumsum(), self.lengths.sum() * np.arange(1, count + 1) / count)
+        bounds = np.unique([0, *(ends + 1).clip(max=len(self.lengths))])
+        self.parts = [range(a, b) for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)]
+
+    def part_path(self, number: int) -> Path:
+        """Where a part lies until all are merged."""
+        return self.out.with_name(self.out.name + ".parts") / f"part-{number:04d}.h5"
+
+    def run(self, numbers: Sequence[int], report: Callable[[int], None]) -> None:
+        """Write those of the parts that are not there yet.
+
+        Args:
+            numbers: which, from 0.
+            report: told how many utterances are done.
+        """
+        done = 0
+        for number in numbers:
+            if not self._is_done(self.part_path(number), self.parts[number]):
+                self._write(self.part_path(number), self.parts[number], lambda n, done=done: report(done + n))
+            done += len(self.parts[number])
+            report(done)
+
+    def finish(self) -> None:
+        """Make the store of all parts, and remove them."""
+        paths = [self.part_path(number) for number in range(len(self.parts))]
+        missing = [
+            path for path, part in zip(paths, self.parts, strict=True) if not self._is_done(path, part)
+        ]
+        if missing:
+            raise InputError("was not dumped", where=missing[0], mend="run the same again")
+        if len(paths) == 1:
+            os.replace(paths[0], self.out)
+        else:
+            with StoreWriter(
+                self.out, self.meta, self.reader.utt_ids, self.lengths.tolist(), self.num_layers
+            ) as writer:
+                for path in paths:
+                    part = Store(path)
+                    for utt_id in part.utt_ids:
+                        writer.write(utt_id, part.read(utt_id))
+        shutil.rmtree(paths[0].parent)
+        logger.info(
+            "%s: %d utterances, %d frames of %d values, layers %s",
+            self.out, len(self.lengths), self.lengths.sum(), self.meta.dim, list(self.layers),
+        )  # fmt: skip
+
+    def problems(self, sample: int = 5) -> list[str]:
+        """What is wrong with the store: stale, missing, short or extra utterances, NaN, other values.
+
+        Args:
+            sample: so many utterances are computed again and compared.
+        """
+        store = Store(self.out)
+        try:
+            require_equal(self.meta.identity(), store.meta.identity(), "this model and features", self.out)
+        except InputError as error:
+            return [f"stale: {error.what}"]
+        if self._older_than_features(self.out):
+            return [f"stale: older than {self.reader.path}"]
+        found = []
+        wanted = dict(zip(self.reader.utt_ids, self.lengths.tolist(), strict=True))
+        stored = dict(zip(store.utt_ids, store.num_frames.tolist(), strict=True))
+        found += [f"missing: {utt_id}" for utt_id in wanted if utt_id not in stored]
+        found += [f"extra: {utt_id}" for utt_id in stored if utt_id not in wanted]
+        both = [utt_id for utt_id in wanted if utt_id in stored]
+        found += [
+            f"length: {utt_id} has {stored[utt_id]} frames, want {wanted[utt_id]}"
+            for utt_id in both if stored[utt_id] != wanted[utt_id]
+        ]  # fmt: skip
+        found += [f"NaN: {utt_id}" for utt_id in both if not np.isfinite(store.read(utt_id)).all()]
+        tolerance = 1e-3 if store.meta.dtype == "float32" else 1e-2
+        fit = [utt_id for utt_id in both if stored[utt_id] == wanted[utt_id]]
+        for utt_id in fit[:: max(1, len(fit) // max(1, sample))][:sample]:
+            again = self._vectors(self.reader.read(utt_id)[None])[0]
+            scale = max(1.0, float(np.abs(again).max()))
+            if not np.allclose(store.read(utt_id), again, atol=tolerance * scale):
+                found.append(f"values: {utt_id} is not what the model gives")
+        return found
+
+    def _is_done(self, path: Path, part: range) -> bool:
+        if not path.is_file() or self._older_than_features(path):
+            return False
+        store = Store(path)
+        return (
+            store.utt_ids == [self.reader.utt_ids[i] for i in part]
+            and np.array_equal(store.num_frames, self.lengths[part])
+            and store.meta.identity() == self.meta.identity()
+            and store.meta.dtype == self.meta.dtype
+        )
+
+    def _older_than_features(self, path: Path) -> bool:
+        source = self.reader.path
+        files = [source / "feats.scp", source / "features.json"] if source.is_dir() else [source]
+        return path.stat().st_mtime < max(file.stat().st_mtime for file in files)
+
+    def _write(self, path: Path, part: range, report: Callable[[int], None]) -> None:
+        utt_ids, lengths = [self.reader.utt_ids[i] for i in part], self.lengths[part]
+        sampler = BatchSampler(self.reader.num_frames[part], self.config.max_frames, seed=0, shuffle=False)
+        loader = Loader(_Utterances(self.reader, part), sampler)
+        done = 0
+        with StoreWriter(path, self.meta, utt_ids, lengths.tolist(), self.num_layers) as writer:
             for batch in loader.epoch(0):
-                output = model(batch["feats"].to(device), batch["feat_lens"].to(device))
-                hiddens = output.hiddens
-                if writer is None:
-                    layers = parse_layers(config.layers, len(hiddens))
-                    meta = _meta_of(model, reader, output.frame_shift_ms, hiddens, layers, config.dtype)
-                    lengths = reader.num_frames // model.downsample
-                    several = len(layers) if len(layers) > 1 else 0
-                    writer = StoreWriter(out, meta, reader.utt_ids, lengths.tolist(), several)
-                picked = [hiddens[layer] for layer in layers]
-                stacked = torch.stack(picked, 2) if several else picked[0]  # (B, T', L, D) or (B, T', D)
-                stacked = stacked.to(torch.float32).cpu().numpy()
-                for row, length, utt_id in zip(
-                    stacked, output.hidden_lens.tolist(), batch["utt_ids"], strict=True
+                vectors = self._vectors(batch["feats"], batch["feat_lens"])
+                for row, utt_id, frames in zip(
+                    vectors, batch["utt_ids"], batch["feat_lens"].tolist(), strict=True
                 ):
-                    writer.write(utt_id, row[:length])
-                    progress.update()
-        progress.close()
-        assert writer is not None
-        writer.commit()
-    finally:
-        if writer is not None:
-            writer.abandon()
-    logger.info(
-        "%s: %d utterances, %d frames of %d values, layers %s",
-        out, len(reader.utt_ids), lengths.sum(), meta.dim, list(layers),
-    )  # fmt: skip
+                    writer.write(utt_id, row[: frames // self.model.downsample])
+                done += len(batch["utt_ids"])
+                report(done)
+
+    def _vectors(self, feats: Any, feat_lens: torch.Tensor | None = None) -> NDArray[np.float32]:
+        """(B, T', D), or (B, T', L, D) of several layers."""
+        hiddens = self._hiddens(feats, feat_lens)
+        picked = [hiddens[layer] for layer in self.layers]
+        if self.mix is not None:
+            chosen = sum(w * h for w, h in zip(self.mix, picked, strict=True))
+        else:
+            chosen = torch.stack(picked, 2) if self.num_layers else picked[0]
+        return chosen.float().cpu().numpy()
+
+    @torch.inference_mode()
+    def _hiddens(self, feats: Any, feat_lens: torch.Tensor | None = None) -> list[torch.Tensor]:
+        feats = torch.as_tensor(feats).to(self.device)
+        return self.model(feats, None if feat_lens is None else feat_lens.to(self.device)).hiddens
+
+    def _meta(self, hiddens: list[torch.Tensor]) -> FeatureMeta:
+        dims = {hiddens[layer].shape[-1] for layer in self.layers}
+        if len(dims) > 1:
+            raise InputError(f"layers {list(self.layers)} have the dimensions {sorted(dims)}, want one")
+        shift = self.reader.meta.frame_shift_ms * self.model.downsample
+        sha = self.model.weights_sha256
+        if self.mix is not None:  # another mixture is another representation
+            sha = hashlib.sha256(f"{sha} {self.mix.tolist()}".encode()).hexdigest()
+        return dataclasses.replace(
+            self.reader.meta, dim=dims.pop(), frame_shift_ms=shift, upstream=self.model.name,
+            weights_sha256=sha, layers=self.layers, dtype=self.config.dtype,
+            commit=provenance.commit(), created=provenance.now(),
+        )  # fmt: skip
 
 
 def parse_layers(text: str, num_layers: int) -> tuple[int, ...]:
@@ -113,33 +246,15 @@ def parse_layers(text: str, num_layers: int) -> tuple[int, ...]:
 
 
 class _Utterances:
-    """Whole utterances, for :class:`Loader`."""
+    """Whole utterances of a part, for :class:`Loader`."""
 
-    def __init__(self, reader: FeatureReader):
-        self.reader = reader
+    def __init__(self, reader: FeatureReader, part: range):
+        self.reader, self.part = reader, part
 
     def __getitem__(self, segment: Segment) -> dict[str, Any]:
-        utt_id = self.reader.utt_ids[segment.index]
+        utt_id = self.reader.utt_ids[self.part[segment.index]]
         return {"utt_id": utt_id, "feats": self.reader.read(utt_id)}
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         feats, feat_lens = pad_arrays([item["feats"] for item in items])
         return {"utt_ids": [item["utt_id"] for item in items], "feats": feats, "feat_lens": feat_lens}
-
-
-def _meta_of(
-    model: Upstream,
-    reader: FeatureReader,
-    frame_shift_ms: float,
-    hiddens: list[torch.Tensor],
-    layers: tuple[int, ...],
-    dtype: str,
-) -> FeatureMeta:
-    dims = {hiddens[layer].shape[-1] for layer in layers}
-    if len(dims) > 1:
-        raise InputError(f"layers {list(layers)} have the dimensions {sorted(dims)}, want one")
-    return dataclasses.replace(
-        reader.meta, dim=dims.pop(), frame_shift_ms=frame_shift_ms, upstream=model.name,
-        weights_sha256=model.weights_sha256, layers=layers, dtype=dtype,
-        commit=provenance.commit(), created=provenance.now(),
-    )  # fmt: skip

@@ -1,7 +1,9 @@
 """Dumping gives what the model gives, utterance by utterance, with its provenance, or nothing at all."""
 
 import dataclasses
+import os
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,9 @@ from speechrep.bin import dump
 from speechrep.data.features import open_features
 from speechrep.errors import InputError
 from speechrep.io.store import StoreWriter
+from speechrep.io.table import read_table
 from speechrep.upstream.checkpoint import save_model
-from speechrep.upstream.dumping import parse_layers
+from speechrep.upstream.dumping import Dump, DumpConfig, parse_layers
 
 LENGTHS = [7, 30, 12, 25, 3, 18]
 
@@ -104,9 +107,126 @@ def test_refuses_unknown_layers(feats, tmp_path):
 
 def test_an_utterance_too_short_for_the_model_is_named(tmp_path, feats):
     save_model(tmp_path / "exp", model("mockingjay", downsample=4))
-    with pytest.raises(InputError, match="u4: no frames"):
+    with pytest.raises(InputError, match=r"feats\.h5: u4: 3 frames give no vector"):
         run(feats, tmp_path / "exp", tmp_path / "x.h5")
     assert not list(tmp_path.glob("*x.h5*"))
+
+
+def test_parts_are_kept_and_merged(feats, tmp_path, monkeypatch):
+    save_model(tmp_path / "exp", model("apc"))
+    whole = run(feats, tmp_path / "exp", tmp_path / "whole.h5", "--layers", "all")
+    out = tmp_path / "x.h5"
+    more = ["--layers", "all", "--part-frames", "25"]
+    calls = []
+    write = Dump._write
+
+    def killed(self, path, part, report):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(path)
+        write(self, path, part, report)
+
+    monkeypatch.setattr(Dump, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(feats, tmp_path / "exp", out, *more)
+    assert not out.exists() and len(list(tmp_path.glob("x.h5.parts/*"))) == 2
+    calls.clear()
+    resumed = run(feats, tmp_path / "exp", out, *more)
+    assert len(calls) == 2  # of four
+    for utt_id in whole.utt_ids:
+        np.testing.assert_allclose(resumed.read(utt_id), whole.read(utt_id), atol=2e-5)
+    assert resumed.utt_ids == whole.utt_ids and not list(tmp_path.glob("x.h5.parts*"))
+
+
+def test_parts_of_another_model_or_older_than_the_features_are_not_kept(feats, tmp_path):
+    for seed in (0, 1):
+        save_model(tmp_path / f"exp{seed}", model("apc", seed=seed))
+    reader, out = open_features(feats), tmp_path / "x.h5"
+    works = [Dump(speechrep.load(tmp_path / f"exp{seed}"), reader, out, DumpConfig()) for seed in (0, 1)]
+    works[0].run([0], lambda done: None)
+    works[0].finish()
+    (tmp_path / "x.h5.parts").mkdir()
+    part = works[1].part_path(0)
+    (tmp_path / "x.h5").rename(part)
+    with pytest.raises(InputError, match=r"part-0000\.h5: was not dumped"):
+        works[1].finish()
+    os.utime(part, (0, 0))
+    with pytest.raises(InputError, match="was not dumped"):
+        works[0].finish()
+
+
+def test_jobs(feats, tmp_path):
+    save_model(tmp_path / "exp", model("apc"))
+    whole = run(feats, tmp_path / "exp", tmp_path / "whole.h5")
+    store = run(feats, tmp_path / "exp", tmp_path / "x.h5", "--nj", "2")
+    assert store.utt_ids == whole.utt_ids
+    for utt_id in whole.utt_ids:
+        np.testing.assert_allclose(store.read(utt_id), whole.read(utt_id), atol=2e-5)
+
+
+def test_verify_finds_every_fault(feats, tmp_path, capsys):
+    save_model(tmp_path / "exp", model("apc"))
+    out = tmp_path / "x.h5"
+    good = run(feats, tmp_path / "exp", out)
+    run(feats, tmp_path / "exp", out, "--verify")
+    assert "6 utterances, whole and up to date" in capsys.readouterr().out
+
+    def spoil(change, lengths=LENGTHS, utt_ids=good.utt_ids, meta=good.meta):
+        with StoreWriter(out, meta, utt_ids, lengths) as writer:
+            for utt_id, length in zip(utt_ids, lengths, strict=True):
+                writer.write(utt_id, change(good.read(utt_id)[:length]))
+        with pytest.raises(InputError, match="faults"):
+            run(feats, tmp_path / "exp", out, "--verify")
+        return capsys.readouterr().out
+
+    assert "missing: u5" in spoil(lambda v: v, LENGTHS[:-1], good.utt_ids[:-1])
+    assert "length: u1 has 29 frames, want 30" in spoil(lambda v: v, [7, 29, 12, 25, 3, 18])
+    assert "values: u0 is not what the model gives" in spoil(lambda v: v + 1)
+    assert "stale: weights_sha256" in spoil(
+        lambda v: v, meta=dataclasses.replace(good.meta, weights_sha256="2" * 64)
+    )
+    with h5py.File(run(feats, tmp_path / "exp", out).path, "a") as file:
+        file["feats"][0] = np.nan
+    with pytest.raises(InputError, match="faults"):
+        run(feats, tmp_path / "exp", out, "--verify")
+    assert "NaN: u0" in capsys.readouterr().out
+    run(feats, tmp_path / "exp", out)
+    os.utime(out, (0, 0))
+    with pytest.raises(InputError, match="faults"):
+        run(feats, tmp_path / "exp", out, "--verify")
+    assert "stale: older than" in capsys.readouterr().out
+
+
+def test_other_toolkits_formats(feats, tmp_path):
+    save_model(tmp_path / "exp", model("apc"))
+    store = run(feats, tmp_path / "exp", tmp_path / "x.h5")
+    options = ["--upstream", str(tmp_path / "exp"), "--feats-dir", str(feats)]
+    dump.main([*options, "--out", str(tmp_path / "e.h5"), "--format", "espnet"])
+    dump.main([*options, "--out", str(tmp_path / "ark"), "--format", "ark"])
+    places = read_table(tmp_path / "e.scp")
+    ark = open_features(tmp_path / "ark")
+    assert ark.meta.identity() == store.meta.identity()
+    with h5py.File(tmp_path / "e.h5") as file:
+        for utt_id in store.utt_ids:
+            np.testing.assert_allclose(file[utt_id][:], store.read(utt_id), atol=1e-6)
+            np.testing.assert_allclose(ark.read(utt_id), store.read(utt_id), atol=1e-6)
+            assert places[utt_id] == f"{tmp_path / 'e.h5'}:{utt_id}"
+    assert not list(tmp_path.glob("*.store.h5*"))
+    with pytest.raises(InputError, match="2 layers do not fit a Kaldi matrix"):
+        dump.main([*options, "--out", str(tmp_path / "ark2"), "--format", "ark", "--layers", "all"])
+
+
+def test_a_weighted_sum_of_layers(feats, tmp_path):
+    save_model(tmp_path / "exp", model("apc"))
+    loaded, reader = speechrep.load(tmp_path / "exp"), open_features(feats)
+    work = Dump(loaded, reader, tmp_path / "x.h5", DumpConfig(layers="all"), mix=[0.25, 0.75])
+    work.run(range(len(work.parts)), lambda done: None)
+    work.finish()
+    hiddens = loaded(torch.from_numpy(reader.read("u1"))[None]).hiddens
+    want = (0.25 * hiddens[0] + 0.75 * hiddens[1])[0].numpy()
+    store = open_features(tmp_path / "x.h5")
+    np.testing.assert_allclose(store.read("u1"), want, atol=2e-5)
+    assert store.meta.weights_sha256 not in ("", loaded.weights_sha256)
 
 
 def test_meta_of_a_dump_is_not_that_of_its_input(feats, tmp_path):

@@ -1,0 +1,56 @@
+"""Stores in the formats that other toolkits read."""
+
+import os
+from pathlib import Path
+
+import h5py
+
+from speechrep.errors import InputError
+from speechrep.io.ark import write_ark
+from speechrep.io.feature_meta import write_meta
+from speechrep.io.files import commit_file, temporary_name
+from speechrep.io.store import Store
+from speechrep.io.table import write_table
+
+
+def export_espnet(store: Store, path: str | os.PathLike[str]) -> None:
+    """One gzip-free data set (T, D) per utterance at the root, as ESPnet's HDF5 has it, and ``<path>.scp``.
+
+    The table beside it has lines ``utterance file.h5:utterance``.
+
+    Raises:
+        InputError: an utterance id with ``/``, which HDF5 would take for a group.
+    """
+    path = Path(path)
+    slashed = next((utt_id for utt_id in store.utt_ids if "/" in utt_id), None)
+    if slashed is not None:
+        raise InputError(f"utterance {slashed!r} cannot name an HDF5 data set", where=store.path)
+    temporary = temporary_name(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with h5py.File(temporary, "w") as file:
+            for utt_id in store.utt_ids:
+                file.create_dataset(utt_id, data=store.read(utt_id))
+        commit_file(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    lines = {utt_id: f"{path.absolute()}:{utt_id}" for utt_id in store.utt_ids}
+    write_table(path.with_suffix(".scp"), lines)
+
+
+def export_ark(store: Store, folder: str | os.PathLike[str]) -> None:
+    """A feature directory: ``feats.ark``, ``feats.scp``, ``utt2num_frames``, ``features.json``.
+
+    Raises:
+        InputError: a store of several layers, which a Kaldi matrix cannot hold.
+    """
+    folder = Path(folder)
+    if store.num_layers:
+        raise InputError(f"{store.num_layers} layers do not fit a Kaldi matrix", where=store.path,
+                         mend="choose one layer")  # fmt: skip
+    lengths = {u: str(n) for u, n in zip(store.utt_ids, store.num_frames.tolist(), strict=True)}
+    items = ((utt_id, store.read(utt_id)) for utt_id in sorted(store.utt_ids))
+    write_ark(folder / "feats.ark", items, scp=folder / "feats.scp")
+    write_table(folder / "utt2num_frames", lengths)
+    # What is written is normalised already; reading it must not do so again.
+    write_meta(folder / "features.json", store.meta)
