@@ -30,6 +30,7 @@ setup(
     install_requires=[
         "ConfigArgParse>=1.5,<2",  # options from YAML files, overridden by the command line
         "h5py>=3.8,<4",  # stores of representations
+        "matplotlib>=3.7,<4",  # pictures of plot, TensorBoard and the report
         "numpy>=1.23,<3",  # the front end and everything that is not a model
         "PyYAML>=6,<7",  # configuration files
         "safetensors>=0.4,<1",  # weights, without pickle
