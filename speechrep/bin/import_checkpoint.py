@@ -51,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.preset and args.features:
         raise InputError("--preset and --features say the same thing: give one")
+    if args.project != "apc" and (args.residual or args.time_shift):
+        raise InputError(
+            f"--residual and --time-shift are for files of apc; {args.project} says them in the file"
+        )
     if (args.out / "model.json").exists():
         raise InputError("there is a model already", where=args.out, mend="choose another --out")
     meta = None

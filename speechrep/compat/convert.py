@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from speechrep.compat import apc, mockingjay, s3prl
-from speechrep.compat.foreign import Foreign, plain
+from speechrep.compat.foreign import Foreign, plain, section
 from speechrep.compat.keys import KeyReport, to_ours
 from speechrep.compat.presets import preset_meta, preset_name, unknown_meta
 from speechrep.compat.unpickle import read_checkpoint
@@ -90,7 +90,6 @@ def import_model(
         raise InputError("a training state of ours", where=path, mend="name its experiment directory instead")
     project = project or detect(tree, path)
     kept = plain(tree.pop(OURS)) if isinstance(tree, dict) and isinstance(tree.get(OURS), dict) else {}
-    kept_options = kept.get("config") if isinstance(kept.get("config"), dict) else {}
     if project == "mockingjay":
         foreign = mockingjay.read(tree, path)
     elif project == "apc":
@@ -105,10 +104,13 @@ def import_model(
         notes.append(
             "the file does not say what features it was made for: give --preset or --features to use it"
         )
-    options = foreign.options | kept_options
-    options |= {"embedding_layer": embedding_layer} if foreign.upstream == "mockingjay" else {}
+    options = foreign.options | dict(section(kept, "config", where=path) if kept else {})
+    options |= {"embedding_layer": True} if embedding_layer and foreign.upstream == "mockingjay" else {}
     try:
-        model = build(foreign.upstream, from_dict(CONFIGS[foreign.upstream], options, path), chosen)
+        config = from_dict(CONFIGS[foreign.upstream], options, path)
+        with torch.random.fork_rng(devices=[]):  # a head that the file lacks is the same at every reading
+            torch.manual_seed(0)
+            model = build(foreign.upstream, config, chosen)
     except InputError as error:  # sizes that do not go together know nothing of the file they come from
         raise InputError(error.what, where=error.where or path, mend=error.mend) from None
     head = "head." if foreign.upstream == "mockingjay" and not foreign.has_head else ""

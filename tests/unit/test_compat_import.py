@@ -129,6 +129,7 @@ def test_mockingjay_without_head_and_with_embedding_layer(tmp_path: Path) -> Non
     for got, one in zip(outputs(exp, feats), feats, strict=True):
         assert_layers(got, fixtures.mockingjay_reference(state, None, one, 4)[0])
     assert any("no prediction head" in note for note in read_json(exp / "import.json")["notes"])
+    assert_round_trip(exp, "s3prl", tmp_path / "b.s3prl")  # the embedding layer comes back too
     export_checkpoint.main(["--to", "mockingjay", str(exp), "--out", str(tmp_path / "b.ckpt")])
     with torch.serialization.safe_globals([argparse.Namespace]):
         assert "SpecHead" not in torch.load(tmp_path / "b.ckpt", weights_only=True)
@@ -358,6 +359,8 @@ def test_s3prl_variants_that_we_do_not_have_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_wrong_kind_of_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--residual"):
+        convert("s3prl", tmp_path / "absent", tmp_path / "exp", "--residual", "none")
     apc = fixtures.save(fixtures.apc_weights(6, 3, 10), tmp_path / "apc.model")
     for project in ("mockingjay", "s3prl"):
         with pytest.raises(InputError, match="--from"):
