@@ -381,7 +381,10 @@ def test_load_takes_another_projects_file_as_it_is(tmp_path: Path) -> None:
         tmp_path / "m.ckpt", state, head, fixtures.mockingjay_config(2, 12, 4, 20, 1)
     )
     direct, imported = speechrep.load(file), speechrep.load(convert("mockingjay", file, tmp_path / "exp"))
-    assert direct.weights_sha256 == imported.weights_sha256 and direct.meta == imported.meta
+    assert (
+        direct.weights_sha256 == imported.weights_sha256
+        and direct.meta.acoustic() == imported.meta.acoustic()
+    )
     assert not direct.training and not any(p.requires_grad for p in direct.parameters())
     feats = torch.randn(2, 9, 160)
     assert torch.equal(direct.reps(feats, all_layers=True), imported.reps(feats, all_layers=True))
