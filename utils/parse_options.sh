@@ -67,10 +67,13 @@ while [[ $# -gt 0 ]]; do
   if [[ $# -lt 2 ]] || _options_name "$2" >/dev/null; then
     _options_fail "$1 needs a value"
   fi
-  _options_check "$1" "${!_option}" "$2"
+  # The type is the default's, also when the option is given twice.
+  _default=_default_of_$_option
+  [[ -n ${!_default+set} ]] || printf -v "$_default" '%s' "${!_option}"
+  _options_check "$1" "${!_default}" "$2"
   printf -v "$_option" '%s' "$2"
   given_options+="$_option "
   shift 2
 done
-unset _option
+unset _option _default "${!_default_of_@}"
 unset -f _options_fail _options_name _options_help _options_check

@@ -53,7 +53,7 @@ if in_stage 0 "data of $corpus"; then
       python -m speechrep.bin.make_mini_corpus --config "$(conf mini_corpus)" --out-dir "$corpus_dir" \
       --nj "$nj"
   elif [ "$corpus" = librispeech ]; then
-    step "$datadir" download --out "${downloaded[@]}" -- python -m speechrep.bin.download_librispeech \
+    step "$datadir" download --out "$corpus_root/SPEAKERS.TXT" "${downloaded[@]}" -- python -m speechrep.bin.download_librispeech \
       --parts "$all_folders" --out-dir "$corpus_dir" ${download_url:+--url "$download_url"}
   fi
   run_steps 1
@@ -63,7 +63,7 @@ if in_stage 0 "data of $corpus"; then
       phones=(--alignments "$alignments") phones_in=("$alignments/$folder")
     fi
     step "$datadir" "$set" --in "$corpus_root/SPEAKERS.TXT" "$corpus_root/$folder" "${phones_in[@]}" \
-      --out "$data/wav.scp" -- python -m speechrep.bin.prepare_librispeech --corpus "$corpus_root" \
+      --out "$data" "$data/wav.scp" -- python -m speechrep.bin.prepare_librispeech --corpus "$corpus_root" \
       --sets "$folder" --out-dir "$datadir" "${phones[@]}"
     if needs_phones "$folder" && [ "$aligner" != none ]; then
       step "$datadir" "${set}_phones" --in "$data/"{wav.scp,text} --out "$data/phones.ctm" -- \

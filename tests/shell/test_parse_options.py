@@ -81,6 +81,8 @@ def test_refused_with_status_2(script, words, told):
         (["--tag", "--mem 2G"], "0|-5|--mem 2G|a b||true| tag "),
         (["--tag", "%s\\n"], "0|-5|%s\\n|a b||true| tag "),
         (["--empty", ""], "0|-5|demo|a b||true| empty "),
+        (["--tag", "5", "--tag", "x"], "0|-5|x|a b||true| tag tag "),
+        (["--empty", "y", "--empty", ""], "0|-5|demo|a b||true| empty empty "),
         (["--resume", "false", "--stage", "1", "--stage", "2"], "2|-5|demo|a b||false| resume stage stage "),
     ],
 )

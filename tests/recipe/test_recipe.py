@@ -1,0 +1,281 @@
+"""The recipe as users run it, from nothing to the table, on a corpus of a few utterances."""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+RECIPE = REPOSITORY / "egs/librispeech/run.sh"
+UPSTREAMS = ["fbank", "apc", "mockingjay"]
+CONTROLS = ["fbank_ctx4", "apc_untrained", "mockingjay_untrained"]
+ENVIRONMENT = os.environ | {
+    "VIRTUAL_ENV": sys.prefix,
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+}
+
+
+def command(*words: str) -> list[str]:
+    # Paths are relative to where the recipe is called from.
+    folders = ["--corpus-dir", "corpus", "--expdir", "exp", "--dumpdir", "dump", "--datadir", "data"]
+    return [str(RECIPE), *folders, "--confdir", "conf", "--nj", "2", *words]
+
+
+def run(folder: Path, *words: str, limit: int = 600) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(*words), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=limit
+    )
+
+
+def results(folder: Path, tag: str = "demo") -> dict[tuple[str, str, str], dict]:
+    entries = json.loads((folder / "exp" / tag / "results.json").read_text())
+    return {(entry["task"], entry["upstream"], entry["metric"]): entry for entry in entries}
+
+
+def would_run(text: str) -> set[str]:
+    return {line.split()[1].rstrip(":") for line in text.splitlines() if ": would run: " in line}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with a finished run; tests leave it as it is, but may add other experiments."""
+    folder = tmp_path_factory.mktemp("recipe")
+    shutil.copytree(REPOSITORY / "tests/recipe/conf", folder / "conf")
+    done = run(folder)
+    assert done.returncode == 0, done.stderr
+    (folder / "stdout").write_text(done.stdout)
+    (folder / "stderr").write_text(done.stderr)
+    return folder
+
+
+def test_all_six_stages_give_every_result(finished):
+    found = results(finished)
+    wanted = {
+        (task, upstream, "accuracy") for task in ("phone", "speaker") for upstream in UPSTREAMS + CONTROLS
+    }
+    wanted |= {("asr", upstream, metric) for upstream in UPSTREAMS for metric in ("wer", "cer")}
+    assert set(found) == wanted
+    for entry in found.values():
+        assert set(entry) == {
+            "task", "upstream", "features", "set", "metric", "value", "ci95", "n", "better", "checkpoint",
+            "seed", "commit", "created",
+        }  # fmt: skip
+        assert entry["ci95"][0] <= entry["value"] <= entry["ci95"][1]
+        assert entry["features"] == "fbank80"
+        assert (finished / entry["checkpoint"]).exists()
+    assert {entry["set"] for entry in found.values()} == {"mini_test", "mini_train:test"}
+
+
+def test_ends_with_the_table(finished):
+    lines = (finished / "stdout").read_text().splitlines()
+    assert lines[0].split()[:4] == ["representation", "features", "phone", "speaker"]
+    assert [line.split()[0] for line in lines[4:]] == UPSTREAMS + CONTROLS
+    assert "| apc_untrained (control) |" in (finished / "exp/demo/RESULTS.md").read_text()
+
+
+def test_tells_each_stage_with_its_time(finished):
+    told = (finished / "stderr").read_text()
+    for number in range(6):
+        assert f" stage {number} (" in told
+    assert told.count(" done in ") > 6
+
+
+def test_second_run_does_nothing(finished):
+    before = (finished / "exp/demo/results.json").read_text()
+    again = run(finished)
+    assert again.returncode == 0
+    assert ": runs: " not in again.stderr
+    assert again.stdout == (finished / "stdout").read_text()
+    assert (finished / "exp/demo/results.json").read_text() == before
+
+
+def test_a_changed_configuration_redoes_what_depends_on_it(finished):
+    path = finished / "conf/apc.yaml"
+    text = path.read_text()
+    try:
+        path.write_text(f"# a comment changes nothing\n{text}")
+        assert would_run(run(finished, "--dry-run", "true").stderr) == set()
+        path.write_text(text.replace("hidden-size: 16", "hidden-size: 24"))
+        told = run(finished, "--dry-run", "true").stderr
+    finally:
+        path.write_text(text)
+    assert "apc: would run: input " in told
+    assert "apc_mini_train: would run: input exp/demo/apc/model.json would be made anew" in told.replace(
+        f"{finished}/", ""
+    )
+    names = would_run(told)
+    assert {"apc", "apc_untrained", "apc_mini_dev", "phone_apc", "score_asr_apc_mini_test"} <= names
+    assert all("apc" in name for name in names)
+
+
+def test_a_seed_redoes_training_but_no_features(finished):
+    told = run(finished, "--seed", "2", "--dry-run", "true")
+    assert told.returncode == 0
+    names = would_run(told.stderr)
+    assert {
+        "apc",
+        "phone_apc",
+        "asr_fbank",
+        "decode_asr_apc_mini_test",
+        "score_phone_fbank_mini_test",
+    } <= names
+    assert not names & {"mini_corpus", "mini_train", "mini_dev", "mini_test"}
+    assert "apc: would run: command changed: --seed 1 -> 2" in told.stderr
+
+
+def test_killed_in_the_middle_and_run_again_gives_the_same(finished):
+    words = ["--tag", "killed", "--upstreams", "apc", "--controls", "false", "--tasks", "phone", "--nj", "1"]
+    process = subprocess.Popen(
+        command(*words), cwd=finished, env=ENVIRONMENT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    wait_until(lambda: list(finished.glob("exp/killed/apc/checkpoints/*.pt")), process)
+    process.kill()
+    process.wait()
+    assert not (finished / "exp/killed/.done/apc").exists()
+    again = None
+
+    def may_run() -> bool:  # what was running holds the lock until it has ended
+        nonlocal again
+        again = run(finished, *words)
+        return "another run is at work" not in again.stderr
+
+    wait_until(may_run)
+    assert again.returncode == 0, again.stderr
+    assert "apc: runs: first time; goes on where it was interrupted" in again.stderr
+    undisturbed = results(finished)["phone", "apc", "accuracy"]["value"]
+    assert results(finished, "killed")["phone", "apc", "accuracy"]["value"] == undisturbed
+
+
+def test_interrupt_ends_everything_and_says_how_to_go_on(finished):
+    words = ["--tag", "interrupted", "--upstreams", "apc", "--controls", "false", "--tasks", "phone"]
+    process = subprocess.Popen(
+        command(*words), cwd=finished, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    wait_until(lambda: (finished / "exp/interrupted/logs/2_apc.log").exists(), process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode != 0
+    assert "apc: interrupted after" in told
+    assert not (finished / "exp/interrupted/.done/apc").exists()
+
+
+def test_two_runs_at_once_are_refused(finished):
+    with open(finished / "exp/demo/.lock", "r+") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.write("process 7 on here since noon")
+        stream.flush()
+        done = run(finished)
+    assert done.returncode == 1
+    assert "another run is at work on this (process 7 on here since noon" in done.stderr
+    assert "exp/demo/.lock" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--no-such-option", "1"], "unknown option --no-such-option"),
+        (["--stage", "abc"], "--stage wants an integer"),
+        (["--stage", "6"], "no stage to run: stages are 0 to 5, --stage is 6"),
+        (["--stage", "3", "--stop-stage", "2"], "no stage to run"),
+        (["--stop-stage", "-1", "--stage", "-2"], "no stage to run"),
+        (["--tasks", "phone emotion"], "unknown task 'emotion'"),
+        (["--upstreams", "fbank apd"], "unknown upstream 'apd': there is no conf/apd.yaml"),
+        (["--feature-config", "conf/none.yaml"], "--feature-config: there is no"),
+        (["--backend", "pbs"], "unknown backend 'pbs', want local or slurm"),
+        (["--aligner", "mfa"], "--aligner wants none or pocketsphinx, not 'mfa'"),
+        (["--nj", "0"], "--nj wants 1 or more"),
+        (["--corpus", "nowhere"], "--corpus wants mini, librispeech or a folder; no SPEAKERS.TXT in"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_made(tmp_path, words, told):
+    done = subprocess.run(
+        [RECIPE, "--expdir", "exp", "--datadir", "data", *words],
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+BINDING = """--stage --stop-stage --ngpu --nj --corpus --corpus-dir --download-url --feature-config
+--upstreams --tasks --tag --expdir --dumpdir --datadir --backend --seed --verbose --pretrain-sets
+--train-sets --dev-sets --test-sets --alignments --aligner"""
+
+
+def test_help_names_every_option(tmp_path):
+    done = subprocess.run(
+        [RECIPE, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    for option in BINDING.split():
+        assert f"  {option} " in done.stdout
+    assert "[fbank apc mockingjay]" in done.stdout
+
+
+def test_labels_that_a_corpus_lacks_are_told(finished, tmp_path):
+    corpus = Path(shutil.copytree(finished / "corpus/LibriSpeech", tmp_path / "audio_only"))
+    for path in corpus.rglob("*.trans.txt"):
+        path.unlink()
+    words = [RECIPE, "--corpus", "audio_only", "--expdir", "exp", "--datadir", "data", "--stop-stage", "0"]
+    words += ["--train-sets", "mini-dev", "--dev-sets", "mini-test", "--test-sets", "mini-test"]
+    for tasks, told in [
+        ("asr", "the asr task needs data/mini_dev/text: a set without *.trans.txt has none; leave asr out"),
+        ("phone", "the phone task needs data/mini_dev/phones.ctm: give --alignments DIR"),
+        ("speaker", ""),
+    ]:
+        done = subprocess.run(
+            [*words, "--tasks", tasks],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == (2 if told else 0), done.stderr
+        assert told in done.stderr.replace(f"{tmp_path}/", "")
+
+
+def test_librispeech_would_be_downloaded(tmp_path):
+    done = subprocess.run(
+        [RECIPE, "--corpus", "librispeech", "--download-url", "http://mirror/librispeech",
+         "--dry-run", "true", "--stop-stage", "0", "--aligner", "pocketsphinx",
+         "--expdir", "exp", "--datadir", "data"],
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "--parts 'train-clean-100 dev-clean test-clean' --out-dir download/librispeech" in done.stderr
+    assert "--url http://mirror/librispeech" in done.stderr
+    assert "speechrep.bin.align_phones" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_real_speech_with_readers_chosen(shared_data, tmp_path):
+    corpus = shared_data / "librispeech-phones"
+    readers = sorted(path.name for path in (corpus / "LibriSpeech/test-other").iterdir())
+    sets = [f"test-other:{','.join(some)}" for some in (readers[:3], readers[:1], readers[3:])]
+    words = ["--train-sets", sets[0], "--dev-sets", sets[1], "--test-sets", sets[2]]
+    words += ["--alignments", str(corpus / "alignments"), "--upstreams", "fbank", "--controls", "false"]
+    folders = ["--expdir", "exp", "--dumpdir", "dump", "--datadir", "data"]
+    done = subprocess.run(
+        [RECIPE, "--corpus", corpus, "--tasks", "phone", *folders, *words],
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (result,) = results(tmp_path).values()
+    assert result["n"] == 20
+    assert 30 < result["value"] < 60  # fbank gives about 39 %, silence alone 24
+
+
+def wait_until(condition, process: subprocess.Popen | None = None) -> None:
+    deadline = time.monotonic() + 180
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        assert process is None or process.poll() is None, "the recipe ended early"
+        time.sleep(0.02)
