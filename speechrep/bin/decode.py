@@ -13,6 +13,7 @@ import configargparse
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser
 from speechrep.data.features import open_features
+from speechrep.data.layers import choose_layer
 from speechrep.downstream.base import Labelled
 from speechrep.downstream.models import check_features, load_trained
 from speechrep.downstream.registry import TASKS
@@ -37,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     _accept_other_tasks(parser, task)
     args = parser.parse_args(argv)
     trained = load_trained(args.exp_dir, distributed.start(args.ngpu))
-    data = Labelled(open_features(args.data), Path(args.data_dir), args.split)
+    feats = choose_layer(open_features(args.data), trained.info.get("layer", ""))
+    data = Labelled(feats, Path(args.data_dir), args.split)
     check_features(trained, data)
     options = from_options(trained.kind.decode_config, args)
     trained.kind.decode(trained.model, data, Path(args.out_dir), options)

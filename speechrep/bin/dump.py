@@ -52,10 +52,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.nj == 1:
         work.run(numbers, progress.update)
     elif args.cmd:
-        run_launcher(args.cmd, MODULE, words, args.nj, Path(f"{args.out}.log") / "dump.JOB.log")
+        run_launcher(args.cmd, MODULE, words, args.nj, work.part_path(0).with_name("dump.JOB.log"))
     else:
         jobs = range(1, args.nj + 1)
-        run_local(MODULE, words, jobs, lambda job: Path(f"{args.out}.log") / f"dump.{job}.log", progress)
+        run_local(MODULE, words, jobs, lambda job: work.part_path(0).with_name(f"dump.{job}.log"), progress)
     work.finish()
     if args.format != "hdf5":
         export = export_espnet if args.format == "espnet" else export_ark

@@ -11,6 +11,7 @@ from pathlib import Path
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, parse_choice, to_dict
 from speechrep.data.features import open_features
+from speechrep.data.layers import choose_layer
 from speechrep.downstream.base import Labelled, Loading
 from speechrep.downstream.registry import TASKS
 from speechrep.train import distributed
@@ -29,11 +30,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", required=True, metavar="FEATS", help=f"features {what}")
         parser.add_argument(f"--{name}-data", required=True, metavar="DIR", help="their data directory")
         parser.add_argument(f"--{name}-split", default="", metavar="PART", help=PART)
+    parser.add_argument(
+        "--layer", default="",
+        help="of representations with several layers: last, first, average or a number; empty: all of them, "
+        "summed with learned weights",
+    )  # fmt: skip
     add_run_options(parser)
     add_options(parser, TrainConfig, "training")
     args = parse_choice(parser, "task", {name: kind.config for name, kind in TASKS.items()}, argv)
     config = from_options(TrainConfig, args)
-    options = {"task": args.task}
+    options = {"task": args.task, "layer": args.layer}
     options |= {key: getattr(args, key) for name in SETS for key in (name, f"{name}_data", f"{name}_split")}
     options |= to_dict(args.task_config) | to_dict(config)
     options = {name.replace("_", "-"): value for name, value in options.items()}
@@ -44,11 +50,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         loading = Loading(config.seed, args.num_workers, distributed.rank(), distributed.world_size())
         sets = [
             Labelled(
-                open_features(getattr(args, name)), Path(getattr(args, f"{name}_data")),
+                choose_layer(open_features(getattr(args, name)), args.layer),
+                Path(getattr(args, f"{name}_data")),
                 getattr(args, f"{name}_split"),
             )
             for name in SETS
-        ]  # fmt: skip
+        ]
         task = TASKS[args.task].build(args.task_config, *sets, loading)
         if hasattr(task, "prepare"):
             task.prepare(device)

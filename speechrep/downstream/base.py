@@ -63,8 +63,14 @@ def description(task: str, config: Any, feats: FeatureReader, **more: Any) -> di
     """The plain values that ``model.json`` must hold for every task, and ``more``."""
     return {
         "kind": KIND, "task": task, "config": to_dict(config), "features": feats.meta.identity(),
-        "features_path": str(feats.path),
+        "features_path": str(feats.path), "layer": getattr(feats, "choice", ""),
     } | more  # fmt: skip
+
+
+def num_layers_of(feats: FeatureReader) -> int:
+    """L of features (T, L, D), or 0 of (T, D)."""
+    sample = feats.read(feats.utt_ids[0], 0, 1)
+    return sample.shape[1] if sample.ndim == 3 else 0
 
 
 def require_features(model_json: dict[str, Any], feats: FeatureReader, where: object) -> None:

@@ -19,7 +19,7 @@ from speechrep.data.batches import Segment
 from speechrep.data.features import FeatureReader
 from speechrep.data.frame_labels import IGNORE
 from speechrep.data.loader import pad_arrays
-from speechrep.downstream.base import Labelled, Loading, description
+from speechrep.downstream.base import Labelled, Loading, description, num_layers_of
 from speechrep.downstream.frame_classes import INVENTORIES, FrameClasses
 from speechrep.downstream.probe import Probe, ProbeConfig, load_probe
 from speechrep.downstream.probe_task import ProbeTask
@@ -91,7 +91,8 @@ class LabelledFrames:
         feats, labels, count = [], [], 0
         for index in np.random.default_rng(seed).permutation(len(self.utt_ids)):
             kept = np.flatnonzero(self.labels[index] != IGNORE)[:: self.stride]
-            feats.append(self.feats.read(self.utt_ids[index])[kept])
+            vectors = self.feats.read(self.utt_ids[index])[kept]
+            feats.append(vectors.mean(1) if vectors.ndim == 3 else vectors)
             labels.append(self.labels[index][kept])
             count += len(kept)
             if count >= limit:
@@ -156,7 +157,10 @@ def build(config: PhoneConfig, train: Labelled, valid: Labelled, loading: Loadin
     valid_frames, _ = read_frames(valid, config, classes)
     train_frames = draw(train_frames, config.train_proportion, loading.seed)
     about = description("phone", config, train.feats)
-    return ProbeTask(classes, config, train_frames, valid_frames, loading, config.batch_frames, about)
+    return ProbeTask(
+        classes, config, train_frames, valid_frames, loading, config.batch_frames, about,
+        num_layers_of(train.feats),
+    )  # fmt: skip
 
 
 def load(model_json: dict[str, Any]) -> Probe:

@@ -27,6 +27,9 @@ MIN_STD = 1e-3  # a column that varies less carries only rounding errors, which 
 EIGENVALUE_FLOOR = 1e-4  # of the correlation matrix: directions below are not stretched further
 
 
+LAYER_SUMS = ("softmax", "plain")
+
+
 @dataclasses.dataclass(frozen=True)
 class ProbeConfig:
     """Shape and regularisation of a probe."""
@@ -37,6 +40,11 @@ class ProbeConfig:
     l2: tuple[float, ...] = opt(
         (1e-4, 1e-3, 1e-2), "penalties of half the squared weights, on the mean loss; validation picks one"
     )
+    layer_sum: str = opt(
+        "softmax", "weights of the layers, where the input has several: softmax (weighted_sum_norm) or plain "
+        "(weighted_sum); they need training steps",
+        LAYER_SUMS,
+    )  # fmt: skip
     iterations: int = opt(100, "most L-BFGS iterations per penalty that solve a linear probe; 0 for none")
     vectors_in_memory: int = opt(
         500000, "training vectors for statistics and solving: whole utterances at random, if there are more"
@@ -67,12 +75,17 @@ class Statistics:
         self.num_constant = int((std < MIN_STD).sum())
         self.scale = np.where(std < MIN_STD, 0, 1 / np.maximum(std, MIN_STD)).astype(np.float32)
         self.correlation = covariance * np.outer(self.scale, self.scale)
+        self.spread, self.axes = np.linalg.eigh(self.correlation)  # (D,) ascending, (D, D) columns
+
+    @property
+    def stretch(self) -> NDArray[np.float64]:
+        """(D,) 1 / deviation along each axis, that of the narrowest bounded."""
+        floor = EIGENVALUE_FLOOR * max(float(self.spread[-1]), 1e-12)
+        return 1 / np.sqrt(np.maximum(self.spread, floor))
 
     def whitening(self) -> NDArray[np.float32]:
-        """(D, D): standardised rows times this have, but for the floor, unit covariance."""
-        values, vectors = np.linalg.eigh(self.correlation)
-        floor = EIGENVALUE_FLOOR * max(float(values[-1]), 1e-12)
-        return (vectors / np.sqrt(np.maximum(values, floor))).astype(np.float32)
+        """(D, D): standardised rows times this have, but for the bound, unit covariance."""
+        return (self.axes * self.stretch).astype(np.float32)
 
 
 class Probe(nn.Module):
@@ -82,17 +95,21 @@ class Probe(nn.Module):
         dim: D of the input vectors.
         labels: the names of the C classes.
         config: shape; K is the number of its L2 penalties.
+        num_layers: L of inputs (..., L, D), whose weighted sum is probed; 0 for inputs (..., D).
     """
 
-    def __init__(self, dim: int, labels: Sequence[str], config: ProbeConfig):
+    def __init__(self, dim: int, labels: Sequence[str], config: ProbeConfig, num_layers: int = 0):
         super().__init__()
-        self.config, self.labels = config, tuple(labels)
+        self.config, self.labels, self.num_layers = config, tuple(labels), num_layers
         widths = [dim, *[config.hidden_dim] * config.hidden_layers, len(labels)]
         count = len(config.l2)
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
         self.register_buffer("basis", torch.eye(dim))  # whitening
         self.register_buffer("chosen", torch.zeros((), dtype=torch.int64))  # index into the L2 penalties
+        if num_layers:  # both kinds start as the mean
+            start = 0.0 if config.layer_sum == "softmax" else 1 / num_layers
+            self.layer_scores = nn.Parameter(torch.full((count, num_layers), start))
         shapes = list(itertools.pairwise(widths))
         self.weights = nn.ParameterList(nn.Parameter(torch.empty(count, i, o)) for i, o in shapes)
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(count, 1, o)) for _, o in shapes)
@@ -108,13 +125,22 @@ class Probe(nn.Module):
         self.basis.copy_(torch.from_numpy(statistics.whitening()))
 
     def all_logits(self, vectors: Tensor) -> Tensor:
-        """(N, D) to the logits of every penalty's probe, (K, N, C)."""
+        """(N, D) or (N, L, D) to the logits of every penalty's probe, (K, N, C)."""
         return self._logits(vectors, slice(None))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """(..., D) to logits (..., C)."""
-        logits = self._logits(vectors.reshape(-1, vectors.shape[-1]), slice(self.chosen, self.chosen + 1))
-        return logits[0].reshape(*vectors.shape[:-1], len(self.labels))
+        """(..., D) or (..., L, D) to logits (..., C)."""
+        axes = 2 if self.num_layers else 1
+        logits = self._logits(vectors.flatten(0, -1 - axes), slice(self.chosen, self.chosen + 1))
+        return logits[0].reshape(*vectors.shape[:-axes], len(self.labels))
+
+    def mixture(self) -> Tensor | None:
+        """(L,) the weights of the layers, or None where the input has but one."""
+        return self._mixtures(slice(self.chosen, self.chosen + 1))[0].detach() if self.num_layers else None
+
+    def _mixtures(self, which: slice) -> Tensor:
+        scores = self.layer_scores[which]
+        return scores.softmax(1) if self.config.layer_sum == "softmax" else scores
 
     def penalty(self) -> Tensor:
         """(K,) the L2 term of each probe, weights taken on standardised inputs."""
@@ -126,12 +152,15 @@ class Probe(nn.Module):
         return self.basis @ self.weights[0][which]
 
     def _logits(self, vectors: Tensor, which: slice) -> Tensor:
-        hidden = (vectors - self.mean) * self.scale
-        first = self._first(which)
+        first, bias = self._first(which), self.biases[0][which]
         count, dim, width = first.shape
-        # One product for all probes: the input is read once.
-        hidden = hidden @ first.transpose(0, 1).reshape(dim, count * width)
-        hidden = hidden.reshape(-1, count, width).transpose(0, 1) + self.biases[0][which]
+        if self.num_layers:
+            summed = torch.einsum("nld,kl->knd", vectors, self._mixtures(which))
+            hidden = torch.baddbmm(bias, (summed - self.mean) * self.scale, first)
+        else:  # one product for all probes: the input is read once
+            joined = first.transpose(0, 1).reshape(dim, count * width)
+            hidden = ((vectors - self.mean) * self.scale) @ joined
+            hidden = hidden.reshape(-1, count, width).transpose(0, 1) + bias
         for weight, bias in list(zip(self.weights, self.biases, strict=True))[1:]:
             hidden = F.dropout(F.relu(hidden), self.config.dropout, self.training)
             hidden = torch.baddbmm(bias[which], hidden, weight[which])
@@ -146,7 +175,7 @@ def probe_loss(probe: Probe, vectors: Tensor, labels: Tensor) -> tuple[Tensor, d
 
     Args:
         probe: the probes.
-        vectors: (..., D).
+        vectors: (..., D), or (..., L, D) of several layers.
         labels: (...) class ids, :data:`IGNORE` for rows to leave out.
 
     Returns:
@@ -179,4 +208,4 @@ def choose(probe: Probe, stats: dict[str, float]) -> dict[str, float]:
 def load_probe(model_json: dict[str, Any], config_class: type[ProbeConfig]) -> Probe:
     """The probe that ``describe()`` of its task told of, weights not yet loaded."""
     config = from_dict(config_class, model_json["config"], "model.json")
-    return Probe(model_json["dim"], model_json["labels"], config)
+    return Probe(model_json["dim"], model_json["labels"], config, model_json["num_layers"])

@@ -30,7 +30,10 @@ class Vectors(Protocol):
         """A batch: ``feats`` (B, T, D), ``labels`` (B, T) and the keys every batch has."""
 
     def some(self, limit: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """About ``limit`` labelled vectors (N, D) and their labels (N,), whole utterances at random."""
+        """About ``limit`` labelled vectors (N, D) and their labels (N,), whole utterances at random.
+
+        Of several layers it is their mean.
+        """
 
 
 class ProbeTask:
@@ -43,6 +46,7 @@ class ProbeTask:
         loading: how to read them.
         batch_vectors: vectors in a batch.
         about: what ``describe`` returns besides the model's shape.
+        num_layers: L of vectors (L, D), 0 for (D,).
     """
 
     best_metric, best_is_lower = "accuracy", False
@@ -56,12 +60,13 @@ class ProbeTask:
         loading: Loading,
         batch_vectors: int,
         about: dict[str, Any],
+        num_layers: int = 0,
     ):
         self.config, self.train, self.valid, self.loading = config, train, valid, loading
         self.batch_vectors, self.about = batch_vectors, about
         self._vectors, self._labels = train.some(config.vectors_in_memory, loading.seed)
         torch.manual_seed(loading.seed)
-        self.model = Probe(self._vectors.shape[1], labels, config)
+        self.model = Probe(self._vectors.shape[1], labels, config, num_layers)
         self._statistics = Statistics([self._vectors])
         self.model.set_statistics(self._statistics)
 
@@ -89,7 +94,10 @@ class ProbeTask:
 
     def describe(self) -> dict[str, Any]:
         """The model's description."""
-        return self.about | {"dim": self.model.mean.shape[0], "labels": list(self.model.labels)}
+        return self.about | {
+            "dim": self.model.mean.shape[0], "num_layers": self.model.num_layers,
+            "labels": list(self.model.labels),
+        }  # fmt: skip
 
     def _loader(self, vectors: Vectors, shuffle: bool) -> Loader:
         sampler = BatchSampler(

@@ -41,24 +41,23 @@ def solve(
     """
     if probe.config.hidden_layers:
         raise InputError("only a probe without hidden layers can be solved", where="hidden-layers")
-    spread, axes = np.linalg.eigh(statistics.correlation)
-    axes = torch.from_numpy(axes.astype(np.float32)).to(device)
+    axes = torch.from_numpy(statistics.axes.astype(np.float32)).to(device)
+    to_whitened = torch.from_numpy((1 / statistics.stretch).astype(np.float32))[:, None]
     rotated, targets = torch.from_numpy(vectors).to(device), torch.from_numpy(labels).to(device)
     mean, scale = probe.mean.to(device), probe.scale.to(device)
     for rows in rotated.split(ROWS):
         rows.copy_(((rows - mean) * scale) @ axes)
     problem = _Problem(rotated, targets)
     plain = torch.zeros(rotated.shape[1] + 1, len(probe.labels), device=device)  # the bias in the last row
-    probe.basis.copy_(torch.eye(len(probe.basis)))
     for k in sorted(range(len(probe.config.l2)), key=lambda k: -probe.config.l2[k]):
         problem.l2 = probe.config.l2[k]
         # The loss curves with the inputs' spread, the penalty alike in all directions: undo the sum of both.
-        stretch = 1 / np.sqrt(np.maximum(spread, 1e-6) + problem.l2 / CURVATURE)
+        stretch = 1 / np.sqrt(np.maximum(statistics.spread, 1e-6) + problem.l2 / CURVATURE)
         problem.stretch = torch.from_numpy(np.append(stretch, 1).astype(np.float32)).to(device)[:, None]
         weight = (plain / problem.stretch).requires_grad_()
         loss, passes = _minimise(problem, weight, iterations)
         plain = weight.detach() * problem.stretch
-        probe.weights[0].data[k].copy_(axes @ plain[:-1])
+        probe.weights[0].data[k].copy_(to_whitened * plain[:-1].cpu())
         probe.biases[0].data[k].copy_(plain[-1:])
         logger.info("l2 %g: loss %.5f after %d passes over %d rows", problem.l2, loss, passes, len(rotated))
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from speechrep.config import opt
 from speechrep.data.batches import Segment
-from speechrep.downstream.base import Labelled, Loading, description
+from speechrep.downstream.base import Labelled, Loading, description, num_layers_of
 from speechrep.downstream.probe import Probe, ProbeConfig, load_probe
 from speechrep.downstream.probe_task import ProbeTask
 from speechrep.downstream.split import part_of, reader_of
@@ -39,7 +39,7 @@ class PooledUtterances:
     """One vector and one speaker per utterance, computed once; a dataset for :class:`Loader`."""
 
     utt_ids: list[str]
-    vectors: NDArray[np.float32]  # (U, D) or, with deviations, (U, 2 D)
+    vectors: NDArray[np.float32]  # (U, D), with deviations (U, 2 D); (U, L, ...) of several layers
     labels: NDArray[np.int64]  # (U,)
 
     @property
@@ -62,14 +62,14 @@ class PooledUtterances:
 
     def some(self, limit: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """All of them: there is but one per utterance."""
-        return self.vectors.copy(), self.labels
+        return self.vectors.mean(1) if self.vectors.ndim == 3 else self.vectors.copy(), self.labels
 
 
 def pool(feats: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:
-    """(T, D) to (D,) or, for ``mean+std``, (2 D,)."""
+    """(T, ..., D) to (..., D) or, for ``mean+std``, (..., 2 D)."""
     mean = feats.mean(0, dtype=np.float64)
     parts = [mean] if pooling == "mean" else [mean, feats.std(0, dtype=np.float64)]
-    return np.concatenate(parts).astype(np.float32)
+    return np.concatenate(parts, -1).astype(np.float32)
 
 
 def speakers_of(data: Labelled) -> dict[str, str]:
@@ -120,7 +120,7 @@ def build(config: SpeakerConfig, train: Labelled, valid: Labelled, loading: Load
         raise InputError("only one speaker to recognise", where=train.data_dir / "utt2spk")
     pooled = [read_pooled(data, people, config.pooling) for data in (train, valid)]
     about = description("speaker", config, train.feats)
-    return ProbeTask(people, config, *pooled, loading, config.batch_utts, about)
+    return ProbeTask(people, config, *pooled, loading, config.batch_utts, about, num_layers_of(train.feats))
 
 
 def load(model_json: dict[str, Any]) -> Probe:

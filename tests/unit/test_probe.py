@@ -79,7 +79,8 @@ def test_every_penalty_is_solved_as_if_alone():
     vectors = torch.from_numpy(train)
     shared = (together.all_logits(vectors)[0].softmax(-1) - alone.all_logits(vectors)[0].softmax(-1)).abs()
     assert shared.max() < 0.02
-    assert together.weights[0][1].norm() < 0.5 * together.weights[0][0].norm()
+    weak, strong = (together.penalty() / torch.tensor([1e-4, 1e-1])).tolist()  # squared sizes
+    assert strong < 0.25 * weak
 
 
 def test_statistics_are_those_of_all_rows():
@@ -145,3 +146,23 @@ def test_a_probe_with_hidden_layers_cannot_be_solved():
     vectors = np.eye(2, dtype=np.float32)
     with pytest.raises(InputError, match="without hidden layers"):
         solve(probe, vectors, np.array([0, 1]), Statistics([vectors]), 5, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("layer_sum", ["softmax", "plain"])
+def test_layer_weights_find_the_layer_that_knows(layer_sum):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(4, size=2000)
+    vectors = rng.standard_normal((2000, 3, 6)).astype(np.float32)
+    vectors[:, 1] += 2 * rng.standard_normal((4, 6))[labels]
+    probe = Probe(6, list("abcd"), ProbeConfig(l2=(1e-4,), layer_sum=layer_sum), num_layers=3)
+    mean = vectors.mean(1)
+    statistics = Statistics([mean])
+    probe.set_statistics(statistics)
+    solve(probe, mean.copy(), labels, statistics, 60, torch.device("cpu"))
+    before = accuracies(probe.eval(), vectors, labels)["correct_0"]
+    assert torch.allclose(probe.mixture(), torch.full((3,), 1 / 3))
+    fit(probe.train(), vectors, labels, epochs=20, batch=100, lr=3e-2)
+    assert accuracies(probe, vectors, labels)["correct_0"] > before + 0.02
+    mixture = probe.mixture()
+    assert mixture[1] > 3 * mixture[[0, 2]].abs().max()
+    assert probe(torch.from_numpy(vectors[:6]).reshape(2, 3, 3, 6)).shape == (2, 3, 4)

@@ -1,0 +1,80 @@
+"""The choice of a layer, by hand or learned, from training to decoding."""
+
+import json
+
+import numpy as np
+import pytest
+from downstream_data import META, make_set
+
+from speechrep.bin import decode, train_downstream
+from speechrep.data.features import open_features
+from speechrep.data.layers import LayerReader
+from speechrep.downstream.models import layer_weights
+from speechrep.errors import InputError
+from speechrep.io.store import Store, StoreWriter
+from speechrep.io.table import read_table
+
+
+def make_layers(folder, layers=(0, 2, 3), knows=1):
+    """A set whose representation has several layers, of which one shows the phones and the rest are noise."""
+    path, folder = make_set(folder)
+    store, rng = Store(path), np.random.default_rng(5)
+    meta = META.__class__(
+        **(vars(store.meta) | {"layers": layers, "upstream": "apc", "weights_sha256": "1" * 64})
+    )
+    out = folder / "layers.h5"
+    with StoreWriter(out, meta, store.utt_ids, store.num_frames.tolist(), len(layers)) as writer:
+        for utt_id in store.utt_ids:
+            feats = store.read(utt_id)
+            stacked = rng.standard_normal((len(feats), len(layers), feats.shape[1])).astype(np.float32)
+            stacked[:, knows] = feats
+            writer.write(utt_id, stacked)
+    return out, folder
+
+
+def test_a_chosen_layer(tmp_path):
+    out, _ = make_layers(tmp_path)
+    store = open_features(out)
+    utt_id = store.utt_ids[0]
+    every = store.read(utt_id)
+    for choice, want, layers in [
+        ("last", every[:, 2], (3,)), ("first", every[:, 0], (0,)), ("2", every[:, 1], (2,)),
+        ("average", every.mean(1), (0, 2, 3)),
+    ]:  # fmt: skip
+        reader = LayerReader(store, choice)
+        np.testing.assert_allclose(reader.read(utt_id), want, atol=1e-6)
+        np.testing.assert_allclose(reader.read(utt_id, 2, 5), want[2:5], atol=1e-6)
+        assert reader.meta.layers == layers
+    for choice, message in [("1", r"holds the layers \[0, 2, 3\], not layer 1"), ("top", "layer is 'top'")]:
+        with pytest.raises(InputError, match=message):
+            LayerReader(store, choice)
+
+
+def train(task, labelled, exp_dir, *more):
+    feats, data = map(str, labelled)
+    sets = ["--train", feats, "--train-data", data, "--valid", feats, "--valid-data", data]
+    train_downstream.main(["--task", task, *sets, "--exp-dir", str(exp_dir), *more])
+    out_dir = exp_dir / "decode"
+    decode.main(["--exp-dir", str(exp_dir), "--data", str(labelled[0]), "--data-dir", str(labelled[1]),
+                 "--out-dir", str(out_dir)])  # fmt: skip
+    ref, hyp = (read_table(out_dir / name) for name in ("ref", "hyp"))
+    pairs = [pair for u in ref for pair in zip(ref[u].split(), hyp[u].split(), strict=True)]
+    return np.mean([r == h for r, h in pairs if r != "-"])
+
+
+def test_probes_of_chosen_and_summed_layers(tmp_path):
+    labelled = make_layers(tmp_path / "set")
+    chosen = train("phone", labelled, tmp_path / "two", "--max-steps", "0", "--layer", "2")
+    other = train("phone", labelled, tmp_path / "last", "--max-steps", "0", "--layer", "last")
+    steps = "--max-steps 100 --lr 3e-2 --grad-clip 0 --weight-decay 0 --valid-interval 50 --l2 1e-4"
+    summed = train("phone", labelled, tmp_path / "sum", *steps.split())
+    assert chosen > other + 0.3 and summed > other + 0.3
+    assert json.loads((tmp_path / "two" / "model.json").read_text())["layer"] == "2"
+    weights = layer_weights(tmp_path / "sum")
+    assert sum(weights) == pytest.approx(1, abs=1e-5) and max(weights) == weights[1] > 0.5
+    with pytest.raises(InputError, match="learned no layer weights"):
+        layer_weights(tmp_path / "two")
+
+
+def test_speakers_from_summed_layers(tmp_path):
+    assert train("speaker", make_layers(tmp_path / "set"), tmp_path / "exp", "--max-steps", "0") > 0.9
