@@ -51,10 +51,13 @@ def add_savgol_delta(feats: np.ndarray) -> np.ndarray:
 
 
 def _filter(feats: np.ndarray, taps: np.ndarray) -> np.ndarray:
-    reach = len(taps) // 2
+    """Filter over time with a slope's taps, which are odd or even about their middle."""
+    reach, total = len(taps) // 2, len(feats)
     padded = np.pad(feats, ((reach, reach), (0, 0)), mode="edge")
-    out = np.zeros_like(feats)
-    for place, tap in enumerate(taps):
-        if tap:
-            out += np.float32(tap) * padded[place : place + len(feats)]
+    out = np.float32(taps[reach]) * feats
+    combine = np.subtract if taps[0] == -taps[-1] else np.add
+    for offset in range(1, reach + 1):
+        pair = combine(padded[reach + offset :][:total], padded[reach - offset :][:total])
+        pair *= np.float32(taps[reach + offset])
+        out += pair
     return out

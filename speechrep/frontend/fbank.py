@@ -6,6 +6,7 @@ import numpy as np
 
 from speechrep.config import opt
 from speechrep.frontend.base import FrontEnd
+from speechrep.frontend.filters import FilterBank
 from speechrep.frontend.kaldi import EPSILON, FrameConfig, Spectrum, finish, mel_filters
 
 
@@ -23,7 +24,7 @@ class Fbank(FrontEnd):
 
     def __init__(self, config: FbankConfig):
         super().__init__(config)
-        self._spectrum, self._filters = Spectrum(config), mel_filters(config)
+        self._spectrum, self._filters = Spectrum(config), FilterBank(mel_filters(config))
         self._static = config.num_mel_bins + config.use_energy
         self.dim = self._static * (config.delta_order + 1)
         self.sample_rate = int(config.sample_frequency)
@@ -42,7 +43,7 @@ class Fbank(FrontEnd):
         for start, power, log_energy in self._spectrum.blocks(samples, config.use_energy):
             if not config.use_power:
                 np.sqrt(power, out=power)
-            mel = power @ self._filters
+            mel = self._filters.apply(power)
             if config.use_log_fbank:
                 np.maximum(mel, EPSILON, out=mel)
                 np.log(mel, out=mel)

@@ -6,6 +6,7 @@ import numpy as np
 
 from speechrep.config import opt
 from speechrep.errors import InputError
+from speechrep.frontend.filters import FilterBank
 from speechrep.frontend.stft import Spectrogram, StftConfig
 
 _BREAK_HZ, _BREAK_MEL, _LOG_STEP = 1000.0, 15.0, np.log(6.4) / 27.0  # of Slaney's scale, linear below 1 kHz
@@ -28,12 +29,12 @@ class Mel(Spectrogram):
 
     def __init__(self, config: MelConfig):
         super().__init__(config)
-        self._filters = filters(config)
+        self._filters = FilterBank(filters(config))
         self.static_dim = config.num_mel_bins
 
     def from_power(self, power: np.ndarray) -> np.ndarray:
         """See :class:`Spectrogram`."""
-        mel = power @ self._filters
+        mel = self._filters.apply(power)
         mel += np.float32(self.config.log_offset)
         return np.log(mel, out=mel)
 

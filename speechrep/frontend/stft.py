@@ -15,7 +15,7 @@ from speechrep.errors import InputError
 from speechrep.frontend.base import FrontEnd, unit_norm
 from speechrep.frontend.deltas import add_savgol_delta
 
-_BLOCK_BYTES = 1 << 18  # of frames worked on at a time, so that they stay in the cache
+_BLOCK_BYTES = 1 << 19  # of frames worked on at a time, so that they stay in the cache
 
 
 @dataclasses.dataclass(frozen=True)
