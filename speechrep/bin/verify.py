@@ -1,0 +1,124 @@
+"""Speaker verification by the cosine of mean representations: equal error rate and minimum detection cost.
+
+python -m speechrep.bin.verify --data dump/apc/test.h5 --data-dir data/test --upstream apc \\
+    --features fbank80 --set test --out exp/results.json
+
+Nothing is trained: the vectors of an utterance are averaged and, with --center-on, moved by the mean of
+another set. Pairs come from --trials or are all pairs of the set.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechrep import provenance
+from speechrep.bin import run
+from speechrep.config import make_parser
+from speechrep.data.features import FeatureReader, open_features
+from speechrep.data.layers import choose_layer
+from speechrep.downstream.base import Labelled
+from speechrep.downstream.speaker import pool, speakers_of
+from speechrep.errors import InputError
+from speechrep.io.table import read_rows
+from speechrep.score.results import add_results
+from speechrep.score.verification import Curve
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--data", required=True, metavar="FEATS", help="representations or features")
+    parser.add_argument("--data-dir", required=True, metavar="DIR", help="their data directory")
+    parser.add_argument("--layer", default="", help="of several: last, first, average or a number")
+    parser.add_argument("--center-on", default="", metavar="FEATS", help="subtract the mean of these")
+    parser.add_argument(
+        "--trials", default="", metavar="FILE",
+        help="lines 'utterance utterance target|nontarget' or '1|0 utterance utterance'",
+    )  # fmt: skip
+    parser.add_argument("--bootstrap", type=int, default=200, help="draws of utterances for the intervals")
+    parser.add_argument("--upstream", required=True, metavar="NAME", help="representation, for the table")
+    parser.add_argument("--features", required=True, metavar="NAME", help="acoustic features, for the table")
+    parser.add_argument("--set", required=True, metavar="NAME", help="the set, for the table")
+    parser.add_argument("--seed", type=int, default=1, help="that the representation was trained with")
+    parser.add_argument("--out", required=True, metavar="FILE", help="results.json to add to")
+    args = parser.parse_args(argv)
+    feats = choose_layer(open_features(args.data), args.layer)
+    speakers = speakers_of(Labelled(feats, Path(args.data_dir)))
+    centre = np.zeros(feats.meta.dim)
+    if args.center_on:
+        other = choose_layer(open_features(args.center_on), args.layer)
+        centre = np.mean([_vector(other, utt_id) for utt_id in other.utt_ids], 0)
+    vectors = np.stack([_vector(feats, utt_id) - centre for utt_id in speakers])
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    first, second, same = _pairs(args.trials, list(speakers.items()))
+    curve = Curve(np.einsum("nd,nd->n", vectors[first], vectors[second]), same)
+    found = curve.detection()
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(args.bootstrap):
+        times = np.bincount(rng.integers(len(vectors), size=len(vectors)), minlength=len(vectors))
+        drawn.append(curve.detection(times[first] * times[second]))
+    entries = []
+    for metric, value, values in zip(("eer", "min_dcf"), found, np.array(drawn).T, strict=True):
+        low, high = np.nanpercentile(values, [2.5, 97.5]).tolist()
+        logger.info(
+            "%s verification on %s: %s %.3f [%.3f, %.3f]", args.upstream, args.set, metric, value, low, high
+        )
+        entries.append(
+            {
+                "task": "verification",
+                "upstream": args.upstream,
+                "features": args.features,
+                "set": args.set,
+                "metric": metric,
+                "value": value,
+                "ci95": [low, high],
+                "n": len(vectors),
+                "better": "lower",
+                "checkpoint": args.data,
+                "seed": args.seed,
+                "commit": provenance.commit(),
+                "created": provenance.now(),
+            }
+        )
+    add_results(args.out, entries)
+
+
+def _vector(feats: FeatureReader, utt_id: str) -> NDArray[np.float32]:
+    vector = pool(feats.read(utt_id), "mean")
+    if vector.ndim > 1:
+        raise InputError("holds several layers", where=feats.path, mend="choose one with --layer")
+    return vector
+
+
+def _pairs(trials: str, speakers: list[tuple[str, str]]) -> tuple[NDArray, NDArray, NDArray[np.bool_]]:
+    """Rows of the first and second utterance of every pair, and whether their speaker is the same."""
+    if not trials:
+        first, second = np.triu_indices(len(speakers), 1)
+        people = np.array([speaker for _, speaker in speakers])
+        return first, second, people[first] == people[second]
+    rows = {utt_id: i for i, (utt_id, _) in enumerate(speakers)}
+    pairs = []
+    for number, head, tail in read_rows(trials):
+        where, words = f"{trials}:{number}", [head, *tail.split()]
+        if len(words) == 3 and words[0] in ("0", "1"):
+            words = [words[1], words[2], "target" if words[0] == "1" else "nontarget"]
+        if len(words) != 3 or words[2] not in ("target", "nontarget"):
+            raise InputError("want 'utterance utterance target|nontarget'", where=where)
+        unknown = next((utt_id for utt_id in words[:2] if utt_id not in rows), None)
+        if unknown is not None:
+            raise InputError(f"utterance {unknown!r} has no features", where=where)
+        pairs.append((rows[words[0]], rows[words[1]], words[2] == "target"))
+    if not pairs:
+        raise InputError("no trials", where=trials)
+    first, second, same = (np.array(column) for column in zip(*pairs, strict=True))
+    return first, second, same
+
+
+if __name__ == "__main__":
+    run(main)
