@@ -33,7 +33,7 @@ confs=(conf)
 if [ "$corpus" = mini ]; then confs=(conf/small conf); fi
 if [ "$confdir" != conf ]; then confs=("$confdir" "${confs[@]}"); fi
 
-# The folders of the corpus behind sets: a set may be FOLDER:READER,READER.
+# The folders of the corpus behind sets: a set may be FOLDER:READER,READER or FOLDER:-READER,READER.
 folders() {
   local set sets=$* found=
   for set in $sets; do found+=" ${set%%:*}"; done
@@ -72,12 +72,14 @@ combine_sets() {
   done
 }
 
-# The speakers <reader>-<chapter> of a set FOLDER:READER,READER.
+# The speakers <reader>-<chapter> of a set FOLDER:READER,READER, or of FOLDER:-READER,READER: all but these.
 list_speakers() { # set, file
-  local readers=${1#*:} spk2utt
+  local readers=${1#*:} spk2utt all_but=()
+  if [[ $readers == -* ]]; then all_but=(-v); fi
+  readers=${readers#-}
   spk2utt=$datadir/$(set_name "${1%%:*}")/spk2utt
   [ "$dry_run" = false ] || return 0
-  grep -E "^(${readers//,/|})-" "$spk2utt" | cut -d ' ' -f 1 >"$2" ||
+  grep -E "${all_but[@]}" "^(${readers//,/|})-" "$spk2utt" | cut -d ' ' -f 1 >"$2" ||
     fail "$1: none of these readers is in $spk2utt"
 }
 
