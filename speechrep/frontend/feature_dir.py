@@ -57,7 +57,7 @@ class PieceWriter:
     def write(self, utt_id: str, feats: np.ndarray) -> None:
         """Add an utterance, float32 (T, D)."""
         # Statistics of what will be read: compression must not leave a mean behind.
-        kept = self._feats.write(utt_id, feats)
+        kept = self._feats.write(utt_id, feats, read_back=True)
         self._stats.write(utt_id, cmvn.statistics(kept))
         self.utts.append((utt_id, self._feats.offset, len(feats)))
 

@@ -168,15 +168,16 @@ class ArkWriter:
         """Write one object without a key, as the file of a whole set's CMVN statistics holds it."""
         self.size += self.stream.write(kaldi_object.to_binary(value))
 
-    def write(self, key: str, value: np.ndarray) -> np.ndarray:
+    def write(self, key: str, value: np.ndarray, *, read_back: bool = False) -> np.ndarray:
         """Write one entry; :attr:`offset` then tells where its object began.
 
         Args:
             key: no blanks.
             value: float (T, D) or (D,), or integers (N,).
+            read_back: whether the result is what a reader will get, which compression changes.
 
         Returns:
-            What a reader gets back, which compression changes.
+            ``value``, or what a reader will get.
         """
         if not key or key.split() != [key]:
             raise InputError(f"{key!r} cannot be a key of an archive")
@@ -184,8 +185,9 @@ class ArkWriter:
         if self.text:
             body = kaldi_object.to_text(value)
         elif value.ndim == 2 and self.method:
-            body, kept = compression.encode(value, self.method)
-            body = b"\0B" + body
+            encoded = compression.encode(value, self.method)
+            body = b"\0B" + encoded.tobytes()
+            kept = encoded.decode() if read_back else value
         else:
             body = kaldi_object.to_binary(value)
         head = key.encode() + b" "

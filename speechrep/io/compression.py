@@ -6,6 +6,7 @@ range of the whole matrix, with two bytes or one. Layouts and rounding are those
 """
 
 import struct
+from typing import NamedTuple
 
 import numpy as np
 
@@ -80,15 +81,31 @@ def decode(
     return np.ascontiguousarray(by_column.T)
 
 
-def encode(matrix: np.ndarray, method: int) -> tuple[bytes, np.ndarray]:
+class Encoded(NamedTuple):
+    """A compressed matrix."""
+
+    kind: str  # CM, CM2 or CM3
+    minimum: np.float32
+    extent: np.float32
+    shape: tuple[int, int]
+    payload: np.ndarray  # uint8
+
+    def tobytes(self) -> bytes:
+        """The bytes after ``\\0B``: kind, header and payload."""
+        head = _HEADER.pack(self.minimum, self.extent, *self.shape)
+        return f"{self.kind} ".encode() + head + self.payload.tobytes()
+
+    def decode(self) -> np.ndarray:
+        """What a reader gets back, float32 (T, D)."""
+        return decode(*self)
+
+
+def encode(matrix: np.ndarray, method: int) -> Encoded:
     """Compress a matrix.
 
     Args:
         matrix: float (T, D), finite.
         method: one of :data:`METHODS` but 0.
-
-    Returns:
-        The bytes after ``\\0B`` (kind, header and payload), and float32 (T, D), what a reader gets back.
 
     Raises:
         InputError: NaN or infinity, which this format cannot hold.
@@ -99,9 +116,8 @@ def encode(matrix: np.ndarray, method: int) -> tuple[bytes, np.ndarray]:
         method = 2 if rows > 8 else 3
     kind = {2: "CM", 3: "CM2", 4: "CM2", 5: "CM3", 6: "CM3", 7: "CM3"}[method]
     if not matrix.size:
-        return f"{kind} ".encode() + _HEADER.pack(0.0, 0.0, 0, 0), np.zeros((0, 0), np.float32)
+        return Encoded(kind, np.float32(0), np.float32(0), (0, 0), np.zeros(0, np.uint8))
     minimum, extent = _range(matrix, method)
-    head = f"{kind} ".encode() + _HEADER.pack(minimum, extent, rows, cols)
     if kind == "CM":
         percentiles, codes = _encode_columns(matrix, minimum, extent)
         payload = np.concatenate([percentiles.view(np.uint8).ravel(), codes.ravel()])
@@ -109,7 +125,7 @@ def encode(matrix: np.ndarray, method: int) -> tuple[bytes, np.ndarray]:
         payload = _linear(matrix, minimum, extent, 65535).astype("<u2").view(np.uint8).ravel()
     else:
         payload = _linear(matrix, minimum, extent, 255).astype(np.uint8).ravel()
-    return head + payload.tobytes(), decode(kind, minimum, extent, (rows, cols), payload)
+    return Encoded(kind, minimum, extent, (rows, cols), payload)
 
 
 def _range(matrix: np.ndarray, method: int) -> tuple[np.float32, np.float32]:
@@ -150,12 +166,14 @@ def _encode_columns(
         p = _percentiles(header, minimum, extent)
         slope = _PIECES / np.diff(p, axis=1)
         # The three pieces add up, each clipped to its own range: one branch-free sum for all values.
-        total = np.zeros_like(block)
+        total, part = np.empty_like(block), np.empty_like(block)
         for piece, width in enumerate(_PIECES):
-            part = block - p[:, piece : piece + 1]
-            part *= slope[:, piece : piece + 1]
-            np.clip(part, 0, width, out=part)
-            total += part
+            out = part if piece else total
+            np.subtract(block, p[:, piece : piece + 1], out=out)
+            out *= slope[:, piece : piece + 1]
+            np.clip(out, 0, width, out=out)
+            if piece:
+                total += part
         total += np.float32(0.5)
         headers[first : first + _BLOCK] = header
         codes[first : first + _BLOCK] = total
