@@ -12,15 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from speechrep.config import opt
-from speechrep.data.batches import Segment
-from speechrep.data.features import FeatureReader
-from speechrep.data.frame_labels import IGNORE
-from speechrep.data.loader import pad_arrays
 from speechrep.downstream.base import Labelled, Loading, description, num_layers_of
 from speechrep.downstream.frame_classes import INVENTORIES, FrameClasses
+from speechrep.downstream.labelled_frames import LabelledFrames
 from speechrep.downstream.probe import Probe, ProbeConfig, load_probe
 from speechrep.downstream.probe_task import ProbeTask
 from speechrep.downstream.split import part_of
@@ -53,52 +49,6 @@ class PhoneConfig(ProbeConfig):
     frame_stride: int = opt(
         1, "a linear probe is solved on every so-manieth frame; neighbours tell little new"
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelledFrames:
-    """Utterances with a label per frame; a dataset for :class:`Loader`."""
-
-    feats: FeatureReader
-    utt_ids: list[str]
-    labels: list[NDArray[np.int64]]  # (T,) per utterance, IGNORE for none
-    stride: int = 1  # of :meth:`some`
-
-    @property
-    def num_frames(self) -> NDArray[np.int64]:
-        """(U,) their lengths."""
-        return np.array([len(labels) for labels in self.labels], np.int64)
-
-    def __getitem__(self, segment: Segment) -> dict[str, Any]:
-        utt_id, stop = self.utt_ids[segment.index], segment.start + segment.num_frames
-        return {
-            "utt_id": utt_id,
-            "feats": self.feats.read(utt_id, segment.start, stop),
-            "labels": self.labels[segment.index][segment.start : stop],
-        }
-
-    def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
-        """Items to a batch, padded labels ignored."""
-        feats, feat_lens = pad_arrays([item["feats"] for item in items])
-        labels, _ = pad_arrays([item["labels"] for item in items], IGNORE)
-        return {
-            "utt_ids": [item["utt_id"] for item in items],
-            "feats": feats, "feat_lens": feat_lens, "labels": labels, "label_lens": feat_lens,
-        }  # fmt: skip
-
-    def some(self, limit: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """As :class:`speechrep.downstream.probe_task.Vectors` has it."""
-        feats, labels, count = [], [], 0
-        for index in np.random.default_rng(seed).permutation(len(self.utt_ids)):
-            kept = np.flatnonzero(self.labels[index] != IGNORE)[:: self.stride]
-            vectors = self.feats.read(self.utt_ids[index])[kept]
-            feats.append(vectors.mean(1) if vectors.ndim == 3 else vectors)
-            labels.append(self.labels[index][kept])
-            count += len(kept)
-            if count >= limit:
-                logger.info("%d frames of %d utterances are held in memory", count, len(feats))
-                break
-        return np.concatenate(feats), np.concatenate(labels)
 
 
 def read_frames(

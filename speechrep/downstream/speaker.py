@@ -1,4 +1,7 @@
-"""Speaker recognition: who speaks an utterance, from the mean (and deviation) of its frames.
+"""Speaker recognition: who speaks an utterance, or each of its frames.
+
+``--model pooled`` probes the mean (and deviation) of an utterance's frames, ``frames`` every frame for
+itself, ``gru`` is the Mockingjay paper's classifier, a small network over the frames.
 
 The classes are the people of the training part: LibriSpeech's readers, the part of a Kaldi speaker id before
 its first ``-``. Where sets have different speakers, train, validate and test on parts of one set
@@ -6,6 +9,8 @@ its first ``-``. Where sets have different speakers, train, validate and test on
 """
 
 import dataclasses
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +18,33 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechrep.config import opt
+from speechrep.config import from_dict, opt
 from speechrep.data.batches import Segment
 from speechrep.downstream.base import Labelled, Loading, description, num_layers_of
-from speechrep.downstream.probe import Probe, ProbeConfig, load_probe
+from speechrep.downstream.labelled_frames import LabelledFrames
+from speechrep.downstream.probe import Probe, ProbeConfig
 from speechrep.downstream.probe_task import ProbeTask
+from speechrep.downstream.speaker_gru import SpeakerGru, SpeakerGruTask
 from speechrep.downstream.split import part_of, reader_of
 from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir
 from speechrep.io.table import write_table
 
 POOLINGS = ("mean", "mean+std")
+MODELS = ("pooled", "frames", "gru")
 
 
 @dataclasses.dataclass(frozen=True)
 class SpeakerConfig(ProbeConfig):
     """Options of the speaker task."""
 
+    model: str = opt("pooled", "what decides: pooled frames, every frame for itself, or a GRU", MODELS)
     pooling: str = opt("mean", "how an utterance's frames become one vector", POOLINGS)
+    every: int = opt(5, "the GRU sees every so-manieth frame")
+    frame_stride: int = opt(5, "a probe of frames is solved on every so-manieth")
+    min_utts: int = opt(0, "leave out speakers with fewer utterances; 122 gives the Mockingjay paper's 63")
     batch_utts: int = opt(64, "utterances of a batch")
+    batch_frames: int = opt(40000, "frames of a batch, padding included")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,14 +85,19 @@ def pool(feats: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:
     return np.concatenate(parts, -1).astype(np.float32)
 
 
-def speakers_of(data: Labelled) -> dict[str, str]:
+def speakers_of(data: Labelled, min_utts: int = 0) -> dict[str, str]:
     """Utterance to person, for the utterances of the chosen part that have features, in the readers' order.
+
+    Args:
+        data: the set.
+        min_utts: people with fewer utterances in the whole set are left out.
 
     Raises:
         InputError: an utterance with features that ``utt2spk`` does not know, or none at all.
     """
     utt2spk = {utt_id: reader_of(spk) for utt_id, spk in DataDir(data.data_dir).utt2spk.items()}
-    chosen = set(part_of(utt2spk, data.split, data.data_dir))
+    counts = Counter(utt2spk.values())
+    chosen = {u for u in part_of(utt2spk, data.split, data.data_dir) if counts[utt2spk[u]] >= min_utts}
     unknown = next((utt_id for utt_id in data.feats.utt_ids if utt_id not in utt2spk), None)
     if unknown is not None:
         raise InputError(f"no utterance {unknown} of {data.feats.path}", where=data.data_dir / "utt2spk")
@@ -89,18 +107,14 @@ def speakers_of(data: Labelled) -> dict[str, str]:
     return speakers
 
 
-def read_pooled(data: Labelled, people: list[str], pooling: str) -> PooledUtterances:
-    """Pool every utterance of a set.
-
-    Args:
-        data: the set.
-        people: the classes.
-        pooling: one of :data:`POOLINGS`.
+def labels_of(data: Labelled, people: Sequence[str], min_utts: int) -> dict[str, int]:
+    """Utterance to the index of its speaker in ``people``.
 
     Raises:
         InputError: a speaker that is not one of ``people``.
     """
-    speakers, ids = speakers_of(data), {name: i for i, name in enumerate(people)}
+    ids = {name: i for i, name in enumerate(people)}
+    speakers = speakers_of(data, min_utts)
     for utt_id, name in speakers.items():
         if name not in ids:
             raise InputError(
@@ -108,31 +122,63 @@ def read_pooled(data: Labelled, people: list[str], pooling: str) -> PooledUttera
                 where=data.data_dir / "utt2spk",
                 mend="test on a held-out part of the training set: --split test",
             )
-    vectors = np.stack([pool(data.feats.read(utt_id), pooling) for utt_id in speakers])
-    labels = np.array([ids[name] for name in speakers.values()], np.int64)
-    return PooledUtterances(list(speakers), vectors, labels)
+    return {utt_id: ids[name] for utt_id, name in speakers.items()}
 
 
-def build(config: SpeakerConfig, train: Labelled, valid: Labelled, loading: Loading) -> ProbeTask:
-    """The task of training a probe of pooled utterances."""
-    people = sorted(set(speakers_of(train).values()))
+def read_pooled(data: Labelled, people: Sequence[str], config: SpeakerConfig) -> PooledUtterances:
+    """Pool every utterance of a set."""
+    labels = labels_of(data, people, config.min_utts)
+    vectors = np.stack([pool(data.feats.read(utt_id), config.pooling) for utt_id in labels])
+    return PooledUtterances(list(labels), vectors, np.array(list(labels.values()), np.int64))
+
+
+def read_frames(data: Labelled, people: Sequence[str], config: SpeakerConfig) -> LabelledFrames:
+    """Every frame of an utterance with its speaker's label."""
+    labels = labels_of(data, people, config.min_utts)
+    lengths = dict(zip(data.feats.utt_ids, data.feats.num_frames.tolist(), strict=True))
+    rows = [np.full(lengths[utt_id], label) for utt_id, label in labels.items()]
+    return LabelledFrames(data.feats, list(labels), rows, config.frame_stride)
+
+
+def build(
+    config: SpeakerConfig, train: Labelled, valid: Labelled, loading: Loading
+) -> ProbeTask | SpeakerGruTask:
+    """The task of training what ``config.model`` says."""
+    people = sorted(set(speakers_of(train, config.min_utts).values()))
     if len(people) < 2:
         raise InputError("only one speaker to recognise", where=train.data_dir / "utt2spk")
-    pooled = [read_pooled(data, people, config.pooling) for data in (train, valid)]
-    about = description("speaker", config, train.feats)
-    return ProbeTask(people, config, *pooled, loading, config.batch_utts, about, num_layers_of(train.feats))
+    about, num_layers = description("speaker", config, train.feats), num_layers_of(train.feats)
+    if config.model == "pooled":
+        pooled = [read_pooled(data, people, config) for data in (train, valid)]
+        return ProbeTask(people, config, *pooled, loading, config.batch_utts, about, num_layers)
+    frames = [read_frames(data, people, config) for data in (train, valid)]
+    if config.model == "frames":
+        return ProbeTask(people, config, *frames, loading, config.batch_frames, about, num_layers)
+    return SpeakerGruTask(people, config, *frames, loading, about, num_layers)
 
 
-def load(model_json: dict[str, Any]) -> Probe:
+def load(model_json: dict[str, Any]) -> Probe | SpeakerGru:
     """The model of a trained speaker task, weights not yet loaded."""
-    return load_probe(model_json, SpeakerConfig)
+    config = from_dict(SpeakerConfig, model_json["config"], "model.json")
+    kind = SpeakerGru if config.model == "gru" else Probe
+    return kind(model_json["dim"], model_json["labels"], config, model_json["num_layers"])
 
 
 @torch.no_grad()
-def decode(model: Probe, data: Labelled, out_dir: Path, options: Any) -> None:
-    """Write ``hyp`` and ``ref``: ``utterance speaker``."""
-    pooled = read_pooled(data, model.labels, model.config.pooling)
-    best = model(torch.from_numpy(pooled.vectors).to(model.mean.device)).argmax(-1).tolist()
-    write_table(out_dir / "hyp", dict(zip(pooled.utt_ids, (model.labels[i] for i in best), strict=True)))
-    names = (model.labels[i] for i in pooled.labels)
-    write_table(out_dir / "ref", dict(zip(pooled.utt_ids, names, strict=True)))
+def decode(model: Probe | SpeakerGru, data: Labelled, out_dir: Path, options: Any) -> None:
+    """Write ``hyp`` and ``ref``: ``utterance speaker``, or a speaker for each frame."""
+    labels = labels_of(data, model.labels, model.config.min_utts)
+    hyps, refs = {}, {}
+    for utt_id, label in labels.items():
+        feats = data.feats.read(utt_id)
+        if model.config.model == "pooled":
+            feats = pool(feats, model.config.pooling)[None]
+        batch = torch.from_numpy(feats).to(model.mean.device)
+        if model.config.model == "gru":
+            logits = model(batch[None], torch.tensor([len(batch)], device=batch.device))
+        else:
+            logits = model(batch)
+        hyps[utt_id] = " ".join(model.labels[i] for i in logits.argmax(-1).tolist())
+        refs[utt_id] = " ".join([model.labels[label]] * len(logits))
+    write_table(out_dir / "hyp", hyps)
+    write_table(out_dir / "ref", refs)

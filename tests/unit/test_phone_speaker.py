@@ -6,9 +6,14 @@ import json
 import multiprocessing
 
 import pytest
+import torch
 from downstream_data import META, make_set
 
 from speechrep.bin import decode, score, train_downstream
+from speechrep.data.features import open_features
+from speechrep.downstream.base import Labelled
+from speechrep.downstream.speaker import SpeakerConfig, speakers_of
+from speechrep.downstream.speaker_gru import SpeakerGru
 from speechrep.downstream.split import part_of, split_by_utterance
 from speechrep.errors import InputError
 from speechrep.io.alignment import read_ctm, write_ctm
@@ -97,6 +102,38 @@ def test_speakers_are_recognised_on_held_out_utterances(tmp_path, pooling):
     assert ref == {utt_id: utt_id.split("-")[0] for utt_id in ref}
     assert sum(hyp[utt_id] == speaker for utt_id, speaker in ref.items()) >= len(ref) - 1
     score_set("speaker", tmp_path / "exp", tmp_path / "decode", tmp_path / "results.json")
+
+
+def test_speakers_of_frames_and_by_a_gru(tmp_path):
+    data = make_set(tmp_path / "set", speakers=3, utts=12)
+    parts = ["--train-split", "train+valid", "--valid-split", "test"]  # nine to one, as the paper divides
+    gru = "--max-steps 80 --lr 2e-2 --valid-interval 40 --every 2 --hidden-dim 16 --dropout 0.1"
+    for model, more in (("frames", "--max-steps 0"), ("gru", gru)):
+        exp_dir = tmp_path / model
+        train("speaker", data, data, exp_dir, "--model", model, *more.split(), *parts)
+        decode_set(exp_dir, data, exp_dir / "decode", "--split", "test")
+        score_set("speaker", exp_dir, exp_dir / "decode", exp_dir / "results.json")
+        (entry,) = json.loads((exp_dir / "results.json").read_text())
+        assert entry["value"] > 75 and entry["n"] == 3
+    ref = read_table(tmp_path / "frames" / "decode" / "ref")
+    assert all(len(set(labels.split())) == 1 < len(labels.split()) for labels in ref.values())
+
+
+def test_a_gru_ignores_padding():
+    torch.manual_seed(0)
+    net = SpeakerGru(4, list("abc"), SpeakerConfig(hidden_dim=8, every=3), 0).eval()
+    feats = torch.randn(2, 17, 4)
+    alone = torch.cat([net(feats[:1], torch.tensor([17])), net(feats[1:, :10], torch.tensor([10]))])
+    feats[1, 10:] = 1e3
+    assert torch.allclose(net(feats, torch.tensor([17, 10])), alone, atol=1e-6)
+
+
+def test_speakers_with_few_utterances_may_be_left_out(tmp_path):
+    data = make_set(tmp_path / "set", speakers=3, utts=6)
+    labelled = Labelled(open_features(data[0]), data[1])
+    assert len(set(speakers_of(labelled, 6).values())) == 3
+    with pytest.raises(InputError, match="no utterance of this set"):
+        speakers_of(labelled, 7)
 
 
 def test_parts_of_a_set_are_disjoint_whole_and_stable():

@@ -1,0 +1,104 @@
+"""The Mockingjay paper's speaker classifier (section 4.3): a small GRU over every fifth frame."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speechrep.data.batches import BatchSampler
+from speechrep.data.loader import Loader
+from speechrep.downstream.base import Loading
+from speechrep.downstream.labelled_frames import LabelledFrames
+
+LEAST_SCALE = 1e-3  # a dimension that never varies is not blown up
+STATISTICS_UTTERANCES = 200
+
+
+class SpeakerGru(nn.Module):
+    """Frames of an utterance to logits of speakers.
+
+    Args:
+        dim: D.
+        labels: the speakers.
+        config: a ``SpeakerConfig``; its ``hidden_dim``, ``every`` and ``dropout`` are used.
+        num_layers: L of inputs (B, T, L, D), summed with learned weights; 0 for (B, T, D).
+    """
+
+    def __init__(self, dim: int, labels: Sequence[str], config: Any, num_layers: int):
+        super().__init__()
+        self.config, self.labels, self.num_layers = config, tuple(labels), num_layers
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+        self.layer_weights = nn.Parameter(torch.zeros(num_layers)) if num_layers else None
+        self.gru = nn.GRU(dim, config.hidden_dim, batch_first=True)
+        self.hidden = nn.Linear(config.hidden_dim, config.hidden_dim)
+        self.output = nn.Linear(config.hidden_dim, len(labels))
+
+    def forward(self, feats: Tensor, feat_lens: Tensor) -> Tensor:
+        """(B, T, D) or (B, T, L, D) and (B,) to (B, C)."""
+        every = self.config.every
+        feats, lens = feats[:, ::every], (feat_lens + every - 1) // every
+        if self.layer_weights is not None:
+            feats = torch.einsum("btld,l->btd", feats, self.layer_weights.softmax(0))
+        outputs, _ = self.gru((feats - self.mean) * self.scale)
+        last = outputs[torch.arange(len(lens), device=lens.device), lens - 1]  # padding comes after it
+        dropped = F.dropout(F.relu(self.hidden(last)), self.config.dropout, self.training)
+        return self.output(dropped)
+
+
+class SpeakerGruTask:
+    """What the trainer trains; its options are those of ``SpeakerConfig``."""
+
+    best_metric, best_is_lower = "accuracy", False
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        config: Any,
+        train: LabelledFrames,
+        valid: LabelledFrames,
+        loading: Loading,
+        about: dict[str, Any],
+        num_layers: int,
+    ):
+        self.config, self.train, self.valid, self.loading, self.about = config, train, valid, loading, about
+        torch.manual_seed(loading.seed)
+        self.model = SpeakerGru(train.feats.meta.dim, labels, config, num_layers)
+        picked = np.unique(np.linspace(0, len(train.utt_ids) - 1, STATISTICS_UTTERANCES).astype(int))
+        some = np.concatenate([train.feats.read(train.utt_ids[i]) for i in picked])
+        frames = torch.from_numpy(some.mean(1) if num_layers else some)
+        self.model.mean.copy_(frames.mean(0))
+        self.model.scale.copy_(1 / frames.std(0).clamp(min=LEAST_SCALE))
+
+    def train_loader(self) -> Loader:
+        """Batches in an order that changes with every epoch."""
+        return self._loader(self.train, shuffle=True)
+
+    def valid_loader(self) -> Loader:
+        """Batches in a fixed order."""
+        return self._loader(self.valid, shuffle=False)
+
+    def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """Cross-entropy summed over utterances."""
+        labels = batch["labels"][:, 0]
+        logits = self.model(batch["feats"], batch["feat_lens"])
+        correct = 100.0 * (logits.argmax(1) == labels).sum()
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        return loss, {"weight": len(labels), "accuracy": correct}
+
+    def describe(self) -> dict[str, Any]:
+        """The model's description."""
+        model = self.model
+        return self.about | {
+            "dim": len(model.mean), "num_layers": model.num_layers, "labels": list(model.labels)
+        }  # fmt: skip
+
+    def _loader(self, frames: LabelledFrames, shuffle: bool) -> Loader:
+        sampler = BatchSampler(
+            frames.num_frames, self.config.batch_frames, self.loading.seed, max_utts=self.config.batch_utts,
+            shuffle=shuffle, rank=self.loading.rank, world_size=self.loading.world_size,
+        )  # fmt: skip
+        return Loader(frames, sampler, self.loading.num_workers)
