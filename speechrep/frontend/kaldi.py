@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-import scipy.fft
 
 from speechrep.config import opt
 from speechrep.errors import InputError
@@ -117,6 +116,8 @@ class Spectrum:
             Index of the block's first frame; power (B, K), K from 0 Hz up to but without half the rate; and
             the log energy (B,) or None. The arrays are used again for the next block.
         """
+        import scipy.fft  # here: slow to load, and the command that only starts jobs does without
+
         config = self.config
         total, length, padded = self.num_frames(len(samples)), config.length, config.padded_length
         samples = self._prepare(samples, total)

@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-import scipy.fft
 
 from speechrep.config import opt
 from speechrep.errors import InputError
@@ -87,6 +86,8 @@ class Spectrogram(FrontEnd):
 
     def _powers(self, samples: np.ndarray, total: int) -> Iterator[tuple[int, np.ndarray]]:
         """First frame of each block, and its power spectra (B, fft_length / 2 + 1)."""
+        import scipy.fft  # here: slow to load, and the command that only starts jobs does without
+
         config, length = self.config, self._length
         samples = samples.astype(self.precision, copy=False)
         if config.target_level:
