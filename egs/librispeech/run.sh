@@ -19,7 +19,7 @@ corpus=mini                      # mini (generated), librispeech (downloaded) or
 corpus_dir=                      # where mini is made or librispeech downloaded; empty: download/<corpus>
 download_url=                    # mirror of LibriSpeech, or a folder that holds its archives; empty: OpenSLR
 pretrain_sets=                   # sets to pre-train on, need no transcripts; empty: those of --train-sets
-train_sets=                      # sets to train tasks on; SET:READER,READER is these readers of a set, SET:-READER,READER all others
+train_sets=                      # sets to train tasks on; SET:READER,READER: these readers; SET:-READER: all but
 dev_sets=                        # sets that pick the best model
 test_sets=                       # sets to score on, each by itself
 alignments=                      # folder of phone alignments <set>/<speaker>/<chapter>/<utterance>.TextGrid
@@ -30,7 +30,7 @@ upstreams="fbank apc mockingjay" # representations to compare, each a conf/<name
 controls=true                    # compare with context alone and with random weights (phone, speaker)
 upstream_from=                   # experiment whose upstreams are used instead of training them
 tasks="phone speaker asr"        # downstream tasks
-tag=demo                         # name of the experiment
+tag=                             # name of the experiment; empty: demo, or demo_<features> if not fbank80
 expdir=exp                       # experiments: models, logs, results
 dumpdir=dump                     # features and representations
 datadir=data                     # Kaldi data directories
@@ -49,12 +49,13 @@ begin_recipe 5
 
 if in_stage 0 "data of $corpus"; then
   if [ "$corpus" = mini ]; then
-    step "$datadir" mini_corpus --in "$(conf mini_corpus)" --out "$corpus_root/SPEAKERS.TXT" -- \
+    step "$datadir" mini_corpus --in "$(conf mini_corpus)" --out "$corpus_root" "$corpus_dir/alignments" -- \
       python -m speechrep.bin.make_mini_corpus --config "$(conf mini_corpus)" --out-dir "$corpus_dir" \
       --nj "$nj"
   elif [ "$corpus" = librispeech ]; then
-    step "$datadir" download --out "$corpus_root/SPEAKERS.TXT" "${downloaded[@]}" -- python -m speechrep.bin.download_librispeech \
-      --parts "$all_folders" --out-dir "$corpus_dir" ${download_url:+--url "$download_url"}
+    step "$datadir" download --out "$corpus_root" "${downloaded[@]}" -- \
+      python -m speechrep.bin.download_librispeech --parts "$all_folders" --out-dir "$corpus_dir" \
+      ${download_url:+--url "$download_url"}
   fi
   run_steps 1
   for folder in $all_folders; do

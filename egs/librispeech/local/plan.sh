@@ -106,6 +106,7 @@ for task in $tasks; do
   has_word "$task" "phone speaker asr" || fail "unknown task '$task'; tasks are phone, speaker and asr"
 done
 feature=$(basename "$feature_config" .yaml)
+if [ -z "$tag" ]; then tag=demo_$feature tag=${tag%_fbank80}; fi # other features, another experiment
 [ -f "$feature_config" ] || fail "--feature-config: there is no $feature_config"
 has_word "$aligner" "none pocketsphinx" || fail "--aligner wants none or pocketsphinx, not '$aligner'"
 [ "$aligner" = none ] || [ -z "$alignments" ] || fail "give --alignments or --aligner, not both"
