@@ -81,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             extraction.run_job(args.job, reporter())
         return
     if extraction.is_whole():
+        if read_meta(args.out_dir / "features.json").acoustic() != meta.acoustic():
+            write_meta(args.out_dir / "features.json", meta)  # what changed only concerns reading
         _log.info("%s is up to date", args.out_dir)
         return
     extraction.invalidate()

@@ -101,6 +101,9 @@ def test_again_does_nothing_and_other_options_do_all(data_dir: Path, tmp_path: P
     before = (out / "feats.1.ark").stat().st_mtime_ns
     extract(data_dir, out, "--nj", "3", processes=True)
     assert (out / "feats.1.ark").stat().st_mtime_ns == before
+    extract(data_dir, out, "--nj", "3", "--norm-vars", "false", processes=True)
+    assert not read_meta(out / "features.json").norm_vars
+    assert (out / "feats.1.ark").stat().st_mtime_ns == before
     extract(data_dir, out, "--nj", "2", "--num-mel-bins", "30", processes=True)
     assert read_meta(out / "features.json").dim == 30
     assert not (out / "feats.3.ark").exists()
