@@ -110,6 +110,8 @@ class Probe(nn.Module):
         if num_layers:  # both kinds start as the mean
             start = 0.0 if config.layer_sum == "softmax" else 1 / num_layers
             self.layer_scores = nn.Parameter(torch.full((count, num_layers), start))
+            # Logarithms of the chosen probe's shares of the layers, as other models name them: for pictures.
+            self.register_buffer("layer_weights", torch.zeros(num_layers))
         shapes = list(itertools.pairwise(widths))
         self.weights = nn.ParameterList(nn.Parameter(torch.empty(count, i, o)) for i, o in shapes)
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(count, 1, o)) for _, o in shapes)
@@ -201,6 +203,9 @@ def choose(probe: Probe, stats: dict[str, float]) -> dict[str, float]:
     accuracies = [100 * stats[f"correct_{k}"] for k in range(len(probe.config.l2))]
     best = int(np.argmax(accuracies))
     probe.chosen.fill_(best)
+    mixture = probe.mixture()
+    if mixture is not None:
+        probe.layer_weights.copy_(mixture.clamp(min=1e-6).log())
     others = {name: value for name, value in stats.items() if not name.startswith("correct_")}
     return others | {"accuracy": accuracies[best], "l2": probe.config.l2[best]}
 

@@ -13,6 +13,7 @@ from speechrep.downstream.models import layer_weights
 from speechrep.errors import InputError
 from speechrep.io.store import Store, StoreWriter
 from speechrep.io.table import read_table
+from speechrep.report.layers import learned_weights
 
 
 def make_layers(folder, layers=(0, 2, 3), knows=1):
@@ -72,6 +73,8 @@ def test_probes_of_chosen_and_summed_layers(tmp_path):
     assert json.loads((tmp_path / "two" / "model.json").read_text())["layer"] == "2"
     weights = layer_weights(tmp_path / "sum")
     assert sum(weights) == pytest.approx(1, abs=1e-5) and max(weights) == weights[1] > 0.5
+    drawn = learned_weights(tmp_path / "sum")
+    assert list(drawn) == [0, 2, 3] and list(drawn.values()) == pytest.approx(weights, abs=1e-4)
     with pytest.raises(InputError, match="learned no layer weights"):
         layer_weights(tmp_path / "two")
 
