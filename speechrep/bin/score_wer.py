@@ -50,13 +50,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(
             f"holds other utterances than {args.hyp}", where=args.compare, mend="use --mode strict or all"
         )
-    print(wer.kaldi_lines(systems[0]))
+    lines = [wer.kaldi_lines(systems[0])]
     alignments = [
         _align(refs, texts, system.utt_ids, args.unit) if args.details or args.compare else {}
         for texts, system in zip(hyps, systems, strict=True)
     ]
     if args.bootstrap or args.compare or args.json:
-        _intervals(systems, alignments, args.bootstrap, args.seed, args.json)
+        lines += _intervals(systems, alignments, args.bootstrap, args.seed, args.json)
     if args.details:
         _write_details(Path(args.details), alignments[0], args.utt2spk)
     if args.trn:
@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, texts in (("ref", refs), ("hyp", hyps[0])):
             wanted = {utt_id: texts.get(utt_id, []) for utt_id in systems[0].utt_ids}
             trn.write_trn(Path(args.trn) / f"{name}.trn", wanted, speakers)
+    print("\n".join(lines))  # after the files: a reader such as head may leave at any line
 
 
 def _align(
@@ -80,24 +81,27 @@ def _intervals(
     replications: int,
     seed: int,
     json: str | None,
-) -> None:
+) -> list[str]:
+    """Interval and comparison, as lines to print; also writes ``json``."""
+    lines = []
     rates = wer.bootstrap(systems, replications or DEFAULT_REPLICATIONS, seed)
     intervals = [wer.interval(system) for system in rates]
     if replications or len(systems) > 1:
         for number, (system, (low, high)) in enumerate(zip(systems, intervals, strict=True), 1):
-            print(f"Set{number}: %WER {system.rate:.2f} 95% Conf Interval [ {low:.2f}, {high:.2f} ]")
+            lines.append(f"Set{number}: %WER {system.rate:.2f} 95% Conf Interval [ {low:.2f}, {high:.2f} ]")
     values = wer.summary(systems[0], intervals[0])
     if len(systems) > 1:
         better = wer.probability_of_improvement(rates)
         test = mapsswe(*(list(pairs.values()) for pairs in alignments))
-        print(f"Probability of Set2 improving Set1: {better:.2f}")
-        print(f"MAPSSWE: {test.segments} segments, Z {test.z:.3f}, p {test.p:.4f} (two-tailed)")
+        lines.append(f"Probability of Set2 improving Set1: {better:.2f}")
+        lines.append(f"MAPSSWE: {test.segments} segments, Z {test.z:.3f}, p {test.p:.4f} (two-tailed)")
         values["compare"] = wer.summary(systems[1], intervals[1]) | {
             "probability_better": better, "mapsswe_p": test.p,
             "mapsswe_z": test.z if np.isfinite(test.z) else None, "mapsswe_segments": test.segments,
         }  # fmt: skip
     if json:
         write_json(json, values)
+    return lines
 
 
 def _write_details(directory: Path, alignments: dict[str, details.Pairs], utt2spk: str | None) -> None:

@@ -1,8 +1,11 @@
 """Reports, significance and trn export."""
 
 import math
+import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,3 +138,12 @@ def test_sclite_reads_the_export_and_counts_the_same_errors(tmp_path):
     ours = wer.score(refs, hyps)
     assert [int(row[1]), int(row[2])] == [100, 1200]
     assert int(row[7]) == ours.totals.sum()
+
+
+def test_a_reader_that_leaves_early_does_not_cost_the_reports(tmp_path):
+    for name, table in (("ref", REF), ("hyp", HYP)):
+        (tmp_path / name).write_text("".join(f"{key} {value}\n" for key, value in table.items()))
+    command = f"{sys.executable} -m speechrep.bin.score_wer ref hyp --details d --json j | head -1"
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert (tmp_path / "d" / "ops").is_file() and (tmp_path / "j").is_file()
