@@ -236,6 +236,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.set_float32_matmul_precision("highest")
+    if options.device == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(False)  # as the trainer does
     report(torch.device(options.device), options)
 
 

@@ -20,6 +20,7 @@ def start(ngpu: int) -> torch.device:
     device = torch.device("cuda", local_rank) if ngpu else torch.device("cpu")
     if ngpu:
         torch.cuda.set_device(device)
+        torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, and batches differ
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
         dist.init_process_group("nccl" if ngpu else "gloo")
     return device
