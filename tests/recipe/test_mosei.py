@@ -76,24 +76,24 @@ def test_a_second_run_does_nothing(finished):
 
 
 def test_models_of_another_experiment_bring_their_features(finished):
-    words = ["--corpus-dir", "corpus", "--upstream-from", "exp/demo", "--tag", "reuse", "--controls", "false"]
+    words = ["--corpus-dir", "corpus", "--upstream-from", "exp/demo", "--controls", "false"]
     done = run(finished, *words)
     assert done.returncode == 0, done.stderr
-    assert not (finished / "exp/reuse/apc").exists()  # none was trained
+    assert not (finished / "exp/demo_like_demo/apc").exists()  # none was trained
     theirs = read_meta(finished / "dump/fbank80_video/mini_test/features.json")
     ours = read_meta(finished / "dump/like_demo/mini_test/features.json")
     assert ours.acoustic() == theirs.acoustic()
-    found, before = results(finished, "reuse"), results(finished)
+    found, before = results(finished, "demo_like_demo"), results(finished)
     assert found["apc", "mae"]["value"] == before["apc", "mae"]["value"]  # same features, model and seed
     assert found["apc", "mae"]["features"] == "like_demo"
 
 
 def test_ones_own_copy_of_the_corpus_and_the_papers_protocol(finished):
-    words = ["--mosei-dir", "corpus", "--protocol", "mockingjay", "--tag", "paper", "--stop-stage", "0"]
+    words = ["--mosei-dir", "corpus", "--protocol", "mockingjay", "--stop-stage", "0"]
     done = run(finished, *words)
     # So few videos leave a part of the split without recordings; which is said, and by name.
     assert done.returncode == 0 or "no clip left in the" in done.stderr, done.stderr
-    assert run(finished, "--mosei-dir", "corpus", "--tag", "own", "--stop-stage", "0").returncode == 0
+    assert run(finished, "--mosei-dir", "corpus", "--stop-stage", "0").returncode == 0
     assert read_table(finished / "data/test/utt2sentiment") == read_table(
         finished / "data/mini_test/utt2sentiment"
     )

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -85,6 +86,22 @@ def test_tells_each_stage_with_its_time(finished):
     for number in range(6):
         assert f" stage {number} (" in told
     assert told.count(" done in ") > 6
+
+
+def test_the_code_in_the_readme_runs(finished):
+    text = (REPOSITORY / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    flac = next(finished.glob("corpus/LibriSpeech/mini-test/*/*/*.flac"))
+    code = code.replace("egs/librispeech/exp/demo/apc", "exp/demo/apc").replace("speech.flac", str(flac))
+    code += "\nprint(*output.hiddens[-1].shape, output.frame_shift_ms)"
+    environment = ENVIRONMENT | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=finished, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    batch, frames, dim, shift_ms = done.stdout.split()
+    assert (batch, dim, shift_ms) == ("1", "16", "10.0")
+    assert int(frames) > 50
 
 
 def test_second_run_does_nothing(finished):
@@ -210,12 +227,17 @@ BINDING = """--stage --stop-stage --ngpu --nj --corpus --corpus-dir --download-u
 --train-sets --dev-sets --test-sets --alignments --aligner"""
 
 
-def test_help_names_every_option(tmp_path):
+def test_help_names_every_option_and_the_readmes_no_other(tmp_path):
     done = subprocess.run(
         [RECIPE, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
     )
     for option in BINDING.split():
         assert f"  {option} " in done.stdout
+    for path in ("README.md", "egs/librispeech/README.md"):
+        lines = [line for line in (REPOSITORY / path).read_text().splitlines() if "./run.sh " in line]
+        assert lines
+        for option in re.findall(r"--[a-z-]+", " ".join(lines)):
+            assert f"  {option} " in done.stdout or option == "--help", f"{path}: {option}"
     assert "[fbank apc mockingjay]" in done.stdout
 
 
