@@ -48,10 +48,16 @@ class AsrTask:
         upstream = _load_upstream(config, train) if config.pretrained else None
         self._upstream_json = describe_upstream(upstream) if upstream is not None else None
         self.model = _build_model(config, self.tokenizer, _input_of(train.feats), upstream)
-        lens = self.model.out_lens
-        self._train = labelled_dataset(train.feats, texts, self.tokenizer, lens, config.too_long, where)
+        self._train = labelled_dataset(
+            train.feats, texts, self.tokenizer, self.model.least_out_lens, config.too_long, where
+        )
         self._valid = labelled_dataset(
-            valid.feats, valid_texts, self.tokenizer, lens, config.too_long, valid.data_dir / "text"
+            valid.feats,
+            valid_texts,
+            self.tokenizer,
+            self.model.out_lens,
+            config.too_long,
+            valid.data_dir / "text",
         )
         self.model.front.set_statistics(self._sample_frames())
 

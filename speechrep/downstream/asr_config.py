@@ -49,6 +49,11 @@ class AsrConfig:
     freq_masks: int = opt(0, "SpecAugment: spans of feature dimensions hidden per utterance")
     freq_width: int = opt(10, "SpecAugment: longest span in dimensions")
 
+    tempo_warp: float = opt(0.0, "training utterances are sped up or slowed down by up to this share")
+    frequency_warp: float = opt(
+        0.0, "their frequency axis is stretched by up to this share; filter banks only"
+    )
+
     max_frames: int = opt(8000, "budget of a batch in input frames, padding included")
     max_utts: int = opt(32, "most utterances in a batch")
     too_long: str = opt("skip", "training transcripts longer than CTC can align", ("skip", "refuse"))
@@ -66,6 +71,10 @@ class AsrConfig:
             raise InputError(f"hidden is {self.hidden}, want a multiple of twice num-heads {self.num_heads}")
         if (self.fine_tune or self.mix_layers) and not self.pretrained:
             raise InputError("fine-tune and mix-layers are of a model inside", mend="give --pretrained")
+        if not (0 <= self.tempo_warp < 1 and 0 <= self.frequency_warp < 1):
+            raise InputError(
+                f"tempo-warp {self.tempo_warp} or frequency-warp {self.frequency_warp} is no share"
+            )
         if not 0 <= self.label_smoothing < 1 or not 0 <= self.sampling <= 1:
             raise InputError(
                 f"label-smoothing {self.label_smoothing} or sampling {self.sampling} is no share"

@@ -9,6 +9,7 @@ from speechrep.downstream.asr_decoder import AttentionDecoder
 from speechrep.downstream.asr_encoder import BiLstmEncoder, Encoder, StackFront, TransformerEncoder, VggFront
 from speechrep.downstream.asr_input import InputLayer
 from speechrep.downstream.spec_augment import spec_augment
+from speechrep.downstream.warp import shortest, warp
 from speechrep.text.tokenizer import Tokenizer
 
 TARGET_SHIFT_MS = 30.0  # the front's frame shift where the configuration leaves it open
@@ -37,10 +38,16 @@ class Recogniser(nn.Module):
         """Encoder frames of utterances of ``feat_lens`` (B,) input frames."""
         return self.encoder.out_lens(self.front.out_lens(feat_lens))
 
+    def least_out_lens(self, feat_lens: torch.Tensor) -> torch.Tensor:
+        """The same in training, where warping may shorten them."""
+        return self.encoder.out_lens(shortest(self.front.out_lens(feat_lens), self.config.tempo_warp))
+
     def encode(self, feats: torch.Tensor, feat_lens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T, F) or (B, T, L, F) and (B,) to the encoder's (B, T', D) and (B,)."""
         frames, lens = self.front(feats, feat_lens)
         config = self.config
+        if self.training and (config.tempo_warp or config.frequency_warp):
+            frames, lens = warp(frames, lens, config.tempo_warp, config.frequency_warp)
         if self.training and (config.time_masks or config.freq_masks):
             frames = spec_augment(
                 frames, lens, config.time_masks, config.time_width, config.freq_masks, config.freq_width

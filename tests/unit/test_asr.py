@@ -22,6 +22,7 @@ from speechrep.downstream.asr_input import InputLayer
 from speechrep.downstream.asr_model import Recogniser, ctc_loss
 from speechrep.downstream.base import Labelled, Loading
 from speechrep.downstream.spec_augment import spec_augment
+from speechrep.downstream.warp import shortest, warp
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.text.registry import train_tokenizer
@@ -169,6 +170,23 @@ def test_augmentation_hides_spans_within_its_limits_and_leaves_padding_to_itself
     masked = spec_augment(feats, lens, time_masks=0, time_width=0, freq_masks=2, freq_width=4)
     assert 1 < (masked == 0).all(1).sum(1).float().mean() < 8
     torch.testing.assert_close(spec_augment(feats, lens, 0, 9, 0, 9), feats)
+
+
+def test_warping_resamples_each_utterance_within_its_own_length():
+    torch.manual_seed(0)
+    lens = torch.tensor([50, 30, 1])
+    ramp = torch.arange(60.0)[None, :, None].repeat(3, 1, 8)
+    out, out_lens = warp(ramp, lens, tempo=0.2, frequency=0.0)
+    assert (out_lens >= shortest(lens, 0.2)).all() and (out_lens <= lens / 0.8).all()
+    assert (out_lens[:2] != lens[:2]).any()
+    for row, before, after in zip(out[:2, :, 0], lens, out_lens, strict=False):
+        steps = row[1:after] - row[: after - 1]
+        assert 0.8 <= steps[0] <= 1.2 and row[:after].max() <= before - 1  # a straight line stays one
+        torch.testing.assert_close(steps[:-3], steps[0].expand(len(steps) - 3), rtol=1e-3, atol=1e-4)
+    bins = torch.arange(8.0).expand(3, 60, 8)
+    out, out_lens = warp(bins, lens, tempo=0.0, frequency=0.2)
+    assert out_lens is lens and (out[..., 0] == 0).all() and out.max() <= 7
+    assert len(set(out[:, 0, 4].tolist())) == 3 and (out[:, :, 4] == out[:, :1, 4]).all()
 
 
 def test_frames_needed_counts_the_blank_between_equal_units():
@@ -354,6 +372,7 @@ def test_decoding_a_set_without_transcripts_writes_no_reference(experiment, tmp_
         (AsrConfig, {"encoder": "transformer", "hidden": 20, "num_heads": 4}, "multiple of twice num-heads"),
         (AsrConfig, {"encoder": "transformer", "projection": 4}, "the Transformer has none"),
         (AsrConfig, {"label_smoothing": 1.0}, "is no share"),
+        (AsrConfig, {"tempo_warp": 1.0}, "is no share"),
     ],
 )
 def test_bad_options_are_refused(cls, options, complaint):
