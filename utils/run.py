@@ -28,7 +28,10 @@ def main() -> None:
     limit = args.max_jobs_run or max(1, cores() // max(1, args.num_threads))
     children = Children(grace_s=10)
     terminal = sys.stderr.isatty() and os.environ.get("SPEECHREP_PROGRESS") != "log"
-    run_jobs(array.jobs, limit, children, terminal)
+    try:
+        run_jobs(array.jobs, limit, children, terminal)
+    except OSError as error:  # a log that cannot be written; the jobs under way end with us
+        sys.exit(f"run.py: {error}")
     children.end_like_signal()
     if told := failures(array):
         sys.exit(f"run.py: {told}")

@@ -85,7 +85,7 @@ def main() -> None:
         else:
             with lock(step.marker.with_name(step.name + ".lock")):
                 run(step)
-    except InputError as error:
+    except (InputError, OSError) as error:  # such as a full disk
         sys.exit(f"step.py: {step.name}: error: {error}")
 
 

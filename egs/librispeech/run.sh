@@ -52,7 +52,7 @@ if in_stage 0 "data of $corpus"; then
     step "$datadir" mini_corpus --in "$(conf mini_corpus)" --out "$corpus_root" "$corpus_dir/alignments" -- \
       python -m speechrep.bin.make_mini_corpus --config "$(conf mini_corpus)" --out-dir "$corpus_dir" \
       --nj "$nj"
-  elif [ "$corpus" = librispeech ]; then
+  elif [ "$corpus" = librispeech ] && [ "$corpus_root" != "$corpus_dir" ]; then # else it is there already
     step "$datadir" download --out "$corpus_root" "${downloaded[@]}" -- \
       python -m speechrep.bin.download_librispeech --parts "$all_folders" --out-dir "$corpus_dir" \
       ${download_url:+--url "$download_url"}

@@ -131,6 +131,16 @@ def test_a_signal_and_a_missing_program_are_told_in_the_log(tmp_path):
     assert "./no-such-program: No such file" in (tmp_path / "y.log").read_text()
 
 
+def test_a_log_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    done = call(RUN, "file/x.log", "true", folder=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "file" in done.stderr
+    if os.path.exists("/dev/full"):  # a full disk
+        done = call(RUN, "/dev/full", "true", folder=tmp_path)
+        assert (done.returncode, done.stderr) == (1, "run.py: [Errno 28] No space left on device\n")
+
+
 def test_words_reach_the_command_unchanged(tmp_path):
     words = ["$HOME", "a b", "`id`", "*", "'", '"', "|", ""]
     call(RUN, "x.log", sys.executable, "-c", "import sys; print(sys.argv[1:])", *words, folder=tmp_path)
