@@ -1,5 +1,6 @@
 """Batches as tensors, read in the background if asked: torch's DataLoader behind a resumable epoch."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -25,7 +26,8 @@ class Loader:
     Args:
         dataset: reads a segment and puts several into a batch.
         sampler: says which.
-        num_workers: background processes; 0 reads in this one. The batches are the same either way.
+        num_workers: background processes; 0 reads in this one. The batches are the same either way. They
+            read on into the next epoch, so that its first batch does not keep anybody waiting.
         pin_memory: page-locked tensors, for copying to a GPU in the background.
     """
 
@@ -33,7 +35,7 @@ class Loader:
         self, dataset: SegmentDataset, sampler: BatchSampler, num_workers: int = 0, pin_memory: bool = False
     ):
         self.sampler = sampler
-        self._order: list[list[Segment]] = []  # of the current epoch; DataLoader iterates over this very list
+        self._order = _Order(sampler)
         self._torch_loader = torch.utils.data.DataLoader(
             _Batches(dataset),
             batch_size=None,
@@ -43,15 +45,48 @@ class Loader:
             prefetch_factor=4 if num_workers else None,
             pin_memory=pin_memory,
         )
+        self._running: Iterator[dict[str, Any]] = iter(())
+        self._ahead = -1  # the epoch whose batches come next from the running iterator, if at its beginning
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[dict[str, Any]]:
-        """The batches of one epoch, the first ``skip`` left out unread; ``{}`` for an empty batch."""
-        self._order[:] = self.sampler.batches(epoch)[skip:]
-        return iter(self._torch_loader)
+        """The batches of one epoch, the first ``skip`` left out unread; ``{}`` for an empty batch.
+
+        One epoch at a time: asking for another ends the one before.
+        """
+        count = self.num_batches(epoch) - skip
+        if skip or self._ahead != epoch:
+            self._order.begin(epoch, skip)
+            self._running = iter(self._torch_loader)
+        self._ahead = -1
+        yield from itertools.islice(self._running, count)
+        self._ahead = epoch + 1
 
     def num_batches(self, epoch: int = 0) -> int:
         """The number of batches of this process in an epoch."""
-        return len(self.sampler.batches(epoch))
+        return len(self._order.batches(epoch))
+
+
+class _Order(torch.utils.data.Sampler[list[Segment]]):
+    """Batches from one point on, over all later epochs."""
+
+    def __init__(self, sampler: BatchSampler):
+        self._made: dict[int, list[list[Segment]]] = {}
+        self._sampler, self._epoch, self._skip = sampler, 0, 0
+
+    def begin(self, epoch: int, skip: int) -> None:
+        self._epoch, self._skip = epoch, skip
+
+    def batches(self, epoch: int) -> list[list[Segment]]:
+        if epoch not in self._made:  # the two epochs at hand are kept: the current and the one read ahead
+            self._made = {e: made for e, made in self._made.items() if abs(e - epoch) <= 1}
+            self._made[epoch] = self._sampler.batches(epoch)
+        return self._made[epoch]
+
+    def __iter__(self) -> Iterator[list[Segment]]:
+        epoch, skip = self._epoch, self._skip
+        while True:
+            yield from self.batches(epoch)[skip:]
+            epoch, skip = epoch + 1, 0
 
 
 class _Batches(torch.utils.data.Dataset):

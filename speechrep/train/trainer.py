@@ -7,7 +7,6 @@ batch, and a checkpoint needs no generator states.
 
 import contextlib
 import dataclasses
-import hashlib
 import itertools
 import math
 import os
@@ -25,6 +24,8 @@ from speechrep.io.files import read_json, write_json
 from speechrep.io.model_files import write_model
 from speechrep.train import checkpoint, distributed
 from speechrep.train.config import TrainConfig
+from speechrep.train.divergence import Watch
+from speechrep.train.forward import Forward
 from speechrep.train.log import TrainLog
 from speechrep.train.optim import build_optimizer, lr_factor, set_lr
 from speechrep.train.stats import add, averages, reduced
@@ -32,7 +33,6 @@ from speechrep.train.task import Task, param_groups, parts_to_compile, pictures,
 
 # Losses are sums over thousands of frames; this keeps scaled fp16 gradients in range and cancels later.
 NOMINAL_WEIGHT = 4096.0
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FINISHED = "finished.json"
 
 
@@ -108,8 +108,8 @@ class Trainer:
         self.progress = Progress()
         self.best_stats: dict[str, float] = {}
         self.sums: dict[str, float | torch.Tensor] = {}  # since the last log line
-        self.unchecked: list[tuple[int, list[str], torch.Tensor, torch.Tensor]] = []
-        self.stop_signal = False
+        self.watch = Watch(self.exp_dir)
+        self.stop_signal, self.stops = False, torch.zeros(())  # here, and on how many processes
         self.data_wait = 0.0
         if self.trainable:
             self.optimizer = build_optimizer(
@@ -122,12 +122,7 @@ class Trainer:
         if config.compile:
             for module in parts_to_compile(task):
                 module.compile(dynamic=True)  # in place: the names of the weights stay as they are
-        self.loss = _Loss(task)
-        if self.world > 1 and self.trainable:
-            ids = [device.index] if device.type == "cuda" else None
-            self.loss = torch.nn.parallel.DistributedDataParallel(
-                self.loss, device_ids=ids, broadcast_buffers=False
-            )
+        self.forward = Forward(task, config, device, exchange=bool(self.trainable))
         if self.first:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / FINISHED).unlink(missing_ok=True)
@@ -176,7 +171,7 @@ class Trainer:
                 last = progress.step >= self.total_steps
                 log_due = last or progress.step % config.log_interval == 0
                 if log_due or self.device.type == "cpu":
-                    self._check_finite()
+                    self.watch.check()
                 if log_due:
                     self._log_train()
                 if last or progress.step % config.valid_interval == 0:
@@ -209,24 +204,25 @@ class Trainer:
         lr = set_lr(self.optimizer, lr_factor(config.schedule, step, self.warmup, self.total_steps))
         self.optimizer.zero_grad(set_to_none=True)
         utt_ids: list[str] = []
-        total = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss, weight
+        total = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, weight, wishes to stop
+        total[2] = float(self.stop_signal)
         for i, batch in enumerate(micro_batches):
-            self._seed("train", step, i * self.world + self.rank)
             last = i == len(micro_batches) - 1
-            with contextlib.nullcontext() if self.world == 1 or last else self.loss.no_sync():
-                loss, stats = self._loss(batch)
+            with contextlib.nullcontext() if last else self.forward.without_exchange():
+                loss, stats = self.forward.train(batch, step, i)
                 self.scaler.scale(loss / NOMINAL_WEIGHT).backward()
             utt_ids += batch.get("utt_ids", [])
             frames = int(batch["feat_lens"].sum()) if batch else 0
-            total += torch.stack([loss.detach().double(), torch.as_tensor(stats["weight"]).to(total)])
+            total[:2] += torch.stack([loss.detach().double(), torch.as_tensor(stats["weight"]).to(total)])
             add(self.sums, stats | {"loss": loss.detach(), "frames": frames})
         own_loss = total[0].clone()
         total = distributed.sum_over_ranks(total)
+        self.stops = total[2]
         norm = self._update(NOMINAL_WEIGHT * self.world / total[1].clamp(min=1))
         self.sums["lr"], self.sums["grad_norm"] = lr, norm
-        self.unchecked.append(
-            (step + 1, utt_ids, own_loss, total[0] + (0 if self.scaler.is_enabled() else norm))
-        )
+        # with fp16 an infinite gradient is no news: the scaler leaves the step out and scales less
+        must_be_finite = total[0] + (0 if self.scaler.is_enabled() else norm)
+        self.watch.add(step + 1, utt_ids, own_loss, must_be_finite)
 
     def _update(self, factor: torch.Tensor) -> torch.Tensor:
         """Scale the gradients, clip them, step; returns their norm before clipping."""
@@ -238,39 +234,6 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return norm
-
-    def _loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
-        precision = PRECISIONS[self.config.precision]
-        with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
-            return self.loss(_to(batch, self.device))
-
-    def _seed(self, part: str, step: int, batch: int) -> None:
-        text = f"{self.config.seed} {part} {step} {batch}".encode()
-        torch.manual_seed(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1)
-
-    def _check_finite(self) -> None:
-        """Stop at the first step whose loss or gradient is not finite. On a GPU only when there is a log
-        line, since looking waits for the device; checkpoints are written after looking."""
-        if not self.unchecked:
-            return
-        totals = torch.stack([total for _, _, _, total in self.unchecked]).tolist()
-        bad = next((i for i, total in enumerate(totals) if not math.isfinite(total)), None)
-        if bad is not None:
-            step, utt_ids, own_loss, _ = self.unchecked[bad]
-            told = distributed.gather((math.isfinite(float(own_loss)), utt_ids))
-            guilty = [ids for finite, ids in told if not finite] or [ids for _, ids in told]
-            named = list(itertools.chain(*guilty))
-            self._raise_diverged(step, "training", named)
-        self.unchecked.clear()
-
-    def _raise_diverged(self, step: int, part: str, utt_ids: list[str]) -> None:
-        saved = checkpoint.saved_states(self.folder)
-        raise InputError(
-            f"the {part} loss or gradient is not finite at step {step}, utterances {' '.join(utt_ids[:20])}",
-            where=self.exp_dir,
-            mend=f"last good checkpoint: {saved[-1] if saved else 'none'}; look at these utterances, "
-            "or lower the learning rate",
-        )
 
     def _log_train(self) -> None:
         lr, norm = self.sums.pop("lr"), float(self.sums.pop("grad_norm"))
@@ -294,10 +257,7 @@ class Trainer:
         sums: dict[str, float | torch.Tensor] = {}
         for i, batch in enumerate(self.task.valid_loader().epoch(0)):
             if batch:
-                self._seed("valid", 0, i * self.world + self.rank)
-                precision = PRECISIONS[self.config.precision]
-                with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
-                    loss, stats = self.task.loss(_to(batch, self.device))
+                loss, stats = self.forward.validate(batch, i)
                 add(sums, stats | {"loss": loss})
         if self.first:
             self.log.pictures(self.progress.step, pictures(self.task))
@@ -306,7 +266,7 @@ class Trainer:
         stats = summary(self.task, averages(reduced(sums)))
         value = stats[self.task.best_metric]
         if not math.isfinite(value):
-            self._raise_diverged(progress.step, "validation", [])
+            self.watch.stop(progress.step, "validation", [])
         self.log.write("valid", progress.step, progress.epoch, stats)
         better = value < progress.best if self.task.best_is_lower else value > progress.best
         if progress.best_step < 0 or better:
@@ -329,13 +289,13 @@ class Trainer:
         self.stop_signal = True
 
     def _stop_everywhere(self, log_due: bool) -> bool:
-        """Whether SIGTERM reached any process. Several processes agree on it when they log."""
+        """Whether SIGTERM reached any process. Several agree on it in the step; a GPU is asked rarely."""
         if self.world == 1:
             return self.stop_signal
-        return log_due and any(distributed.gather(self.stop_signal))
+        return (log_due or self.device.type == "cpu") and bool(self.stops)
 
     def _save(self) -> None:
-        self._check_finite()
+        self.watch.check()
         if self.first:
             state = {
                 "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
@@ -376,27 +336,3 @@ class Trainer:
             write_json(self.folder / FINISHED, done)
         self.log.say(f"finished; best at step {self.progress.best_step}: {self.best_stats}")
         return self.best_stats
-
-
-class _Loss(torch.nn.Module):
-    """The task's loss as a module, for DistributedDataParallel to wrap."""
-
-    def __init__(self, task: Task):
-        super().__init__()
-        self.model = task.model
-        self._task = (task,)  # in a tuple: a task that is a module itself must not be registered twice
-
-    def forward(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
-        if batch:
-            return self._task[0].loss(batch)
-        nothing = sum((p.sum() * 0 for p in self.model.parameters() if p.requires_grad), torch.zeros(()))
-        return nothing, {"weight": 0.0}  # an empty batch still takes part in the exchange of gradients
-
-
-def _to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    if device.type == "cpu":
-        return batch
-    return {
-        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-        for key, value in batch.items()
-    }
