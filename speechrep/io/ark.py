@@ -216,11 +216,10 @@ def _is_file(path: str | Path) -> bool:
 def _read_key(source: Source) -> str | None:
     """The next key of an archive, up to its blank, or None at the end."""
     here, key = source.offset, bytearray()
-    while (byte := source.stream.read(1)) not in (b"", b" ", b"\t", b"\n"):
+    while (byte := source.byte()) not in (b"", b" ", b"\t", b"\n"):
         key += byte
         if len(key) > _KEY_BYTES:
             raise InputError("no key of an archive here", where=source.where(here))
-    source.offset += len(key) + len(byte)
     if not key and not byte:
         return None
     try:

@@ -21,12 +21,13 @@ class Source:
     """Bytes read in order from a file or pipe, which knows how many are left if that can be known.
 
     Args:
-        stream: binary, buffered.
+        stream: binary; a read gives all that was asked for but at the end.
         name: for messages.
     """
 
     def __init__(self, stream: IO[bytes], name: str):
         self.stream, self.name, self.offset = stream, name, 0
+        self._ahead = b""  # bytes looked at and not yet taken
         self.size: int | None = None
         if stream.seekable():
             self.offset = stream.tell()
@@ -50,7 +51,7 @@ class Source:
         if self.size is None:
             raise InputError("a pipe cannot be read from the middle", where=self.where(offset))
         self.stream.seek(offset)
-        self.offset = offset
+        self.offset, self._ahead = offset, b""
 
     def take(self, count: int, what: str) -> np.ndarray:
         """Exactly ``count`` bytes, as uint8; ``what`` they are is for the message.
@@ -62,10 +63,14 @@ class Source:
             left = self.size - self.offset
             if count > left:
                 raise InputError(f"{what} need {count} bytes, {left} are left", where=self.where())
-            block = np.empty(count, np.uint8)
-            got = self.stream.readinto(memoryview(block)) if count else 0  # type: ignore[attr-defined]
+            block, got = np.empty(count, np.uint8), min(len(self._ahead), count)
+            block[:got] = np.frombuffer(self._ahead[:got], np.uint8)
+            self._ahead = self._ahead[got:]
+            if got < count:
+                got += self.stream.readinto(memoryview(block)[got:])  # type: ignore[attr-defined]
         else:  # a pipe: take only as much memory as bytes really come
-            parts = bytearray()
+            parts = bytearray(self._ahead[:count])
+            self._ahead = self._ahead[count:]
             while len(parts) < count and (part := self.stream.read(min(_CHUNK, count - len(parts)))):
                 parts += part
             block, got = np.frombuffer(parts, np.uint8), len(parts)
@@ -76,13 +81,28 @@ class Source:
 
     def line(self) -> bytes:
         """The rest of the line, with its end; empty at the end of the input."""
-        text = self.stream.readline()
+        text, self._ahead = self._ahead, b""
+        place = text.find(b"\n") + 1
+        if place:
+            text, self._ahead = text[:place], text[place:]
+        else:
+            text += self.stream.readline()
         self.offset += len(text)
         return text
 
+    def byte(self) -> bytes:
+        """The next byte; empty at the end of the input."""
+        byte, self._ahead = self._ahead[:1], self._ahead[1:]
+        byte = byte or self.stream.read(1)
+        self.offset += len(byte)
+        return byte
+
     def peek(self) -> bytes:
-        """The next bytes, without moving; empty at the end of the input."""
-        return self.stream.peek(2)[:2]  # type: ignore[attr-defined]
+        """The next two bytes, without moving; fewer at the end of the input."""
+        # Not the stream's own peek, which gives what happens to be in its buffer.
+        if len(self._ahead) < 2:
+            self._ahead += self.stream.read(2 - len(self._ahead))
+        return self._ahead
 
 
 def read_object(source: Source, start: int = 0, stop: int | None = None) -> np.ndarray:

@@ -38,7 +38,7 @@ def written(value: np.ndarray, method: int = 0, text: bool = False) -> bytes:
 
 
 def entries(data: bytes) -> list[tuple[str, np.ndarray]]:
-    return list(iter_ark(Source(io.BufferedReader(io.BytesIO(data)), "test.ark")))
+    return list(iter_ark(Source(io.BytesIO(data), "test.ark")))
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,21 @@ def test_golden_bytes(golden: str, value: np.ndarray, method: int):
     [(key, read)] = entries(data)
     assert key == "u1"
     np.testing.assert_allclose(read, value, atol=1e-4)
+
+
+def test_entries_lie_anywhere_in_a_buffer(tmp_path: Path):
+    """Objects that begin at every place relative to the blocks in which a file is read."""
+    values = {f"{'k' * (n % 7)}{n:04d}": np.full((1, n % 5 + 1), n, np.float64) for n in range(3000)}
+    write_ark(tmp_path / "a.ark", values.items(), tmp_path / "a.scp")
+    assert (tmp_path / "a.ark").stat().st_size > 100_000
+    for key, value in read_ark(tmp_path / "a.ark").items():
+        np.testing.assert_array_equal(value, values.pop(key))
+    assert not values
+    text = io.BytesIO()
+    writer = ArkWriter(text, text=True)
+    for n in range(3000):
+        writer.write(f"{'k' * (n % 7)}{n:04d}", np.arange(n % 5 + 1, dtype=np.int32))
+    assert [len(value) for _, value in entries(text.getvalue())] == [n % 5 + 1 for n in range(3000)]
 
 
 def test_offsets_point_at_the_binary_mark(tmp_path: Path):
@@ -225,7 +240,7 @@ def test_huge_claims_on_a_pipe_take_no_memory():
             return False
 
     for token in (b"FM \4\xff\xff\xff\x7f\4\xff\xff\xff\x7f", b"CM2 " + b"\0" * 8 + b"\xff\xff\xff\x7f" * 2):
-        source = Source(io.BufferedReader(Pipe(b"\0B" + token)), "-")
+        source = Source(Pipe(b"\0B" + token), "-")
         with pytest.raises(InputError, match="0 are left"):
             read_object(source)
 
