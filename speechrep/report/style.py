@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from speechrep.io.files import atomic_open
 
-WIDTH = 5.5  # inches; at the usual 96 pixels per inch a page shows 528, a telephone about 360
-DPI = 150
-FONT = 8.5  # points
+WIDTH = 4.8  # inches; at the usual 96 pixels per inch a page shows 461, a telephone about 360
+DPI = 170
+FONT = 9.0  # points
 # Okabe and Ito's palette without its yellow, which is too light for lines on white.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -93,7 +93,7 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w.+-]", "_", text)
 
 
-def _broken(title: str, most: int = 74) -> list[str]:
+def _broken(title: str, most: int = 62) -> list[str]:
     """Lines of at most so many characters, if the words allow; signs of mathematics are taken literally."""
     lines = [""]
     for word in title.replace("$", r"\$").split():
