@@ -1,10 +1,12 @@
 """Print the table of results and write it for people.
 
-python -m speechrep.bin.report --results exp/demo/results.json --out exp/demo/RESULTS.md
+python -m speechrep.bin.report --results exp/demo/results.json --out exp/demo/RESULTS.md \\
+    --html exp/demo/report.html
 """
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from speechrep import provenance
 from speechrep.bin import run
@@ -19,13 +21,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--results", required=True, help="results.json of an experiment")
     parser.add_argument("--out", default="", help="RESULTS.md to write")
+    parser.add_argument(
+        "--html", default="", help="page to write, with everything to see; made from the results' folder"
+    )
     parser.add_argument("--made-by", default="", help="the command line that made the results")
     parser.add_argument("--order", default="", help="tasks and upstreams in the order of the table")
     args = parser.parse_args(argv)
     results = in_order(read_results(args.results), args.order.split())
     if not results:
         raise InputError("holds no result", where=args.results, mend="run stages 4 and 5 of the recipe")
-    if args.out:
+    if args.out or args.html:
         about = {
             "date": max(result.created for result in results),
             "command": f"`{args.made_by}`" if args.made_by else "not recorded",
@@ -33,8 +38,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             "seed": ", ".join(sorted({str(result.seed) for result in results})),
             "machine": provenance.machine(),
         }
+    if args.out:
         with atomic_open(args.out) as stream:
             stream.write(markdown(results, about))
+    if args.html:
+        from speechrep.report.html import report  # imports matplotlib and torch, which the table does without
+
+        about["command"] = args.made_by or "not recorded"
+        page = report(Path(args.results).parent, results, about, args.order.split())
+        with atomic_open(args.html) as stream:
+            stream.write(page)
     sys.stdout.write(terminal(results))
 
 

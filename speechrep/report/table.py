@@ -13,6 +13,12 @@ from speechrep.io.files import read_json
 RATES = ("wer", "cer", "accuracy", "acc2", "acc2_non0", "f1", "f1_non0", "acc5", "acc7")  # in percent
 ARROWS = {"higher": "↑", "lower": "↓"}
 MISSING = "-"
+HOW_TO_READ = (
+    "In brackets: the 95 % bootstrap interval over test utterances. ↑ more is better, ↓ less is better.",
+    "Controls show what comes for free: context frames alone, the same network with random weights, or "
+    "always the same answer.",
+    "A representation has learnt something for a task where it beats them by more than the intervals.",
+)
 # Rows that are there to keep the others honest: plain context, the same networks with random weights, and
 # always the same answer.
 _CONTROL = re.compile(r"_ctx\d+$|_untrained$|^majority$")
@@ -139,10 +145,7 @@ def markdown(results: Sequence[Result], about: dict[str, Any]) -> str:
         "",
         *(f"| {' | '.join(line)} |" for line in [titles, ["---"] * len(titles), *body]),
         "",
-        "In brackets: the 95 % bootstrap interval over test utterances. ↑ more is better, ↓ less is better.",
-        "Controls show what comes for free: context frames alone, the same network with random weights, or "
-        "always the same answer.",
-        "A representation has learnt something for a task where it beats them by more than the intervals.",
+        *HOW_TO_READ,
     ]
     return "\n".join(lines) + "\n"
 

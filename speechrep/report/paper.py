@@ -1,0 +1,59 @@
+"""Published figures, to be held against a table of results, and whether they may be.
+
+Liu, Yang, Chi, Hsu and Lee, "Mockingjay", ICASSP 2020: table 2, and for phones the text of section 4.2, which
+gives differences only; those that follow from its sums are marked.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+SOURCE = "Liu et al., Mockingjay, ICASSP 2020"
+
+
+class Published(NamedTuple):
+    """One task of a paper."""
+
+    task: str
+    metric: str
+    what: str
+    """The paper's protocol in a few words."""
+    figures: tuple[tuple[str, str], ...]
+    """Representation and figure."""
+
+
+PUBLISHED = (
+    Published(
+        "phone", "accuracy",
+        "LibriSpeech, 72 phones of the Montreal Forced Aligner, trained on train-clean-360, tested on "
+        "test-clean, two hidden layers in the authors' code",
+        (("Mel", "49.1"), ("APC", "74.1 (sum)"), ("BASE", "60.9 (sum)"), ("LARGE", "64.3 (sum)"),
+         ("BASE-FT2", "84.3 (sum)")),
+    ),
+    Published(
+        "speaker", "accuracy",
+        "LibriSpeech, 63 speakers of train-clean-100, 9 : 1 split of their utterances, recurrent classifier",
+        (("Mel", "70.06"), ("APC", "85.88"), ("BASE", "94.54"), ("LARGE", "96.26"), ("LARGE-WS", "96.40"),
+         ("BASE-FT2", "98.05")),
+    ),
+    Published(
+        "sentiment", "acc2",
+        "CMU-MOSEI, clips of 1 to 20 s with a sentiment of at least 0.1 either way, 9 : 1 split of the "
+        "videos, recurrent classifier",
+        (("Mel", "64.63"), ("APC", "65.97"), ("BASE", "67.38"), ("LARGE", "70.07"), ("LARGE-WS", "71.05"),
+         ("BASE-FT2", "68.45")),
+    ),
+)  # fmt: skip
+
+
+def comparable(task: str, sets: Sequence[str]) -> str:
+    """Whether results of a task on these sets may be held against the paper's, and why."""
+    if task == "sentiment" and any(name.startswith("mockingjay_") for name in sets):
+        return (
+            "yes, as far as the protocol goes: the same split, labels and metric. The upstreams were trained "
+            "on other data for other times."
+        )
+    if task == "sentiment":
+        return "no: other clips; --protocol mockingjay of egs/mosei has the paper's split"
+    if task == "speaker":
+        return "no: other speakers and another split, a linear probe of the mean frame, other training data"
+    return "no: other labels and sets, a linear probe of single frames, other training data"

@@ -1,0 +1,125 @@
+"""What an experiment's folder tells of its making: models, options, commands, times."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from speechrep import provenance
+from speechrep.io.model_files import INFO, read_info
+
+STAGES = ("data", "features", "pre-training", "representations", "downstream training", "decoding and scores")
+PACKAGES = ("speechrep", "torch", "numpy", "scipy", "h5py", "safetensors", "sentencepiece", "soundfile",
+            "matplotlib")  # fmt: skip
+
+
+class Run(NamedTuple):
+    """A trained model of the experiment."""
+
+    name: str
+    folder: Path
+    info: dict[str, Any]
+    """Its ``model.json``."""
+
+    @property
+    def is_upstream(self) -> bool:
+        """Whether it is an upstream, not a task."""
+        return self.info.get("kind") == "upstream"
+
+
+class Step(NamedTuple):
+    """A command that the recipe ran, as its log tells."""
+
+    stage: int
+    name: str
+    command: str
+    seconds: float | None
+    """None if it has not ended well."""
+    began: str
+
+
+def read_runs(exp: str | os.PathLike[str], names: Sequence[str] = ()) -> list[Run]:
+    """The models in the experiment's folder, upstreams first, in the order of ``names``.
+
+    Args:
+        exp: the experiment.
+        names: upstreams and tasks in the order of the table.
+    """
+    runs = []
+    for path in sorted(Path(exp).glob(f"*/{INFO}")):
+        if path.parent.suffix == ".old":  # what a changed step moved aside
+            continue
+        runs.append(Run(path.parent.name, path.parent, read_info(path.parent)))
+    place = {name: i for i, name in enumerate(names)}
+
+    def order(run: Run) -> tuple[bool, int, int, str]:
+        task, _, upstream = run.name.partition("_")
+        if run.is_upstream:
+            return False, place.get(run.name, len(place)), 0, run.name
+        return True, place.get(task, len(place)), place.get(upstream, len(place)), run.name
+
+    return sorted(runs, key=order)
+
+
+def read_steps(logs: str | os.PathLike[str]) -> list[Step]:
+    """The steps whose logs ``<stage>_<name>.log`` lie in a folder, in the order in which they began."""
+    steps = []
+    for path in Path(logs).glob("*.log"):
+        named = re.fullmatch(r"(\d+)_(.+)\.log", path.name)
+        if named is None:
+            continue
+        with open(path, "rb") as stream:
+            head = stream.read(20000).decode(errors="replace")
+            stream.seek(max(0, path.stat().st_size - 2000))
+            tail = stream.read().decode(errors="replace")
+        command = re.match(r"# (.*)", head)
+        began = re.search(r"^# Started at (.*)$", head, re.MULTILINE)
+        took = re.findall(r"^# Accounting:.*?\btime=(\d+(?:\.\d+)?)", tail, re.MULTILINE)
+        well = re.search(r"^# Ended \(code 0\)|^# Finished at .* with status 0", tail, re.MULTILINE)
+        steps.append(
+            Step(
+                int(named[1]),
+                named[2],
+                command[1] if command else "",
+                float(took[-1]) if took and well else None,
+                began[1].strip() if began else "",
+            )
+        )
+    return sorted(steps, key=lambda step: (step.stage, _sortable(step.began), step.name))
+
+
+def read_options(run: Run) -> str:
+    """The text of a run's ``config.yaml``; "" if it has none."""
+    path = run.folder / "config.yaml"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def option(run: Run, name: str) -> str:
+    """The value of one option in ``config.yaml``, "" if it is not there."""
+    found = re.search(rf"^{re.escape(name)}: *(.*)$", read_options(run), re.MULTILINE)
+    return found[1].strip().strip("'\"") if found else ""
+
+
+def versions() -> list[tuple[str, str]]:
+    """What the report was made with; a training's own commit stands in its ``model.json``."""
+    told = [("Python", platform.python_version()), ("machine", provenance.machine())]
+    for name in PACKAGES:
+        try:
+            told.append((name, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            if name == "speechrep":  # run from a checkout
+                told.append((name, provenance.commit()))
+    return told
+
+
+def _sortable(began: str) -> str:
+    """The output of ``date`` so that text order is time order; unknown ones last."""
+    try:
+        without_zone = re.sub(r" [A-Z]{3,4} ", " ", began)
+        return datetime.datetime.strptime(without_zone, "%a %b %d %H:%M:%S %Y").isoformat()
+    except ValueError:
+        return "~"
