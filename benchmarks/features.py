@@ -57,22 +57,25 @@ def main() -> None:
         files = files[: args.utts or None]
         seconds = sum(soundfile.info(path).duration for path in files)
         data = data_dir(work / "data", files, 1)
-        text = [
+        text: list[str] = []
+
+        def show(section: str) -> None:
+            text.append(section)
+            print(section, end="\n\n", flush=True)
+
+        show(
             f"{len(files)} files of {'real speech' if args.data.is_dir() else 'noise'}, {seconds:.0f} s, "
-            f"best of {args.rounds} rounds. "
-            f"{provenance.now()}, {provenance.machine()}, commit "
-            f"`{provenance.commit()}`, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores at the start.",
-            extraction(data, files, seconds, args.rounds, work),
-            parts(files, args.rounds),
-            mel160(files[:60], args.rounds),
-            archives(files, args.rounds, work),
-        ]
+            f"best of {args.rounds} rounds. {provenance.now()}, {provenance.machine()}, commit "
+            f"`{provenance.commit()}`, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores at the start."
+        )
+        show(extraction(data, files, seconds, args.rounds, work))
+        show(parts(files, args.rounds))
+        show(mel160(files[:60], args.rounds))
+        show(archives(files, args.rounds, work))
         if args.hours:
-            text.append(workers(files, seconds, args.hours, work))
-    report = "\n\n".join(text)
-    print(report)
+            show(workers(files, seconds, args.hours, work))
     if args.write:
-        write(ROOT / "benchmarks/RESULTS.md", "Features and archives", report)
+        write(ROOT / "benchmarks/RESULTS.md", "Features and archives", "\n\n".join(text))
 
 
 def best(rows: dict[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:

@@ -60,12 +60,18 @@ def test_golden_bytes(golden: str, value: np.ndarray, method: int):
 
 def test_entries_lie_anywhere_in_a_buffer(tmp_path: Path):
     """Objects that begin at every place relative to the blocks in which a file is read."""
-    values = {f"{'k' * (n % 7)}{n:04d}": np.full((1, n % 5 + 1), n, np.float64) for n in range(3000)}
-    write_ark(tmp_path / "a.ark", values.items(), tmp_path / "a.scp")
-    assert (tmp_path / "a.ark").stat().st_size > 100_000
-    for key, value in read_ark(tmp_path / "a.ark").items():
-        np.testing.assert_array_equal(value, values.pop(key))
-    assert not values
+    path, values = tmp_path / "a.ark", {f"key{n:03d}": np.full((1, 3), n, np.float64) for n in range(220)}
+    for shift in range(60):  # an entry is shorter than that, so one begins at the very end of a block
+        first = {"k" * (shift + 1): np.zeros((1, 3))}
+        stream = io.BytesIO()
+        writer = ArkWriter(stream)
+        for key, value in (first | values).items():
+            writer.write(key, value)
+        path.write_bytes(stream.getvalue())
+        assert path.stat().st_size > io.DEFAULT_BUFFER_SIZE
+        read = read_ark(path)
+        assert list(read) == [*first, *values]
+        assert all(np.array_equal(read[key], value) for key, value in values.items())
     text = io.BytesIO()
     writer = ArkWriter(text, text=True)
     for n in range(3000):
