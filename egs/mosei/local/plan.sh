@@ -46,6 +46,12 @@ else
   [ -f "$feature_config" ] || fail "--feature-config: there is no $feature_config"
 fi
 
+if [ -z "$tag" ]; then # another protocol, or other features, is another experiment
+  if [ "$mini" = true ]; then tag=demo; else tag=mosei; fi
+  if [ "$protocol" != standard ]; then tag+=_$protocol; fi
+  if [ "$feature" != fbank80_video ]; then tag+=_$feature; fi
+fi
+
 tasks=sentiment control_tasks=sentiment
 labels_of() { echo utt2sentiment; }
 tests_of() { echo "$tests"; }
