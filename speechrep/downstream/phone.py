@@ -13,15 +13,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from speechrep.config import opt
+from speechrep.config import from_dict, opt
 from speechrep.downstream.base import Labelled, Loading, description, num_layers_of
 from speechrep.downstream.frame_classes import INVENTORIES, FrameClasses
 from speechrep.downstream.labelled_frames import LabelledFrames
+from speechrep.downstream.phone_tuned import (
+    ReducedReader,
+    TunedFrames,
+    TunedProbe,
+    TunedTask,
+    load_upstream,
+    rebuild,
+)
 from speechrep.downstream.probe import Probe, ProbeConfig, load_probe
 from speechrep.downstream.probe_task import ProbeTask
 from speechrep.downstream.split import part_of
 from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir
+from speechrep.io.feature_meta import require_equal
 from speechrep.io.table import write_table
 from speechrep.score.classification import IGNORED
 
@@ -41,6 +50,11 @@ class PhoneConfig(ProbeConfig):
     tier: str = opt("phones", "tier of TextGrids")
     classes: str = opt("39", "39 phones and SIL; 41: also SPN; 72: with stress marks; data: as in training",
                        sorted(INVENTORIES))  # fmt: skip
+    pretrained: str = opt("", "experiment of pretrain, run inside on acoustic features; empty: none")
+    fine_tune: bool = opt(False, "train that model too")
+    fine_tune_lr: float = opt(0.1, "its learning rate, as a share of the probe's")
+    fine_tune_after: int = opt(0, "training batches during which it stays frozen")
+    mix_layers: bool = opt(False, "probe a learned sum of its layers, not the last one")
     train_proportion: float = opt(1.0, "share of the training utterances to use, drawn by the seed")
     label_offset_ms: str = opt(
         "auto", "added to label times; auto: 7.5 where all are multiples of 10 ms (a recogniser's), else 0"
@@ -101,32 +115,60 @@ def draw(frames: LabelledFrames, proportion: float, seed: int) -> LabelledFrames
     return dataclasses.replace(frames, utt_ids=utt_ids, labels=labels)
 
 
-def build(config: PhoneConfig, train: Labelled, valid: Labelled, loading: Loading) -> ProbeTask:
-    """The task of training a probe of single frames."""
+def build(config: PhoneConfig, train: Labelled, valid: Labelled, loading: Loading) -> ProbeTask | TunedTask:
+    """The task of training a probe of single frames, with the model below it or without."""
+    about = description("phone", config, train.feats)
+    if config.pretrained:
+        return _build_tuned(config, train, valid, loading, about)
+    if config.fine_tune or config.mix_layers:
+        raise InputError("fine-tune and mix-layers are of a model inside", mend="give --pretrained")
     train_frames, classes = read_frames(train, config)
     valid_frames, _ = read_frames(valid, config, classes)
     train_frames = draw(train_frames, config.train_proportion, loading.seed)
-    about = description("phone", config, train.feats)
     return ProbeTask(
         classes, config, train_frames, valid_frames, loading, config.batch_frames, about,
         num_layers_of(train.feats),
     )  # fmt: skip
 
 
-def load(model_json: dict[str, Any]) -> Probe:
+def _build_tuned(
+    config: PhoneConfig, train: Labelled, valid: Labelled, loading: Loading, about: dict[str, Any]
+) -> TunedTask:
+    upstream = load_upstream(config.pretrained, train.feats)
+    require_equal(
+        train.feats.meta.identity(), valid.feats.meta.identity(), train.feats.path, valid.feats.path
+    )
+    reduced = [data._replace(feats=ReducedReader(data.feats, upstream.downsample)) for data in (train, valid)]
+    frames, classes = read_frames(reduced[0], config)
+    others, _ = read_frames(reduced[1], config, classes)
+    frames = draw(frames, config.train_proportion, loading.seed)
+    sets = [
+        TunedFrames(data.feats, part.utt_ids, part.labels)
+        for data, part in zip((train, valid), (frames, others), strict=True)
+    ]
+    return TunedTask(upstream, classes, config, *sets, loading, about)
+
+
+def load(model_json: dict[str, Any]) -> Probe | TunedProbe:
     """The model of a trained phone task, weights not yet loaded."""
+    if "pretrained" in model_json:
+        return rebuild(model_json, from_dict(PhoneConfig, model_json["config"], "model.json"))
     return load_probe(model_json, PhoneConfig)
 
 
 @torch.no_grad()
-def decode(model: Probe, data: Labelled, out_dir: Path, options: Any) -> None:
+def decode(model: Probe | TunedProbe, data: Labelled, out_dir: Path, options: Any) -> None:
     """Write ``hyp`` and ``ref``: ``utterance phone phone ...``, one per frame; ``-`` in ref is not scored."""
+    tuned = isinstance(model, TunedProbe)
+    if tuned:
+        data = data._replace(feats=ReducedReader(data.feats, model.upstream.downsample))
     frames, classes = read_frames(data, model.config, model.labels)
     names = np.array([*classes, IGNORED])  # IGNORE is -1, the last
     hyps, refs = {}, {}
-    device = model.mean.device
+    device = next(model.parameters()).device
     for utt_id, labels in zip(frames.utt_ids, frames.labels, strict=True):
-        best = model(torch.from_numpy(frames.feats.read(utt_id)).to(device)).argmax(-1)
+        feats = torch.from_numpy(frames.feats.read(utt_id)).to(device)
+        best = (model(feats[None])[0] if tuned else model(feats)).argmax(-1)
         hyps[utt_id] = " ".join(names[best.cpu().numpy()])
         refs[utt_id] = " ".join(names[labels])
     write_table(out_dir / "hyp", hyps)
