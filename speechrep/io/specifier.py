@@ -1,8 +1,8 @@
 """Kaldi's specifiers: ``ark:feats.ark``, ``scp:feats.scp``, ``ark,scp:out.ark,out.scp``, ``ark,t:-``.
 
 Options that only hint at the order (``o s cs bg``) are taken and need nothing here; ``p`` skips what cannot
-be read; ``t`` and ``b`` choose text or binary; ``f`` flushes after each entry. Commands (``cmd |``, ``| cmd``)
-run only where the caller allows pipes.
+be read; ``t`` and ``b`` choose text or binary; ``f`` flushes after each entry. Commands (``cmd |`` and
+``| cmd``) run only where the caller allows pipes.
 """
 
 import contextlib

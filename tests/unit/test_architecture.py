@@ -142,7 +142,8 @@ def test_every_configuration_is_accepted_by_its_command(path, monkeypatch, tmp_p
     (tmp_path / "model/model.json").write_text(json.dumps({"format": FORMAT, "task": "asr"}))
     keys = path.read_text(encoding="utf-8").splitlines()
     found = [words for key, words in COMMANDS.items() if any(k.startswith(key) for k in [path.stem, *keys])]
-    command, *words = found[0] if found else [*DOWNSTREAM, "--exp-dir", "x", "--task", path.stem.split("_")[0]]
+    task = path.stem.split("_")[0]
+    command, *words = found[0] if found else [*DOWNSTREAM, "--exp-dir", "x", "--task", task]
     parse_args = configargparse.ArgParser.parse_args
 
     def stop_there(*args, **options):
