@@ -163,5 +163,5 @@ decode_and_score() {
 report() {
   [ "$dry_run" = false ] || return 0
   python -m speechrep.bin.report --results "$exp/results.json" --out "$exp/RESULTS.md" \
-    --order "$all_upstreams $tasks" --made-by "$command_line"
+    --html "$exp/report.html" --order "$all_upstreams $tasks" --made-by "$command_line"
 }

@@ -4,6 +4,7 @@ python -m speechrep.bin.report --results exp/demo/results.json --out exp/demo/RE
     --html exp/demo/report.html
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +16,11 @@ from speechrep.errors import InputError
 from speechrep.io.files import atomic_open
 from speechrep.report.table import in_order, markdown, read_results, terminal
 
+logger = logging.getLogger("report")
+
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read results.json; print the table on stdout, and write RESULTS.md if ``--out`` names it."""
+    """Read results.json; print the table on stdout, and write what ``--out`` and ``--html`` name."""
     parser = make_parser(__doc__)
     parser.add_argument("--results", required=True, help="results.json of an experiment")
     parser.add_argument("--out", default="", help="RESULTS.md to write")
@@ -30,25 +33,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     results = in_order(read_results(args.results), args.order.split())
     if not results:
         raise InputError("holds no result", where=args.results, mend="run stages 4 and 5 of the recipe")
-    if args.out or args.html:
-        about = {
-            "date": max(result.created for result in results),
-            "command": f"`{args.made_by}`" if args.made_by else "not recorded",
-            "commit": ", ".join(sorted({result.commit for result in results})),
-            "seed": ", ".join(sorted({str(result.seed) for result in results})),
-            "machine": provenance.machine(),
-        }
+    about = {
+        "date": max(result.created for result in results),
+        "command": args.made_by or "not recorded",
+        "commit": ", ".join(sorted({result.commit for result in results})),
+        "seed": ", ".join(sorted({str(result.seed) for result in results})),
+        "machine": provenance.machine(),
+    }
     if args.out:
+        code = {"command": f"`{args.made_by}`"} if args.made_by else {}
         with atomic_open(args.out) as stream:
-            stream.write(markdown(results, about))
+            stream.write(markdown(results, about | code))
+    sys.stdout.write(terminal(results))
+    sys.stdout.flush()
     if args.html:
         from speechrep.report.html import report  # imports matplotlib and torch, which the table does without
 
-        about["command"] = args.made_by or "not recorded"
         page = report(Path(args.results).parent, results, about, args.order.split())
         with atomic_open(args.html) as stream:
             stream.write(page)
-    sys.stdout.write(terminal(results))
+        logger.info("the same with pictures: %s", args.html)
 
 
 if __name__ == "__main__":

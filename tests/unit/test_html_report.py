@@ -1,0 +1,262 @@
+"""The report: everything in one file, nothing from data comes alive, what is missing is told."""
+
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from speechrep.bin import report as report_command
+from speechrep.io.model_files import write_model
+from speechrep.io.store import StoreWriter
+from speechrep.report import mistakes, page, paper, runs
+from speechrep.score.results import KEYS
+from speechrep.upstream.checkpoint import save_model
+from tests.unit.models import model as small_model
+
+EVIL = "<script>document.title='gotcha'</script>"
+VOID = {"meta", "img"}
+LOG = """# python -m speechrep.bin.pretrain --config '&lt;b&gt;.yaml'
+# Started at Sun Nov 22 21:25:{second:02d} UTC 2026
+#
+{noise}
+# Accounting: time={seconds} threads=1
+# Ended (code {code}) at Sun Nov 22 21:26:00 UTC 2026, elapsed time {seconds} seconds
+"""
+
+
+class Elements(html.parser.HTMLParser):
+    """Checks that every tag is closed by its own, and collects tags and text."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open, self.tags, self.words = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def entry(task: str, upstream: str, value: float, **changes) -> dict:
+    values = {
+        "task": task, "upstream": upstream, "features": "fbank80", "set": "test", "metric": "accuracy",
+        "value": value, "ci95": [value - 1, value + 1], "n": 6, "better": "higher", "checkpoint": "x",
+        "seed": 1, "commit": "c0ffee", "created": "2026-01-01T00:00:00+00:00",
+    }  # fmt: skip
+    assert set(values) == set(KEYS)
+    return values | changes
+
+
+@pytest.fixture
+def exp(tmp_path):
+    return make_experiment(tmp_path)
+
+
+def make_experiment(tmp_path):
+    """An experiment with some of everything."""
+    folder = tmp_path / "exp"
+    model = small_model("mockingjay")
+    with StoreWriter(tmp_path / "dev.h5", model.meta, ["u1"], [90]) as store:
+        store.write("u1", np.random.default_rng(0).normal(size=(90, 6)).astype(np.float32))
+    save_model(folder / "mockingjay", model)
+    save_model(folder / "mockingjay_untrained", model)
+    save_model(folder / "fbank", small_model("surface"))
+    save_model(folder / "apc.old", small_model("apc"))
+    (folder / "mockingjay/config.yaml").write_text(f"valid-dir: {tmp_path / 'dev.h5'}\nnote: {EVIL}\n")
+    lines = [{"part": "valid", "step": step, "loss": 1.0 / (1 + step)} for step in (0, 10)]
+    (folder / "mockingjay/train_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for task in ("phone", "asr"):
+        weights = {"layer_weights": np.zeros(3, np.float32)} if task == "asr" else {"w": np.zeros(1)}
+        write_model(folder / f"{task}_mockingjay", weights, {"kind": "downstream", "task": task})
+        (folder / f"{task}_mockingjay/decode_test").mkdir()
+    decoded = folder / "phone_mockingjay/decode_test"
+    (decoded / "ref").write_text("u1 AA AA S - S\nu2 T T\n")
+    (decoded / "hyp").write_text("u1 AA AE S S S\nu2 T D\n")
+    decoded = folder / "asr_mockingjay/decode_test"
+    (decoded / "ref").write_text(f"u1 GOOD MORNING\nu2 {EVIL} A B\n<img/src=x> NO NO\n")
+    (decoded / "hyp").write_text('u1 GOOD MORNING\nu2 A "&quot; B C\n<img/src=x> NO\n')
+    (folder / "logs").mkdir()
+    for name, seconds, code in (("2_mockingjay", 61, 0), ("2_fbank", 4, 0), ("4_phone_mockingjay", 9, 1)):
+        text = LOG.format(
+            seconds=seconds, code=code, second=seconds % 60, noise="# Accounting: time=999\n" * 2
+        )
+        (folder / f"logs/{name}.log").write_text(text)
+    results = [
+        entry("phone", "mockingjay", 61.25), entry("phone", "mockingjay_untrained", 50),
+        entry("asr", "mockingjay", 30, metric="wer", better="lower", set=f"a{EVIL}b"),
+    ]  # fmt: skip
+    (folder / "results.json").write_text(json.dumps(results))
+    return folder
+
+
+def written(exp) -> str:
+    path = exp / "report.html"
+    report_command.main(
+        ["--results", str(exp / "results.json"), "--html", str(path), "--made-by", f"run.sh {EVIL}",
+         "--order", "fbank mockingjay phone asr"]
+    )  # fmt: skip
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory) -> str:
+    return written(make_experiment(tmp_path_factory.mktemp("report")))
+
+
+def test_one_file_that_fetches_nothing_and_runs_nothing(text):
+    tags = Elements(text).tags
+    names = {tag for tag, _ in tags}
+    assert not names & {"script", "link", "iframe", "object", "embed", "form", "base"}
+    for tag, attributes in tags:
+        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
+        for name in ("src", "href"):
+            assert attributes.get(name, "#").startswith(("#", "data:image/png;base64,")), (tag, attributes)
+    assert "default-src 'none'" in text
+    images = [attributes for tag, attributes in tags if tag == "img"]
+    # results, the curve, the reconstruction, the layers, the confusions
+    assert len(images) == 5 and all(attributes["alt"] for attributes in images)
+
+
+def test_data_is_shown_as_it_is(text):
+    shown = "".join(Elements(text).words)
+    assert EVIL not in text
+    assert shown.count(EVIL) >= 4  # command, set, configuration, a reference
+    assert '"&quot;' in shown and "<img/src=x>: 1 errors in 2 words" in shown
+
+
+def test_everything_is_there(text):
+    shown = re.sub(r"\s+", " ", " ".join(Elements(text).words))
+    for heading in ("Results", "Published figures", "Training", "Reconstructions", "Layers", "Phones",
+                    "Worst utterances", "Configuration", "Commands and times", "Versions"):  # fmt: skip
+        assert heading in shown
+    assert "61.2 [60.2, 62.2]" in shown or "61.3 [60.2, 62.3]" in shown
+    assert "mockingjay_untrained (control)" in shown
+    assert "lowest validation loss 0.0909 at step 10" in shown
+    assert "no: other labels and sets" in shown and "No published figures are known here for: asr" in shown
+    assert "AA as AE" in shown and "T as D" in shown and " 50 " in shown
+    assert "2 pre-training 2 65 mockingjay, 61 s" in shown
+    assert "phone_mockingjay not ended" in shown
+    assert "apc.old" not in shown
+    assert "not drawn" not in shown and "Not shown" not in shown
+
+
+def test_worst_utterances_are_aligned(exp):
+    decoded = exp / "asr_mockingjay/decode_test"
+    worst = mistakes.worst_utterances(decoded / "ref", decoded / "hyp", 5)
+    assert [(wrong.utt_id, wrong.errors, wrong.ref_units) for wrong in worst] == [
+        ("u2", 3, 3), ("<img/src=x>", 1, 2),
+    ]  # fmt: skip
+    assert [[ref, hyp] for ref, hyp in worst[1].pairs] in (
+        [["NO", None], ["NO", "NO"]],
+        [["NO", "NO"], ["NO", None]],
+    )
+
+
+def test_confusions(exp):
+    decoded = exp / "phone_mockingjay/decode_test"
+    counted = mistakes.confusion(decoded / "ref", decoded / "hyp")
+    assert counted.labels == ["AE", "AA", "D", "T", "S"]
+    said = {label: dict(zip(counted.labels, row.tolist(), strict=True))
+            for label, row in zip(counted.labels, counted.counts, strict=True)}  # fmt: skip
+    assert said["AA"] == {"AE": 1, "AA": 1, "D": 0, "T": 0, "S": 0}
+    assert said["S"]["S"] == 2  # the third S has no label in the reference
+    assert mistakes.most_confused(counted, 9) == [("AA", "AE", 1, 50.0), ("T", "D", 1, 50.0)]
+
+
+def test_what_is_missing_is_told(exp, tmp_path, capsys):
+    shutil.rmtree(exp / "logs")
+    (tmp_path / "dev.h5").unlink()
+    (exp / "phone_mockingjay/decode_test/hyp").write_text("u1 AA\n")
+    shown = " ".join(Elements(written(exp)).words)
+    assert "No logs in" in shown
+    assert "mockingjay: its pre-training task" in shown and "not drawn" in shown and "dev.h5" in shown
+    assert "Not shown:" in shown and "u1: 1 labels, but 5" in shown
+    assert "61.2" in shown  # and the rest is there
+
+
+def test_only_results(tmp_path, capsys):
+    (tmp_path / "results.json").write_text(json.dumps([entry("sentiment", "majority", 60, metric="acc2")]))
+    shown = " ".join(Elements(written(tmp_path)).words)
+    assert "No model was trained step by step" in shown and "no: other clips" in shown
+
+
+def test_the_table_needs_neither_torch_nor_matplotlib(exp):
+    code = (
+        "import sys; from speechrep.bin import report; "
+        f"report.main(['--results', {str(exp / 'results.json')!r}, '--out', {str(exp / 'R.md')!r}]); "
+        "sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+    assert (exp / "R.md").exists()
+
+
+def test_only_the_papers_own_split_is_comparable():
+    assert paper.comparable("sentiment", ["mockingjay_test"]).startswith("yes")
+    for task, name in (
+        ("sentiment", "test"),
+        ("sentiment", "mini_mockingjay_test"),
+        ("speaker", "x"),
+        ("phone", "x"),
+    ):
+        assert paper.comparable(task, [name]).startswith("no")
+
+
+def test_steps_in_the_order_they_began(exp):
+    steps = runs.read_steps(exp / "logs")
+    assert [(step.stage, step.name, step.seconds) for step in steps] == [
+        (2, "mockingjay", 61), (2, "fbank", 4), (4, "phone_mockingjay", None),
+    ]  # fmt: skip
+    assert steps[0].command.startswith("python -m speechrep.bin.pretrain")
+
+
+def test_escaping_is_done_once():
+    assert page.element("b", page.escape("a<b"), title='"') == '<b title="&quot;">a&lt;b</b>'
+    row = page.table(["x", "y\nz"], [["1", EVIL]])
+    assert 'data-label="y, z"' in row and EVIL not in row
+
+
+def test_a_browser_shows_it(text, tmp_path):
+    """As wide as a desktop and a telephone: nothing sticks out, nothing ran, nothing was complained of."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium to look at the report with; apt-get install chromium")
+    probe = tmp_path / "probe.html"
+    frames = "".join(
+        f'<iframe src="report.html" style="width:{width}px;height:900px;border:0"></iframe>'
+        for width in (1200, 390)
+    )
+    # Told by the parent page, since the report itself runs no script.
+    (tmp_path / "report.html").write_text(text, encoding="utf-8")
+    probe.write_text(
+        "<!doctype html><body>" + frames + "<pre></pre><script>onload = () => {"
+        "const frames = [...document.querySelectorAll('iframe')];"
+        "document.querySelector('pre').textContent = JSON.stringify(frames.map(f => {"
+        "const d = f.contentDocument, root = d.documentElement;"
+        "return [d.title, root.scrollWidth, root.clientWidth, d.images.length, d.scripts.length];"
+        "})) }</script>"
+    )
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr",
+               "--allow-file-access-from-files", f"--user-data-dir={tmp_path / 'profile'}"]  # fmt: skip
+    done = subprocess.run(
+        [chromium, *options, "--dump-dom", probe.as_uri()], capture_output=True, text=True, timeout=110
+    )
+    told = json.loads(re.search(r"<pre>(.*?)</pre>", done.stdout, re.DOTALL)[1])
+    assert [row[0] for row in told] == ["Experiment exp"] * 2
+    for _, needed, given, pictures, scripts in told:
+        assert needed <= given and pictures == 5 and scripts == 0
+    assert [row[2] for row in told] == [1200, 390]
+    assert "CONSOLE" not in done.stderr, done.stderr
