@@ -277,39 +277,35 @@ def archives(files: list[Path], rounds: int, work: Path) -> str:
 def workers(files: list[Path], seconds: float, hours: float, work: Path) -> str:
     """One worker against two, and memory for one and ten times the data."""
     copies = max(1, round(hours * 3600 / seconds))
-    big, small = data_dir(work / "big", files, copies), data_dir(work / "small", files, max(1, copies // 10))
+    few = files[: max(1, round(len(files) * 600 / seconds))]
+    sets = [  # ten minutes, all, and as many hours as asked for
+        (data_dir(work / "few", few, 1), len(few) / len(files), (1, 2)),
+        (data_dir(work / "small", files, max(1, copies // 10)), max(1, copies // 10), (1,)),
+        (data_dir(work / "big", files, copies), copies, (1, 2)),
+    ]
     lines = []
-    for row, data, nj in (("1 worker", small, 1), ("1 worker", big, 1), ("2 workers", big, 2)):
-        out = work / f"out-{data.name}-{nj}"
-        words = [
-            sys.executable,
-            "-m",
-            "speechrep.bin.extract_feats",
-            "--feature",
-            "fbank",
-            "--num-mel-bins",
-            "80",
-        ]
-        words += ["--data-dir", str(data), "--out-dir", str(out), "--nj", str(nj)]
-        wall, cpu = time.perf_counter(), cpu_seconds()
-        code = (
-            "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
-            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code, *words], check=True, capture_output=True, text=True, cwd=ROOT
-        )
-        wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
-        audio = seconds * (copies if data is big else max(1, copies // 10)) / 3600
-        peak = int(done.stdout.split()[-1]) / 1024
-        lines.append(f"{row} | {audio:.1f} | {wall:.1f} | {cpu:.1f} | {peak:.0f}")
-        if data is not small or nj == 2:
+    for data, times, counts in sets:
+        for nj in counts:
+            out = work / f"out-{data.name}-{nj}"
+            words = [sys.executable, "-m", "speechrep.bin.extract_feats", "--feature", "fbank"]
+            words += ["--num-mel-bins", "80", "--nj", str(nj), "--data-dir", str(data), "--out-dir", str(out)]
+            code = (
+                "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+                "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+            )
+            wall, cpu = time.perf_counter(), cpu_seconds()
+            done = subprocess.run(
+                [sys.executable, "-c", code, *words], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT
+            )
+            wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
+            peak = int(done.stdout.split()[-1]) / 1024
+            lines.append(f"{nj} | {seconds * times / 3600:.2f} | {wall:.1f} | {cpu:.1f} | {peak:.0f}")
             shutil.rmtree(out)
     head = (
         "### The command by 1 and 2 workers (target: 1.7x in wall time on an idle machine; "
         f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores at the end)"
     )
-    return f"{head}\n\n" + table("row | hours of audio | wall s | CPU s | peak MB of one process", lines)
+    return f"{head}\n\n" + table("workers | hours of audio | wall s | CPU s | peak MB of one process", lines)
 
 
 def write(path: Path, title: str, text: str) -> None:

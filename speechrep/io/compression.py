@@ -20,7 +20,7 @@ HEADER_BYTES = _HEADER.size
 _FIXED = {4: (-32768.0, 65535.0), 6: (0.0, 255.0), 7: (0.0, 1.0)}  # method: (minimum, range)
 _PIECES = np.array([64, 128, 63], np.float32)  # codes between the percentiles
 _UINT16_STEP = np.float32(1.52590218966964e-05)  # Kaldi's 1 / 65535
-_BLOCK = 16  # columns worked on at a time, so that the intermediate values stay in the cache
+_BLOCK = 96  # columns worked on at a time, so that wide matrices do not need many times their memory
 
 
 def parse_header(header: bytes, kind: str, where: object) -> tuple[np.float32, np.float32, int, int]:
@@ -183,23 +183,16 @@ def _encode_columns(
 def _column_headers(levels: np.ndarray) -> np.ndarray:
     """Percentiles of each row of uint16 (D, T), strictly rising; overwrites ``levels``.
 
-    The 16-bit levels are in the order of the values, so partitioning them gives what Kaldi gets from the
-    values, in half the time.
+    The 16-bit levels are in the order of the values, so they give what Kaldi gets from the values; numpy
+    sorts them faster than it finds quartiles of either.
     """
     rows = levels.shape[1]
-    picked = np.empty((len(levels), 4), np.int64)
+    levels.sort(axis=1)
+    picked = np.full((len(levels), 4), -1, np.int64)
     if rows >= 5:
         quarter = rows // 4
-        levels.partition(quarter, axis=1)
-        rest = levels[:, quarter + 1 :]
-        rest.partition(2 * quarter - 1, axis=1)  # of all: 3 * quarter
-        picked[:, 0] = levels[:, : quarter + 1].min(axis=1)
-        picked[:, 1] = levels[:, quarter]
-        picked[:, 2] = levels[:, 3 * quarter]
-        picked[:, 3] = levels[:, 3 * quarter :].max(axis=1)
+        picked[:] = levels[:, [0, quarter, 3 * quarter, rows - 1]]
     else:
-        levels.sort(axis=1)
-        picked[:] = -1
         picked[:, :rows] = levels[:, :4]
     header = np.empty((len(levels), 4), "<u2")
     header[:, 0] = below = np.minimum(picked[:, 0], 65532)
