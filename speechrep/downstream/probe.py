@@ -8,7 +8,6 @@ the optimum, and the L2 penalty on standardised inputs, where they were.
 
 import dataclasses
 import itertools
-import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -20,8 +19,6 @@ from torch import Tensor, nn
 
 from speechrep.config import from_dict, opt
 from speechrep.data.frame_labels import IGNORE
-
-logger = logging.getLogger(__name__)
 
 MIN_STD = 1e-3  # a column that varies less carries only rounding errors, which must not be blown up
 EIGENVALUE_FLOOR = 1e-4  # of the correlation matrix: directions below are not stretched further

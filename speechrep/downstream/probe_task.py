@@ -16,6 +16,8 @@ from speechrep.downstream.solve import solve
 
 logger = logging.getLogger(__name__)
 
+BLOCK = 16384  # vectors
+
 
 class Vectors(Protocol):
     """Labelled vectors in utterances; a dataset for :class:`Loader`."""
@@ -67,8 +69,13 @@ class ProbeTask:
         self._vectors, self._labels = train.some(config.vectors_in_memory, loading.seed)
         torch.manual_seed(loading.seed)
         self.model = Probe(self._vectors.shape[1], labels, config, num_layers)
-        self._statistics = Statistics([self._vectors])
+        # In blocks: centring copies, and there may be gigabytes.
+        blocks = range(0, len(self._vectors), BLOCK)
+        self._statistics = Statistics(self._vectors[begin : begin + BLOCK] for begin in blocks)
         self.model.set_statistics(self._statistics)
+        if self._statistics.num_constant:
+            logger.warning("%d of %d columns hardly vary and are ignored", self._statistics.num_constant,
+                           len(self._statistics.mean))  # fmt: skip
 
     def prepare(self, device: torch.device) -> None:
         """Solve a linear probe, once, before the training steps."""

@@ -47,7 +47,7 @@ def test_round_trip_is_exact(tmp_path_factory, lengths, num_layers, dim):
     data = {f"u{i}": rng.standard_normal((n, *tail)).astype(np.float32) for i, n in enumerate(lengths)}
     store = Store(write_store(tmp_path_factory.mktemp("s") / "x.h5", data))
     assert store.utt_ids == list(data) and store.num_frames.tolist() == lengths
-    assert store.num_layers == num_layers and store.meta == make_meta(dim)
+    assert store.num_layers == num_layers and store.meta.identity() == make_meta(dim).identity()
     for utt_id, feats in data.items():
         assert np.array_equal(store.read(utt_id), feats)
         assert np.array_equal(store.read(utt_id, 1, 4), feats[1:4])
