@@ -19,7 +19,7 @@ from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser
 from speechrep.data.features import open_features
 from speechrep.errors import InputError
-from speechrep.io.model_files import model_folder
+from speechrep.io.model_files import model_folder, read_info
 from speechrep.report import attention, curves, embedding, hidden, layers, spectrogram, style
 from speechrep.report.utterance import Utterance, read_utterance
 from speechrep.upstream.base import Upstream
@@ -77,13 +77,17 @@ def _hidden(args: argparse.Namespace) -> Pictures:
 
 def _spectrogram(args: argparse.Namespace) -> Pictures:
     model, utterance, title, name = _shown(args)
-    yield name, spectrogram.draw(spectrogram.reconstruct(model, utterance, args.seed), model.meta, title)
+    other = spectrogram.target_of(read_info(args.exp_dir), args.exp_dir)
+    done = spectrogram.reconstruct(model, utterance, args.seed, other)
+    yield name, spectrogram.draw(done, model.meta, title, other)
 
 
 def _attention(args: argparse.Namespace) -> Pictures:
     model, utterance, title, name = _shown(args)
     seen = attention.span(model, utterance)
     maps = attention.attention_maps(model, seen.tensor())
+    if len(seen.times_s) < len(utterance.times_s):
+        title += ", its first window"
     times_s = seen.joined_times_s(model.downsample)
     for layer in parse_layers(args.layers or "all", len(maps)):
         of = f"layer {layer} of 0 to {len(maps) - 1}"

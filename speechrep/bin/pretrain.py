@@ -71,7 +71,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             world_size=distributed.world_size(),
             pin_memory=device.type == "cuda",
             targets=targets,
-            draw=functools.partial(pictures, count=args.num_pictures) if args.num_pictures else None,
+            draw=functools.partial(
+                pictures, count=args.num_pictures, other=targets[0].meta if targets else None
+            )
+            if args.num_pictures
+            else None,
         )
         train(task, config, args.exp_dir, device=device)
         if distributed.rank() == 0:

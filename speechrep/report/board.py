@@ -6,18 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechrep.data.features import FeatureReader
+from speechrep.io.feature_meta import FeatureMeta
 from speechrep.upstream.base import Upstream
 
 SECONDS = 4.0  # drawn of an utterance
 
 
-def pictures(model: Upstream, reader: FeatureReader, count: int = 1) -> dict[str, NDArray[np.uint8]]:
+def pictures(
+    model: Upstream, reader: FeatureReader, count: int = 1, other: FeatureMeta | None = None
+) -> dict[str, NDArray[np.uint8]]:
     """The pre-training task on the first utterances that are long enough.
 
     Args:
         model: in evaluation mode.
         reader: features of its kind.
         count: how many utterances.
+        other: the features that the model reconstructs, if not these.
 
     Returns:
         Name to picture (height, width, 3); the same names at every call.
@@ -31,7 +35,7 @@ def pictures(model: Upstream, reader: FeatureReader, count: int = 1) -> dict[str
     drawn = {}
     for utt_id in itertools.islice((utt_id for utt_id, T in lens if least <= T), count):
         utterance = from_reader(model, reader, utt_id, end_s=SECONDS)
-        done = spectrogram.reconstruct(model, utterance)
-        figure = spectrogram.draw(done, model.meta, f"{model.name}: {utt_id}")
+        done = spectrogram.reconstruct(model, utterance, other=other)
+        figure = spectrogram.draw(done, model.meta, f"{model.name}: {utt_id}", other)
         drawn[f"reconstruction/{utt_id}"] = style.pixels(figure)
     return drawn

@@ -85,6 +85,9 @@ def draw(lines: list[Line], title: str, parts: bool = True) -> Figure:
         if scale == "log":
             axis.set_xscale("symlog", linthresh=first, linscale=0.4)  # step 0 has its place too
             axis.set_xlim(left=-0.2 * first)
+            last = max(line["step"] for line in lines)
+            powers = [10**k for k in range(12) if first <= 10**k <= last]
+            axis.set_xticks([0, *(powers or [last])])
         style.label(axis, "loss" if scale == "linear" else "loss, logarithmic steps", x="step")
     style.legend(axes[0, 0])
     for axis, key in zip(axes[1:].flat, others, strict=False):

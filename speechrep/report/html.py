@@ -152,8 +152,9 @@ def _reconstructions(it: Experiment) -> list[Html]:
             raise InputError("no valid-dir", where=run.folder / "config.yaml")
         model = load(run.folder)
         utterance = read_utterance(model, features, end_s=SECONDS, where=run.folder)
-        done = spectrogram.reconstruct(model, utterance)
-        return spectrogram.draw(done, model.meta, f"{run.name}: {utterance.utt_id}")
+        other = spectrogram.target_of(run.info, run.folder)
+        done = spectrogram.reconstruct(model, utterance, other=other)
+        return spectrogram.draw(done, model.meta, f"{run.name}: {utterance.utt_id}", other)
 
     trained = [run for run in it.runs if run.is_upstream and run.info.get("upstream") != "surface"]
     trained = [run for run in trained if not is_control(run.name)]

@@ -36,7 +36,7 @@ def draw(weights: dict[int, float], title: str) -> Figure:
     drawn, axes = style.figure(1, heights=[2.0], title=title)
     axis, places = axes[0, 0], np.arange(len(weights))
     axis.bar(places, list(weights.values()), color=style.COLOURS[0], width=0.7)
-    axis.axhline(1 / len(weights), color=style.COLOURS[4], linestyle="--", linewidth=1, label="all the same")
+    axis.axhline(1 / len(weights), color=style.COLOURS[4], linestyle="--", linewidth=1, label="equal weights")
     if len(weights) <= 16:
         axis.set_xticks(places, [str(layer) for layer in weights])
         for place, value in zip(places, weights.values(), strict=True):

@@ -1,13 +1,15 @@
 """What a model saw, what it should have said and what it said: its pre-training task as spectrograms."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from speechrep.io.feature_meta import FeatureMeta
+from speechrep.io.feature_meta import FeatureMeta, parse_meta
 from speechrep.report import style
 from speechrep.report.scales import channels, limits_of, show_frames
 from speechrep.report.utterance import Utterance
@@ -40,34 +42,53 @@ class Reconstruction:
 
 
 @torch.no_grad()
-def reconstruct(model: Upstream, utterance: Utterance, seed: int = 0) -> Reconstruction:
+def reconstruct(
+    model: Upstream, utterance: Utterance, seed: int = 0, other: FeatureMeta | None = None
+) -> Reconstruction:
     """Let a model do its pre-training task; nothing global changes, the random state included.
 
     Mockingjay gets the frames with runs of them hidden, and reconstructs; APC predicts each frame from those
     ``time_shift`` and more before it; surface features are shown as they are.
+
+    Args:
+        model: an upstream, in evaluation mode.
+        utterance: what to show it.
+        seed: of what is hidden.
+        other: the features that it reconstructs, if they are not those it is given. There is no error then.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     feats = utterance.tensor().to(device)
     if isinstance(model, Mockingjay):
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
-            return _masked(model, feats, utterance)
+            return _masked(model, feats, utterance, other is None)
     if isinstance(model, Predictive):
         return _predicted(model, feats, utterance)
     return Reconstruction([Panel("features", utterance.feats, utterance.times_s)], utterance.times_s)
 
 
-def draw(done: Reconstruction, meta: FeatureMeta, title: str) -> Figure:
-    """A figure of the panels, and below them the errors, if there are any."""
+def target_of(info: Mapping[str, Any], where: object) -> FeatureMeta | None:
+    """The features that a model reconstructs, from its ``model.json``; None where they are its input."""
+    return parse_meta(info["target"], where) if info.get("target") else None
+
+
+def draw(done: Reconstruction, meta: FeatureMeta, title: str, other: FeatureMeta | None = None) -> Figure:
+    """A figure of the panels, and below them the errors, if there are any.
+
+    Args:
+        done: of :func:`reconstruct`.
+        meta: the model's input features.
+        title: above all.
+        other: the features that it reconstructs, if others.
+    """
     heights = [1.35] * len(done.panels) + [1.0] * bool(done.errors)
     drawn, axes = style.figure(len(heights), heights=heights, sharex=True, title=title)
     shown = channels(meta)
     same_kind = [panel.feats[:, shown.columns] for panel in done.panels if panel.same_kind]
     for panel, axis in zip(done.panels, axes[:, 0], strict=False):
         limits = limits_of(*same_kind) if panel.same_kind else limits_of(panel.feats)
-        image = show_frames(
-            axis, panel.feats, panel.times_s, shown if panel.same_kind else None, limits=limits
-        )
+        axes_of = shown if panel.same_kind else channels(other) if other is not None else None
+        image = show_frames(axis, panel.feats, panel.times_s, axes_of, limits=limits)
         style.label(axis, panel.title)
         bar = drawn.colorbar(image, ax=axis, pad=0.01, fraction=0.05)
         bar.ax.tick_params(labelsize=style.FONT - 2, length=2)
@@ -77,8 +98,8 @@ def draw(done: Reconstruction, meta: FeatureMeta, title: str) -> Figure:
             mean = np.nanmean(error) if np.isfinite(error).any() else np.nan
             bottom.plot(done.times_s, error, color=colour, linewidth=0.9, label=f"{name}, mean {mean:.3f}")
         bottom.set_ylim(bottom=0)
-        style.label(bottom, "error", y="mean |error|")
-        style.legend(bottom, loc="lower right", bbox_to_anchor=(1.0, 0.96), ncols=2)
+        style.label(bottom, y="mean |error|")
+        style.legend(bottom, loc="lower right", bbox_to_anchor=(1.0, 0.96), ncols=2, handlelength=1.2)
     if done.hidden is not None and done.hidden.any():
         for first, last in _runs(done.hidden):
             half = (done.times_s[1] - done.times_s[0]) / 2 if len(done.times_s) > 1 else 0.005
@@ -89,7 +110,7 @@ def draw(done: Reconstruction, meta: FeatureMeta, title: str) -> Figure:
     return drawn
 
 
-def _masked(model: Mockingjay, feats: torch.Tensor, utterance: Utterance) -> Reconstruction:
+def _masked(model: Mockingjay, feats: torch.Tensor, utterance: Utterance, same_kind: bool) -> Reconstruction:
     r, F = model.downsample, feats.shape[-1]
     stacked = model.stack(feats)
     T = stacked.shape[1]
@@ -100,7 +121,7 @@ def _masked(model: Mockingjay, feats: torch.Tensor, utterance: Utterance) -> Rec
     inputs = masked.inputs[row : row + 1]
     given = inputs.reshape(1, T * r, F)
     output = model.reconstruct(model.hidden_states(given, None)[-1]).float()
-    same_kind = model.target_dim == F
+    same_kind = same_kind and model.target_dim == F
     made = output.reshape(T * r, model.target_dim).cpu().numpy()
     times_s, target = utterance.times_s[: T * r], utterance.feats[: T * r]
     hidden = zeroed[row].repeat_interleave(r).cpu().numpy()

@@ -302,3 +302,15 @@ def test_stores_of_another_model_are_refused(exp):
     with pytest.raises(InputError, match="weights_sha256"):
         embedding.vectors_of(model, open_features(exp / "reps.h5"), "last", 10, 0, "")
     assert "holds representations of apc" in refused(exp, "hidden", name="apc", data="reps.h5")
+
+
+def test_other_targets_have_their_own_axis_and_no_error():
+    linear = front_end_meta("linear")
+    model = small_model("mockingjay", target_dim=linear.dim).eval()
+    done = spectrogram.reconstruct(model, utterance(), other=linear)
+    assert done.panels[2].feats.shape == (50, linear.dim) and not done.errors
+    axes = spectrogram.draw(done, model.meta, "x", linear).axes
+    assert [axis.get_ylabel() for axis in axes[:3]] == ["channel", "channel", "Hz"]
+    told = {"target": {"format": "speechrep-features/1"} | vars(linear)}
+    assert spectrogram.target_of(told | {"target": told["target"] | {"layers": []}}, "x") == linear
+    assert spectrogram.target_of({}, "x") is None
