@@ -89,7 +89,10 @@ def draw(lines: list[Line], title: str, parts: bool = True) -> Figure:
             powers = [10**k for k in range(12) if first <= 10**k <= last]
             axis.set_xticks([0, *(powers or [last])])
         style.label(axis, "loss" if scale == "linear" else "loss, logarithmic steps", x="step")
-    style.legend(axes[0, 0])
+    drawn.legend(
+        handles=axes[0, 0].get_legend_handles_labels()[0], fontsize=style.FONT - 1, frameon=False, ncols=3,
+        loc="outside lower center",
+    )  # fmt: skip
     for axis, key in zip(axes[1:].flat, others, strict=False):
         source = train if key == "lr" else valid
         points = [(line["step"], line[key]) for line in source if key in line]
