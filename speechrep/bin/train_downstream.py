@@ -14,6 +14,7 @@ from speechrep.data.features import open_features
 from speechrep.data.layers import choose_layer
 from speechrep.downstream.base import Labelled, Loading
 from speechrep.downstream.registry import TASKS
+from speechrep.io.feature_meta import require_equal
 from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
 from speechrep.train.run import add_run_options, begin
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
             for name in SETS
         ]
+        first, second = (labelled.feats for labelled in sets)
+        require_equal(first.meta.identity(), second.meta.identity(), first.path, second.path)
         task = TASKS[args.task].build(args.task_config, *sets, loading)
         if hasattr(task, "prepare"):
             task.prepare(device)

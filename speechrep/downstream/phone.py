@@ -30,7 +30,6 @@ from speechrep.downstream.probe_task import ProbeTask
 from speechrep.downstream.split import part_of
 from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir
-from speechrep.io.feature_meta import require_equal
 from speechrep.io.table import write_table
 from speechrep.score.classification import IGNORED
 
@@ -45,7 +44,7 @@ class PhoneConfig(ProbeConfig):
 
     labels: str = opt(
         "phones.ctm", "a ctm, a file 'utterance id id ...' (10 ms frames) or a folder of TextGrids or "
-        "*.alignment.txt; in the data directory unless it is there by that path",
+        "*.alignment.txt; in the data directory, or a path with a slash",
     )  # fmt: skip
     tier: str = opt("phones", "tier of TextGrids")
     classes: str = opt("39", "39 phones and SIL; 41: also SPN; 72: with stress marks; data: as in training",
@@ -79,7 +78,9 @@ def read_frames(
         InputError: no labels, labels that do not fit the features in time, none in common, or more than
             :data:`MAX_UNALIGNED` of the utterances without labels.
     """
-    path = Path(config.labels) if Path(config.labels).exists() else Path(data.data_dir) / config.labels
+    path = Path(data.data_dir) / config.labels
+    if not path.exists() and "/" in config.labels:
+        path = Path(config.labels)
     if not path.exists():
         raise InputError("no phone alignment", where=path, mend="give --alignments or --aligner to run.sh")
     found = FrameClasses(path, config.tier, config.classes, config.label_offset_ms)
@@ -135,9 +136,6 @@ def _build_tuned(
     config: PhoneConfig, train: Labelled, valid: Labelled, loading: Loading, about: dict[str, Any]
 ) -> TunedTask:
     upstream = load_upstream(config.pretrained, train.feats)
-    require_equal(
-        train.feats.meta.identity(), valid.feats.meta.identity(), train.feats.path, valid.feats.path
-    )
     reduced = [data._replace(feats=ReducedReader(data.feats, upstream.downsample)) for data in (train, valid)]
     frames, classes = read_frames(reduced[0], config)
     others, _ = read_frames(reduced[1], config, classes)

@@ -206,7 +206,7 @@ def test_refuses_labels_at_another_frame_rate(sets, tmp_path):
         for utt_id in store.utt_ids:
             writer.write(utt_id, store.read(utt_id))
     with pytest.raises(InputError, match=r"phones\.ctm: 100-7-0000: labels end .* of 12\.5 ms"):
-        train("phone", (tmp_path / "x.h5", wrong[1]), sets["valid"], tmp_path / "exp", *QUIET)
+        train("phone", (tmp_path / "x.h5", wrong[1]), (tmp_path / "x.h5", wrong[1]), tmp_path / "exp", *QUIET)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +224,14 @@ def test_refuses_features_other_than_the_models(trained, tmp_path, change, messa
         decode_set(trained, other, tmp_path / "decode")
     assert str(trained) in str(caught.value) and str(other[0]) in str(caught.value)
     assert not (tmp_path / "decode").exists()
+
+
+@pytest.mark.parametrize("task", ["phone", "speaker"])
+def test_refuses_to_validate_on_other_features(sets, tmp_path, task):
+    other = make_set(tmp_path / "other", meta=dataclasses.replace(META, upstream="apc"))
+    with pytest.raises(InputError, match=r"upstream is 'apc' but .* was made for ''") as caught:
+        train(task, sets["train"], other, tmp_path / "exp", *QUIET)
+    assert str(sets["train"][0]) in str(caught.value) and str(other[0]) in str(caught.value)
 
 
 def test_refuses_a_set_without_common_utterances(sets, tmp_path):
