@@ -105,10 +105,13 @@ class Spectrogram(FrontEnd):
         frames = np.lib.stride_tricks.sliding_window_view(padded, length)[:: self._shift]
         size = max(8, _BLOCK_BYTES // (4 * config.fft_length))
         block = np.zeros((size, config.fft_length), self.precision)
+        squares = np.empty((2, size, config.fft_length // 2 + 1), self.precision)
         for start in range(0, total, size):
             part = frames[start : min(start + size, total)]
             np.multiply(part, self._window, out=block[: len(part), :length])
             spectrum = scipy.fft.rfft(block[: len(part)], axis=1)
-            power = np.square(spectrum.real)
-            power += np.square(spectrum.imag)
-            yield start, power
+            real, imag = squares[0, : len(part)], squares[1, : len(part)]
+            np.square(spectrum.real, out=real)
+            np.square(spectrum.imag, out=imag)
+            real += imag
+            yield start, real
