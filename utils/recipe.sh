@@ -27,19 +27,22 @@ unique() {
 
 has_word() { [[ " $2 " == *" $1 "* ]]; } # word, words
 
-# Relative paths that were given as options count from where run.sh was called, if they are there or in no
-# case in the recipe's folder; defaults count from the recipe's folder.
-paths_as_given() { # variable...
-  local name value
+# Relative paths that were given as options count from where run.sh was called, what is only read also from
+# the recipe's folder if it is not there; defaults count from the recipe's folder.
+outputs_as_given() { # variable...
+  local name
   for name in "$@"; do
-    value=${!name}
-    if has_word "$name" "${given_options:?}" && [[ -n $value && $value != /* ]] &&
-      { [ -e "${called_from:?}/$value" ] || [ ! -e "$value" ]; }; then
-      printf -v "$name" '%s' "$called_from/$value"
+    if has_word "$name" "${given_options:?}" && [[ -n ${!name} && ${!name} != /* ]]; then
+      printf -v "$name" '%s' "${called_from:?}/${!name}"
+      printf -v "$name" '%s' "${!name#"$PWD"/}" # shorter to read
     fi
-    if [ "${called_from:?}" = "$PWD" ]; then # shorter to read
-      printf -v "$name" '%s' "${!name#"$PWD"/}"
-    fi
+  done
+}
+
+inputs_as_given() { # variable...
+  local name
+  for name in "$@"; do
+    if [ -e "${called_from:?}/${!name}" ] || [ ! -e "${!name}" ]; then outputs_as_given "$name"; fi
   done
 }
 

@@ -75,7 +75,9 @@ def test_kill_9_at_any_moment_leaves_a_good_state(tmp_path):
     for i in range(4):
         with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE) as process:
             process.stdout.readline()
-            time.sleep(0.15 + 0.037 * i)  # several saves, cut at a different place each time
+            while not checkpoint.saved_states(tmp_path) and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(0.1 + 0.037 * i)  # several more saves, cut at a different place each time
             os.kill(process.pid, signal.SIGKILL)
         saved = checkpoint.saved_states(tmp_path)
         assert saved, "not one state was finished in time"

@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # the options are run.sh's, and it uses what is set here
 # Sourced by run.sh: what its options mean. Where the corpus lies, which sets and rows there are.
 
-paths_as_given corpus_dir alignments feature_config confdir upstream_from expdir dumpdir datadir
+outputs_as_given corpus_dir expdir dumpdir datadir
+inputs_as_given alignments feature_config confdir upstream_from
 
 default_sets() { # for --train-sets, --dev-sets and --test-sets where they are not given
   train_sets=${train_sets:-$1} dev_sets=${dev_sets:-$2} test_sets=${test_sets:-$3}
@@ -19,7 +20,7 @@ case "${corpus:?}" in
     ;;
   *)
     [ -z "$corpus_dir" ] || fail "--corpus-dir goes with --corpus mini or librispeech, not with a folder"
-    paths_as_given corpus
+    inputs_as_given corpus
     corpus_dir=$corpus
     [ -f "$corpus/SPEAKERS.TXT" ] || [ -f "$corpus/LibriSpeech/SPEAKERS.TXT" ] || fail \
       "--corpus wants mini, librispeech or a folder; no SPEAKERS.TXT in $corpus nor in $corpus/LibriSpeech"

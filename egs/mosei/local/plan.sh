@@ -3,16 +3,17 @@
 
 mini=false prefix=
 if [ "$mosei_dir" = mini ]; then
-  paths_as_given corpus_dir
+  outputs_as_given corpus_dir
   mini=true mosei_dir=${corpus_dir:-download/mini} prefix=mini_
   confs=(conf/small conf ../librispeech/conf/small ../librispeech/conf)
 else
   [ -z "$corpus_dir" ] || fail "--corpus-dir goes with --mosei-dir mini, not with a folder"
-  paths_as_given mosei_dir
+  inputs_as_given mosei_dir
   [ -d "$mosei_dir" ] || fail "--mosei-dir wants mini or the folder that holds Raw/; there is no $mosei_dir"
   confs=(conf ../librispeech/conf)
 fi
-paths_as_given labels folds feature_config confdir upstream_from expdir dumpdir datadir
+outputs_as_given expdir dumpdir datadir
+inputs_as_given labels folds feature_config confdir upstream_from
 case $protocol in
   standard) ;;
   mockingjay)
