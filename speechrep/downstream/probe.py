@@ -35,7 +35,8 @@ class ProbeConfig:
     hidden_dim: int = opt(768, "units of each hidden layer")
     dropout: float = opt(0.0, "dropout after each hidden layer")
     l2: tuple[float, ...] = opt(
-        (1e-4, 1e-3, 1e-2), "penalties of half the squared weights, on the mean loss; validation picks one"
+        (1e-4, 1e-3, 1e-2, 1e-1),
+        "penalties of half the squared weights, on the mean loss; validation picks one",
     )
     layer_sum: str = opt(
         "softmax", "weights of the layers, where the input has several: softmax (weighted_sum_norm) or plain "
