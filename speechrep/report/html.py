@@ -82,6 +82,7 @@ def _drawn(caption: str, draw: Callable[[], Figure]) -> Html:
 def _results(it: Experiment) -> list[Html]:
     header, body = layout(it.results)
     titles = ["\n".join(filter(None, cells)) for cells in zip(*header, strict=True)]
+    body = [[_together(cell) for cell in row] for row in body]
     controls = [is_control(row[0].split(" ")[0]) for row in body]
     return [
         table(titles, body, dim=controls),
@@ -90,6 +91,11 @@ def _results(it: Experiment) -> list[Html]:
             [_drawn("Values and their intervals; controls are hollow.", lambda: intervals.draw(it.results))]
         ),
     ]
+
+
+def _together(cell: str) -> str:
+    """A value whose interval no line break parts."""
+    return cell.replace(", ", ",\u00a0")
 
 
 def _published(it: Experiment) -> list[Html]:

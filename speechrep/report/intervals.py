@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from speechrep.report import style
-from speechrep.report.table import RATES, Result, is_control
+from speechrep.report.table import ARROWS, RATES, Result, is_control
 
 
 def draw(results: Sequence[Result], title: str = "") -> Figure:
@@ -37,7 +37,6 @@ def draw(results: Sequence[Result], title: str = "") -> Figure:
         axis.grid(axis="x", color="#dddddd", linewidth=0.6)
         axis.set_axisbelow(True)
         task, set_name, metric = rows[0].column
-        unit = "%, " if metric in RATES else ""
-        better = "more is better" if rows[0].better == "higher" else "less is better"
-        style.label(axis, f"{task}, {metric} on {set_name} ({unit}{better})")
+        unit = "%" if metric in RATES else ""
+        style.label(axis, f"{task}, {metric} {unit}{ARROWS[rows[0].better]}, {set_name}")
     return drawn

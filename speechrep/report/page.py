@@ -22,6 +22,7 @@ p { margin: 8px 0; max-width: 46em; }
 table { border-collapse: collapse; margin: 12px 0; font-size: 0.94em; }
 th, td { text-align: left; vertical-align: top; padding: 4px 14px 4px 0; border-bottom: 1px solid #ddd; }
 th { font-weight: 600; white-space: pre-line; }
+.wide { overflow-x: auto; }
 tr.dim { color: #555; background: #f6f6f6; }
 .figures { display: flex; flex-wrap: wrap; gap: 20px; align-items: flex-start; }
 figure { margin: 8px 0; flex: 0 1 480px; min-width: 0; }
@@ -101,7 +102,8 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[object]], dim: Sequence
         )
         grey = number < len(dim) and dim[number]
         lines.append(element("tr", cells, class_="dim") if grey else element("tr", cells))
-    return element("table", join([element("thead", head), element("tbody", join(lines))], ""), class_="cards")
+    content = join([element("thead", head), element("tbody", join(lines))], "")
+    return element("div", element("table", content, class_="cards"), class_="wide")
 
 
 def picture(png: bytes, caption: str) -> Html:

@@ -20,6 +20,7 @@ from tests.unit.models import model as small_model
 
 EVIL = "<script>document.title='gotcha'</script>"
 VOID = {"meta", "img"}
+WIDTHS = (1200, 700, 390)  # of a desktop, a narrow window, a telephone; pixels
 LOG = """# python -m speechrep.bin.pretrain --config '&lt;b&gt;.yaml'
 # Started at Sun Nov 22 21:25:{second:02d} UTC 2026
 #
@@ -96,6 +97,7 @@ def make_experiment(tmp_path):
         )
         (folder / f"logs/{name}.log").write_text(text)
     results = [
+        *(entry("speaker", "fbank", 100, set=f"a_set_with_a_long_name_{i}") for i in range(6)),
         entry("phone", "mockingjay", 61.25), entry("phone", "mockingjay_untrained", 50),
         entry("asr", "mockingjay", 30, metric="wer", better="lower", set=f"a{EVIL}b"),
     ]  # fmt: skip
@@ -237,7 +239,7 @@ def test_a_browser_shows_it(text, tmp_path):
     probe = tmp_path / "probe.html"
     frames = "".join(
         f'<iframe src="report.html" style="width:{width}px;height:900px;border:0"></iframe>'
-        for width in (1200, 390)
+        for width in WIDTHS
     )
     # Told by the parent page, since the report itself runs no script.
     (tmp_path / "report.html").write_text(text, encoding="utf-8")
@@ -255,8 +257,8 @@ def test_a_browser_shows_it(text, tmp_path):
         [chromium, *options, "--dump-dom", probe.as_uri()], capture_output=True, text=True, timeout=110
     )
     told = json.loads(re.search(r"<pre>(.*?)</pre>", done.stdout, re.DOTALL)[1])
-    assert [row[0] for row in told] == ["Experiment exp"] * 2
+    assert [row[0] for row in told] == ["Experiment exp"] * len(WIDTHS)
     for _, needed, given, pictures, scripts in told:
         assert needed <= given and pictures == 5 and scripts == 0
-    assert [row[2] for row in told] == [1200, 390]
+    assert [row[2] for row in told] == list(WIDTHS)
     assert "CONSOLE" not in done.stderr, done.stderr
