@@ -26,6 +26,22 @@ for i in 0 1 2 3 4; do
     --train-sets "test-other:$train" --dev-sets "test-other:${readers[(i + 1) % 5]}" \
     --test-sets "test-other:${readers[i]}" "$@"
 done
+. ./path.sh
+pooled=exp/real_phones
+mkdir -p "$pooled"
+rows=(fbank apc mockingjay fbank_ctx4 apc_untrained mockingjay_untrained)
+for upstream in "${rows[@]}"; do
+  for what in ref hyp; do
+    for reader in "${readers[@]}"; do
+      cat "exp/real_phones_$reader/phone_$upstream/decode_test_other_$reader/$what"
+    done >"$pooled/$upstream.$what"
+  done
+  python -m speechrep.bin.score --task phone --upstream "$upstream" --features fbank80 --set test_other \
+    --exp-dir "exp/real_phones_${readers[0]}/phone_$upstream" --ref "$pooled/$upstream.ref" \
+    --hyp "$pooled/$upstream.hyp" --out "$pooled/results.json"
+done
+python -m speechrep.bin.report --results "$pooled/results.json" --out "$pooled/RESULTS.md" \
+  --order "${rows[*]} phone" --made-by "egs/librispeech/local/real_speech.sh $data"
 
 ./run.sh --corpus "$data/digits" --tag real_digits --confdir conf/hour --tasks "speaker asr" \
   --upstream-from exp/real --train-sets train-clean --dev-sets dev-clean --test-sets "dev-clean test-clean" "$@"
