@@ -254,7 +254,7 @@ def test_a_browser_shows_it(text, tmp_path):
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr",
                "--allow-file-access-from-files", f"--user-data-dir={tmp_path / 'profile'}"]  # fmt: skip
     done = subprocess.run(
-        [chromium, *options, "--dump-dom", probe.as_uri()], capture_output=True, text=True, timeout=110
+        [chromium, *options, "--dump-dom", probe.as_uri()], capture_output=True, text=True, timeout=300
     )
     told = json.loads(re.search(r"<pre>(.*?)</pre>", done.stdout, re.DOTALL)[1])
     assert [row[0] for row in told] == ["Experiment exp"] * len(WIDTHS)
