@@ -183,18 +183,20 @@ class ArkWriter:
             raise InputError(f"{key!r} cannot be a key of an archive")
         kept = value
         if self.text:
-            body = kaldi_object.to_text(value)
+            body = (kaldi_object.to_text(value),)
         elif value.ndim == 2 and self.method:
             encoded = compression.encode(value, self.method)
-            body = b"\0B" + encoded.tobytes()
+            body = (b"\0B" + encoded.head(), encoded.payload.data)
             kept = encoded.decode() if read_back else value
         else:
-            body = kaldi_object.to_binary(value)
+            body = (kaldi_object.to_binary(value),)
         head = key.encode() + b" "
         self.offset = self.size + len(head)
         self.stream.write(head)
-        self.stream.write(body)
-        self.size += len(head) + len(body)
+        self.size = self.offset
+        for part in body:
+            self.stream.write(part)
+            self.size += len(part)
         return kept
 
 

@@ -90,10 +90,9 @@ class Encoded(NamedTuple):
     shape: tuple[int, int]
     payload: np.ndarray  # uint8
 
-    def tobytes(self) -> bytes:
-        """The bytes after ``\\0B``: kind, header and payload."""
-        head = _HEADER.pack(self.minimum, self.extent, *self.shape)
-        return f"{self.kind} ".encode() + head + self.payload.tobytes()
+    def head(self) -> bytes:
+        """The bytes between ``\\0B`` and the payload: kind and header."""
+        return f"{self.kind} ".encode() + _HEADER.pack(self.minimum, self.extent, *self.shape)
 
     def decode(self) -> np.ndarray:
         """What a reader gets back, float32 (T, D)."""

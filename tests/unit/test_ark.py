@@ -93,7 +93,7 @@ def test_compression_agrees_with_kaldiio(method: int, rows: int):
     theirs = io.BytesIO()
     kaldiio.matio.write_array(theirs, matrix, compression_method=method)
     encoded = compression.encode(matrix, method)
-    ours, kept = encoded.tobytes(), encoded.decode()
+    ours, kept = encoded.head() + encoded.payload.tobytes(), encoded.decode()
     # kaldiio rounds a few values to the neighbouring step; more than one step is an error.
     step = (matrix.max() - matrix.min()) / (60 if ours.startswith(b"CM ") else 250) + 1e-6
     if method == 4:
@@ -109,7 +109,7 @@ def test_one_byte_compression_is_as_close_as_its_steps():
     matrix = np.random.default_rng(0).normal(10, 3, (1000, 80)).astype(np.float32)
     encoded = compression.encode(matrix, 2)
     kept = encoded.decode()
-    assert len(encoded.tobytes()) < matrix.nbytes / 3.8
+    assert len(encoded.payload) < matrix.nbytes / 3.8
     assert np.abs(kept - matrix).mean() < 0.02
 
 
