@@ -54,7 +54,8 @@ def begin(
     """
     distributed.require_gpus(args.ngpu)
     if "LOCAL_RANK" not in os.environ and (args.ngpu > 1 or args.num_nodes > 1):
-        _torchrun(args, [module, *(sys.argv[1:] if argv is None else argv)])
+        words = sys.argv[1:] if argv is None else list(argv)
+        _torchrun(args, [module, *_without(words, "--master")])
     device = distributed.start(args.ngpu)
     problem = ""
     if distributed.rank() == 0:
@@ -86,6 +87,16 @@ def _torchrun(args: configargparse.Namespace, command: list[str]) -> None:
     run = [sys.executable, "-m", "torch.distributed.run", *where, processes, "-m", *command]
     sys.stdout.flush()
     os.execv(sys.executable, run)  # noqa: S606 - an argument list, no shell
+
+
+def _without(words: list[str], option: str) -> list[str]:
+    """Arguments without one option: torchrun takes ``--master`` after the command for one of its own."""
+    kept, skip = [], False
+    for word in words:
+        if not skip and word != option and not word.startswith(option + "="):
+            kept.append(word)
+        skip = word == option and not skip
+    return kept
 
 
 def _claim(exp_dir: Path, options: dict[str, Any], overwrite: bool) -> None:
