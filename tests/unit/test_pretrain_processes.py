@@ -86,7 +86,7 @@ def test_two_machines_of_one_process_each(tmp_path, sets, start):
         )
         for rank in (0, 1)
     ]
-    assert [node.wait(120) for node in nodes] == [0, 0]
+    assert [node.wait(300) for node in nodes] == [0, 0]
     subprocess.run(
         command(sets, tmp_path / "one", 6, "--accumulate", "2"), check=True, cwd=REPOSITORY, env=ENVIRONMENT
     )
