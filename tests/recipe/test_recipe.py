@@ -29,7 +29,7 @@ def command(*words: str) -> list[str]:
     return [str(RECIPE), *folders, "--confdir", "conf", "--nj", "2", *words]
 
 
-def run(folder: Path, *words: str, limit: int = 600) -> subprocess.CompletedProcess:
+def run(folder: Path, *words: str, limit: int = 1200) -> subprocess.CompletedProcess:
     return subprocess.run(
         command(*words), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=limit
     )
