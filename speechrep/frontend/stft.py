@@ -14,7 +14,7 @@ from speechrep.errors import InputError
 from speechrep.frontend.base import FrontEnd, unit_norm
 from speechrep.frontend.deltas import add_savgol_delta
 
-_BLOCK_BYTES = 1 << 19  # of frames worked on at a time, so that they stay in the cache
+_BLOCK_BYTES = 1 << 18  # of frames worked on at a time, so that they and their spectra stay in the cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,13 +105,11 @@ class Spectrogram(FrontEnd):
         frames = np.lib.stride_tricks.sliding_window_view(padded, length)[:: self._shift]
         size = max(8, _BLOCK_BYTES // (4 * config.fft_length))
         block = np.zeros((size, config.fft_length), self.precision)
-        squares = np.empty((2, size, config.fft_length // 2 + 1), self.precision)
+        powers = np.empty((size, config.fft_length // 2 + 1), self.precision)
         for start in range(0, total, size):
             part = frames[start : min(start + size, total)]
             np.multiply(part, self._window, out=block[: len(part), :length])
             spectrum = scipy.fft.rfft(block[: len(part)], axis=1)
-            real, imag = squares[0, : len(part)], squares[1, : len(part)]
-            np.square(spectrum.real, out=real)
-            np.square(spectrum.imag, out=imag)
-            real += imag
-            yield start, real
+            squares = spectrum.view(self.precision)
+            np.square(squares, out=squares)
+            yield start, np.add(squares[:, ::2], squares[:, 1::2], out=powers[: len(part)])
