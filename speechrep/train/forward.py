@@ -8,7 +8,7 @@ import torch
 
 from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
-from speechrep.train.task import Task
+from speechrep.train.task import Task, leaves_unused
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -30,8 +30,9 @@ class Forward:
         if exchange and self.world > 1:
             ids = [device.index] if device.type == "cuda" else None
             self.loss = torch.nn.parallel.DistributedDataParallel(
-                self.loss, device_ids=ids, broadcast_buffers=False
-            )
+                self.loss, device_ids=ids, broadcast_buffers=False,
+                find_unused_parameters=leaves_unused(task),
+            )  # fmt: skip
 
     def train(self, batch: dict[str, Any], step: int, number: int) -> tuple[torch.Tensor, dict[str, Any]]:
         """Loss and statistics of this process's batch ``number`` of a step; ``{}`` is an empty batch."""

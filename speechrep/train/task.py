@@ -10,12 +10,13 @@ from speechrep.data.loader import Loader
 
 
 class Task(Protocol):
-    """Something to train. Three more methods are optional: :func:`param_groups`, :func:`summary` and
-    :func:`pictures` use them.
+    """Something to train. More is optional; the functions of this module use what there is.
 
-    ``param_groups(lr) -> list[dict]`` replaces "all parameters at lr"; ``summary(stats) -> dict`` turns the
+    ``param_groups(lr) -> list[dict]`` replaces "all parameters at lr"; ``begin_step(step)`` hears of every
+    optimiser step before it, from 0, and may freeze or thaw parameters; ``summary(stats) -> dict`` turns the
     averaged statistics into those reported (adds a ratio, an error rate); ``pictures() -> dict`` draws what
-    TensorBoard shows after a validation, name to uint8 (height, width, 3).
+    TensorBoard shows after a validation, name to uint8 (height, width, 3). ``leaves_unused`` is true where
+    the loss of a step may not depend on all parameters that can be trained.
     """
 
     model: torch.nn.Module
@@ -49,6 +50,18 @@ def param_groups(task: Task, lr: float) -> list[dict[str, Any]]:
     if own is not None:
         return own(lr)
     return [{"params": [p for p in task.model.parameters() if p.requires_grad], "lr": lr}]
+
+
+def begin_step(task: Task, step: int) -> None:
+    """Tell the task that the optimiser step ``step`` comes."""
+    own = getattr(task, "begin_step", None)
+    if own is not None:
+        own(step)
+
+
+def leaves_unused(task: Task) -> bool:
+    """Whether processes must find out, step by step, which parameters took part."""
+    return getattr(task, "leaves_unused", False)
 
 
 def parts_to_compile(task: Task) -> list[torch.nn.Module]:

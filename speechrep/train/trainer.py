@@ -29,7 +29,7 @@ from speechrep.train.forward import Forward
 from speechrep.train.log import TrainLog
 from speechrep.train.optim import build_optimizer, lr_factor, set_lr
 from speechrep.train.stats import add, averages, reduced
-from speechrep.train.task import Task, param_groups, parts_to_compile, pictures, summary
+from speechrep.train.task import Task, begin_step, param_groups, parts_to_compile, pictures, summary
 
 # Losses are sums over thousands of frames; this keeps scaled fp16 gradients in range and cancels later.
 NOMINAL_WEIGHT = 4096.0
@@ -201,6 +201,7 @@ class Trainer:
     def _step(self, micro_batches: list[dict[str, Any]]) -> None:
         """One optimiser step. The gradient is that of (summed loss) / (summed weight) over everything."""
         config, step = self.config, self.progress.step
+        begin_step(self.task, step)
         lr = set_lr(self.optimizer, lr_factor(config.schedule, step, self.warmup, self.total_steps))
         self.optimizer.zero_grad(set_to_none=True)
         utt_ids: list[str] = []
