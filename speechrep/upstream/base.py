@@ -114,6 +114,15 @@ class Upstream(torch.nn.Module):
         chosen = torch.stack(hiddens, dim=1) if all_layers else hiddens[-1]
         return chosen.repeat_interleave(self.downsample, dim=-2) if tile and self.downsample > 1 else chosen
 
+    @torch.no_grad()
+    def layer_dims(self) -> list[int]:
+        """D of every layer of the output, found by trying."""
+        training = self.training
+        device = next(self.parameters(), torch.zeros(())).device
+        hiddens = self.eval()(torch.zeros(1, self.downsample, self.meta.dim, device=device)).hiddens
+        self.train(training)
+        return [hidden.shape[-1] for hidden in hiddens]
+
     def extract(self, samples: np.ndarray, sample_rate: int) -> Output:
         """Represent a waveform, through the model's own stored feature configuration.
 

@@ -28,6 +28,20 @@ def describe(model: Upstream) -> dict[str, Any]:
     }
 
 
+def rebuild(info: Mapping[str, Any], where: object) -> Upstream:
+    """The model that :func:`describe` told of, its weights untrained.
+
+    Args:
+        info: the description.
+        where: the file it comes from, for messages.
+    """
+    config: Any = from_dict(UPSTREAMS[info["upstream"]].config_class, info.get("config", {}), where)
+    model = build(info["upstream"], config, parse_meta(info.get("input"), where))
+    if info.get("cmvn_stats") is not None:
+        model.cmvn_stats = np.array(info["cmvn_stats"], np.float64)
+    return model
+
+
 def save_model(
     exp_dir: str | os.PathLike[str], model: Upstream, about: Mapping[str, Any] | None = None
 ) -> str:
@@ -56,9 +70,7 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Up
     if info.get("kind") != KIND or info.get("upstream") not in UPSTREAMS:
         found = f"{info.get('kind')} {info.get('upstream', info.get('task', ''))}".strip()
         raise InputError(f"holds a {found} model, want an upstream: {sorted(UPSTREAMS)}", where=path)
-    config_class = UPSTREAMS[info["upstream"]].config_class
-    config = from_dict(config_class, info.get("config", {}), path)
-    model = build(info["upstream"], config, parse_meta(info.get("input"), path))
+    model = rebuild(info, path)
     wanted = model.state_dict()
     wrong = sorted(
         (set(wanted) ^ set(weights))
@@ -67,7 +79,5 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Up
     if wrong:
         raise InputError(f"weights do not fit the model at {', '.join(wrong[:5])}", where=path)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-    if info.get("cmvn_stats") is not None:
-        model.cmvn_stats = np.array(info["cmvn_stats"], np.float64)
     model.weights_sha256 = info["weights_sha256"]
     return model.eval().requires_grad_(False).to(device)

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechrep import provenance
 from speechrep.config import opt
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.features import FeatureReader
@@ -22,6 +21,7 @@ from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta, require_equal
 from speechrep.io.store import DTYPES, Store, StoreWriter
 from speechrep.upstream.base import Upstream
+from speechrep.upstream.represented import represented_meta, require_input_of, vector_lens
 
 logger = logging.getLogger(__name__)
 
@@ -64,26 +64,16 @@ class Dump:
         nj: int = 1,
         mix: Sequence[float] = (),
     ):
-        if reader.meta.upstream:
-            raise InputError(f"holds representations of {reader.meta.upstream}", where=reader.path,
-                             mend="give acoustic features")  # fmt: skip
-        require_equal(model.meta.acoustic(), reader.meta.acoustic(), where, reader.path)
+        require_input_of(model, reader, where)
         self.model, self.reader, self.out, self.config = model, reader, Path(out), config
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        self.lengths = reader.num_frames // model.downsample
-        short = np.flatnonzero(self.lengths < 1)
-        if len(short):
-            raise InputError(
-                f"{reader.num_frames[short[0]]} frames give no vector", where=f"{reader.path}: "
-                f"{reader.utt_ids[short[0]]}", mend="leave the utterance out",
-            )  # fmt: skip
-        hiddens = self._hiddens(reader.read(reader.utt_ids[int(np.argmin(self.lengths))])[None])
-        self.layers = parse_layers(config.layers, len(hiddens))
+        self.lengths = vector_lens(model, reader)
+        self.layers = parse_layers(config.layers, len(model.layer_dims()))
         self.mix = torch.tensor(mix, device=self.device) if mix else None
         if mix and len(mix) != len(self.layers):
             raise InputError(f"{len(mix)} weights for the layers {list(self.layers)}", where=where)
         self.num_layers = len(self.layers) if len(self.layers) > 1 and not mix else 0
-        self.meta = self._meta(hiddens)
+        self.meta = self._meta()
         count = max(nj, -(-int(self.lengths.sum()) // config.part_frames))
         ends = np.searchsorted(self.lengths.cumsum(), self.lengths.sum() * np.arange(1, count + 1) / count)
         bounds = np.unique([0, *(ends + 1).clip(max=len(self.lengths))])
@@ -210,19 +200,12 @@ class Dump:
         feats = torch.as_tensor(feats).to(self.device)
         return self.model(feats, None if feat_lens is None else feat_lens.to(self.device)).hiddens
 
-    def _meta(self, hiddens: list[torch.Tensor]) -> FeatureMeta:
-        dims = {hiddens[layer].shape[-1] for layer in self.layers}
-        if len(dims) > 1:
-            raise InputError(f"layers {list(self.layers)} have the dimensions {sorted(dims)}, want one")
-        shift = self.reader.meta.frame_shift_ms * self.model.downsample
-        sha = self.model.weights_sha256
+    def _meta(self) -> FeatureMeta:
+        meta = represented_meta(self.model, self.reader.meta, self.layers)
+        sha = meta.weights_sha256
         if self.mix is not None:  # another mixture is another representation
             sha = hashlib.sha256(f"{sha} {self.mix.tolist()}".encode()).hexdigest()
-        return dataclasses.replace(
-            self.reader.meta, dim=dims.pop(), frame_shift_ms=shift, upstream=self.model.name,
-            weights_sha256=sha, layers=self.layers, dtype=self.config.dtype,
-            commit=provenance.commit(), created=provenance.now(),
-        )  # fmt: skip
+        return dataclasses.replace(meta, weights_sha256=sha, dtype=self.config.dtype)
 
 
 def parse_layers(text: str, num_layers: int) -> tuple[int, ...]:
