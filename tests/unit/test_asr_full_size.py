@@ -13,6 +13,7 @@ from speechrep.downstream.asr_config import AsrConfig, AsrDecodeConfig
 from speechrep.downstream.asr_decode import decode
 from speechrep.downstream.base import Labelled, Loading
 from speechrep.io.feature_meta import FeatureMeta
+from speechrep.text.registry import save_tokenizer, train_tokenizer
 from speechrep.train.config import TrainConfig
 from speechrep.train.trainer import train
 
@@ -42,15 +43,19 @@ def test_a_few_steps_and_decoding(name, tmp_path):
     parser = make_parser("test")
     values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     own = {key.replace("-", "_") for key in values} & set(AsrConfig.__dataclass_fields__)
-    path = tmp_path / "asr.yaml"  # characters: a few words make no thousands of pieces
+    # Words made up, to have as many units as the configuration: that many pieces take too long to train.
+    units, words = tmp_path / "units", ["SOME", "WORDS", "OTHERS", *(f"W{i}" for i in range(5000))]
+    save_tokenizer(units, train_tokenizer("word", words, values["vocab-size"], units))
+    path = tmp_path / "asr.yaml"
     kept = {key: value for key, value in values.items() if key.replace("-", "_") in own}
-    path.write_text(yaml.safe_dump(kept | {"unit": "char", "vocab-size": 0}))
+    path.write_text(yaml.safe_dump(kept | {"tokenizer": str(units)}))
     config = parse_choice(
         parser, "task", {"asr": AsrConfig}, ["--config", str(path), "--task", "asr"]
     ).task_config
     (tmp_path / "text").write_text("u0 SOME WORDS\nu1 OTHERS\n")
     labelled = Labelled(Noise(2), tmp_path)
     task = asr.AsrTask(config, labelled, labelled, Loading())
+    assert len(task.tokenizer.units) == values["vocab-size"]
     before = [p.detach().clone() for p in task.model.parameters()]
     train(task, TrainConfig(max_steps=2, log_interval=1, lr=1e-3, warmup_share=0), tmp_path / "exp")
     assert any(
