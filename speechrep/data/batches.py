@@ -1,13 +1,16 @@
 """Which frames of which utterances form a batch: length buckets under a budget of padded frames."""
 
+import sys
+from array import array
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 
 from speechrep.errors import InputError
 
 JITTER = 0.05  # utterances whose lengths differ by less than this share may change batches between epochs
+_CHUNK = 1 << 20  # lengths looked at together: as Python's integers they take 36 bytes each
 
 
 class Segment(NamedTuple):
@@ -16,6 +19,43 @@ class Segment(NamedTuple):
     index: int
     start: int
     num_frames: int
+
+
+class _Segments(NamedTuple):
+    """All segments of an epoch, as arrays of their count."""
+
+    index: np.ndarray
+    start: np.ndarray | None  # None: all from frame 0
+    num_frames: np.ndarray
+
+
+class Batches(Sequence[list[Segment]]):
+    """Batches in training order, each made when it is asked for: the order of 50 million takes 0.4 GB.
+
+    A slice of it is such a sequence too and shares its memory.
+    """
+
+    def __init__(self, segments: _Segments, order: np.ndarray, bounds: np.ndarray, chosen: np.ndarray):
+        self._segments, self._order, self._bounds = segments, order, bounds
+        self._chosen = chosen  # batch k is order[bounds[k] : bounds[k + 1]]; -1 is an empty one
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    @overload
+    def __getitem__(self, which: int) -> list[Segment]: ...
+    @overload
+    def __getitem__(self, which: slice) -> "Batches": ...
+    def __getitem__(self, which: int | slice) -> "list[Segment] | Batches":
+        if isinstance(which, slice):
+            return Batches(self._segments, self._order, self._bounds, self._chosen[which])
+        batch = self._chosen[which]
+        if batch < 0:
+            return []
+        rows = self._order[self._bounds[batch] : self._bounds[batch + 1]]
+        index, start, num_frames = self._segments
+        starts = [0] * len(rows) if start is None else start[rows].tolist()
+        return list(map(Segment, index[rows].tolist(), starts, num_frames[rows].tolist()))
 
 
 class BatchSampler:
@@ -55,57 +95,91 @@ class BatchSampler:
             raise InputError(f"max-frames is {max_frames}, want at least 1")
         if 0 < crop_frames < min_frames:
             raise InputError(f"crop-frames {crop_frames} is below the shortest usable length {min_frames}")
-        self.num_frames = np.asarray(num_frames, dtype=np.int64)
+        num_frames = np.asarray(num_frames, dtype=np.int64)
         self.max_frames, self.max_utts, self.crop_frames = max_frames, max_utts, crop_frames
         self.halve_above = halve_above
         self.seed, self.shuffle, self.rank, self.world_size = seed, shuffle, rank, world_size
-        self.usable = np.flatnonzero(self.num_frames >= max(1, min_frames))
-        self.num_dropped = len(self.num_frames) - len(self.usable)
-        if not len(self.usable):
-            raise InputError(f"none of the {len(self.num_frames)} utterances has {max(1, min_frames)} frames")
+        usable = np.flatnonzero(num_frames >= max(1, min_frames))
+        self.num_dropped = len(num_frames) - len(usable)
+        if not len(usable):
+            raise InputError(f"none of the {len(num_frames)} utterances has {max(1, min_frames)} frames")
+        self._usable, self._lengths = _small(usable), _small(num_frames[usable])
 
-    def batches(self, epoch: int) -> list[list[Segment]]:
+    def batches(self, epoch: int) -> Batches:
         """This process's batches of one epoch, in training order."""
         rng = np.random.default_rng((self.seed, epoch))
         segments = self._segments(rng)
-        lengths = np.array([segment.num_frames for segment in segments])
+        lengths = segments.num_frames
         if self.shuffle:
-            noise = rng.uniform(1, 1 + JITTER, len(lengths))
-            by_length = np.lexsort((rng.permutation(len(lengths)), lengths * noise))
+            keys = rng.uniform(1, 1 + JITTER, len(lengths))
+            keys *= lengths
+            order = _sorted_by(keys, rng.permutation(len(lengths)))
+            del keys
         else:
-            by_length = np.argsort(lengths, kind="stable")
-        batches = self._cut([segments[i] for i in by_length])
-        if self.shuffle:
-            batches = [batches[i] for i in rng.permutation(len(batches))]
-        batches += [[] for _ in range(-len(batches) % self.world_size)]
-        return batches[self.rank :: self.world_size]
+            order = _small(np.argsort(lengths, kind="stable"))
+        bounds = self._cut(lengths, order)
+        num_batches = len(bounds) - 1
+        chosen = rng.permutation(num_batches) if self.shuffle else np.arange(num_batches)
+        empty = np.full(-num_batches % self.world_size, -1)
+        return Batches(segments, order, bounds, np.concatenate((chosen, empty))[self.rank :: self.world_size])
 
-    def _segments(self, rng: np.random.Generator) -> list[Segment]:
-        lengths, crop = self.num_frames[self.usable], self.crop_frames
+    def _segments(self, rng: np.random.Generator) -> _Segments:
+        crop = self.crop_frames
         if not crop:
-            return [Segment(i, 0, n) for i, n in zip(self.usable.tolist(), lengths.tolist(), strict=True)]
+            return _Segments(self._usable, None, self._lengths)
+        lengths = self._lengths.astype(np.int64)
         counts = np.maximum(lengths // crop, 1)
         spare = np.maximum(lengths - counts * crop, 0)
         offsets = rng.integers(0, spare + 1) if self.shuffle else spare // 2
-        rows = zip(self.usable.tolist(), lengths.tolist(), counts.tolist(), offsets.tolist(), strict=True)
-        return [
-            Segment(index, offset + k * crop, min(length, crop))
-            for index, length, count, offset in rows
-            for k in range(count)
-        ]
+        before = np.cumsum(counts) - counts  # segments of the utterances before
+        starts = np.arange(counts.sum())
+        starts *= crop
+        starts += np.repeat(offsets - before * crop, counts)
+        return _Segments(
+            np.repeat(self._usable, counts),
+            _small(starts),
+            np.repeat(_small(np.minimum(lengths, crop)), counts),
+        )
 
-    def _cut(self, segments: list[Segment]) -> list[list[Segment]]:
-        """Consecutive runs of length-sorted segments that keep the budget."""
-        batches: list[list[Segment]] = []
-        batch: list[Segment] = []
-        longest = 0
-        for segment in segments:
-            longest = max(longest, segment.num_frames)
-            halved = 0 < self.halve_above < longest
-            most = max(1, self.max_utts // 2 if halved else self.max_utts)
-            full = self.max_utts and len(batch) >= most
-            if batch and (full or longest * (len(batch) + 1) > self.max_frames):
-                batches.append(batch)
-                batch, longest = [], segment.num_frames
-            batch.append(segment)
-        return [*batches, batch]
+    def _cut(self, lengths: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """Where the batches begin among length-sorted segments, and the end of the last.
+
+        A batch takes what comes next as long as the budget holds. That is sequential, hence a plain loop;
+        it runs over integers of Python's, of which a chunk exists at a time.
+        """
+        bounds = array("q", [0])
+        begin, end, longest = 0, sys.maxsize, 0
+        for first in range(0, len(order), _CHUNK):
+            chunk = lengths[order[first : first + _CHUNK]].tolist()
+            for position, length in enumerate(chunk, first):
+                if length > longest:
+                    longest, end = length, begin + self._most(length)
+                if position >= end:
+                    bounds.append(position)
+                    begin, end, longest = position, position + self._most(length), length
+        bounds.append(len(order))
+        return np.frombuffer(bounds, np.int64)
+
+    def _most(self, longest: int) -> int:
+        """How many segments a batch may hold whose longest has so many frames."""
+        most = self.max_frames // longest
+        if self.max_utts:
+            most = min(most, self.max_utts // 2 if 0 < self.halve_above < longest else self.max_utts)
+        return max(1, most)
+
+
+def _sorted_by(keys: np.ndarray, ties: np.ndarray) -> np.ndarray:
+    """``np.lexsort((ties, keys))`` at a third of the time, for keys that are rarely equal."""
+    order = np.argsort(keys)
+    ranked = keys[order]
+    equal = np.flatnonzero(ranked[1:] == ranked[:-1])
+    if len(equal):
+        places = np.union1d(equal, equal + 1)
+        rows = order[places]
+        order[places] = rows[np.lexsort((ties[rows], keys[rows]))]
+    return _small(order)
+
+
+def _small(values: np.ndarray) -> np.ndarray:
+    """Integers from 0 on, in as few bytes as hold the greatest."""
+    return values.astype(np.min_scalar_type(int(values.max(initial=0))), copy=False)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from speechrep.data.batches import BatchSampler, Segment
+from speechrep.data.batches import Batches, BatchSampler, Segment
 
 
 class SegmentDataset(Protocol):
@@ -70,13 +70,13 @@ class _Order(torch.utils.data.Sampler[list[Segment]]):
     """Batches from one point on, over all later epochs."""
 
     def __init__(self, sampler: BatchSampler):
-        self._made: dict[int, list[list[Segment]]] = {}
+        self._made: dict[int, Batches] = {}
         self._sampler, self._epoch, self._skip = sampler, 0, 0
 
     def begin(self, epoch: int, skip: int) -> None:
         self._epoch, self._skip = epoch, skip
 
-    def batches(self, epoch: int) -> list[list[Segment]]:
+    def batches(self, epoch: int) -> Batches:
         if epoch not in self._made:  # the two epochs at hand are kept: the current and the one read ahead
             self._made = {e: made for e, made in self._made.items() if abs(e - epoch) <= 1}
             self._made[epoch] = self._sampler.batches(epoch)
