@@ -1,6 +1,7 @@
 """Scoring 20,000 utterances: ours against jiwer, and sclite's totals where it is installed.
 
-python benchmarks/wer.py
+python benchmarks/wer.py                    # made-up sentences
+python benchmarks/wer.py --texts REF HYP    # a recogniser's outputs, Kaldi text
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from speechrep.io.table import read_table
 from speechrep.score.edit import count_errors
 from speechrep.score.trn import write_trn
 
@@ -48,6 +50,12 @@ def make_pairs(count: int, seed: int) -> tuple[list[list[str]], list[list[str]]]
     return refs, hyps
 
 
+def read_pairs(ref: str, hyp: str) -> tuple[list[list[str]], list[list[str]]]:
+    """The utterances of two Kaldi texts, in the order of the references."""
+    ref_texts, hyp_texts = read_table(ref), read_table(hyp)
+    return [text.split() for text in ref_texts.values()], [hyp_texts[key].split() for key in ref_texts]
+
+
 def best_of(times: int, run: Callable[[], object]) -> tuple[float, object]:
     """Least CPU seconds of several runs, and the result."""
     seconds = []
@@ -78,17 +86,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--utterances", type=int, default=20000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--texts", nargs=2, metavar=("REF", "HYP"), help="Kaldi texts with the same keys")
     args = parser.parse_args()
     import jiwer
 
-    refs, hyps = make_pairs(args.utterances, args.seed)
+    refs, hyps = read_pairs(*args.texts) if args.texts else make_pairs(args.utterances, args.seed)
     texts = [[" ".join(words) for words in side] for side in (refs, hyps)]
     # Both start from lines of text, as files hold them.
     ours, counts = best_of(3, lambda: count_errors(*([line.split() for line in side] for side in texts)))
     theirs, output = best_of(3, lambda: jiwer.process_words(*texts))
     ins, dels, subs = (int(value) for value in counts.sum(axis=0))
     total = output.insertions + output.deletions + output.substitutions
-    print(f"{args.utterances} utterances, {sum(map(len, refs))} reference words")
+    print(f"{len(refs)} utterances, {sum(map(len, refs))} reference words")
     print("| scorer | CPU s | errors | S | I | D |\n|---|---|---|---|---|---|")
     print(f"| speechrep (Kaldi's split) | {ours:.2f} | {ins + dels + subs} | {subs} | {ins} | {dels} |")
     print(

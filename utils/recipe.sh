@@ -25,6 +25,14 @@ unique() {
   echo "${seen% }"
 }
 
+# A row NAME_layer0, NAME_layer1, ... or NAME_layers of a table is one layer of NAME, or all of them.
+model_of() { # row
+  if [[ $1 =~ ^(.+)_layer([0-9]+|s)$ ]]; then echo "${BASH_REMATCH[1]}"; else echo "$1"; fi
+}
+layers_of() { # row
+  case $1 in "$(model_of "$1")") echo last ;; *_layers) echo all ;; *) echo "${1##*_layer}" ;; esac
+}
+
 has_word() { [[ " $2 " == *" $1 "* ]]; } # word, words
 
 # Relative paths that were given as options count from where run.sh was called, what is only read also from

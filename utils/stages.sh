@@ -27,7 +27,7 @@ if [ "$controls" = true ]; then
   for upstream in $upstreams; do
     case $upstream in
       fbank) control_rows+=" fbank_ctx4" ;;
-      *_ctx* | *_untrained) ;;
+      *_ctx* | *_untrained | *_layer*) ;;
       *) control_rows+=" ${upstream}_untrained" ;;
     esac
   done
@@ -39,9 +39,12 @@ done
 upstreams_of() { # task
   if has_word "$1" "$control_tasks"; then echo "$all_upstreams"; else echo "$upstreams"; fi
 }
+all_models=
 for upstream in $all_upstreams; do
-  [ -f "$(conf "${upstream%_untrained}")" ] ||
-    fail "unknown upstream '$upstream': there is no $(conf "${upstream%_untrained}")"
+  model=$(model_of "$upstream")
+  [ -f "$(conf "${model%_untrained}")" ] ||
+    fail "unknown upstream '$upstream': there is no $(conf "${model%_untrained}")"
+  all_models=$(unique "$all_models" "$model")
 done
 
 exp=$expdir/$tag
@@ -78,7 +81,7 @@ extract_features() {
 pretrain_upstreams() {
   local upstream model config untrained
   cmd=$cuda_cmd
-  for upstream in $all_upstreams; do
+  for upstream in $all_models; do
     model=$(upstream_dir "$upstream") config=$(conf "${upstream%_untrained}") untrained=()
     if [ "$model" != "$exp/$upstream" ]; then continue; fi # of --upstream-from
     if [[ $upstream == *_untrained ]]; then untrained=(--max-steps 0); fi
@@ -94,11 +97,12 @@ represent_sets() {
   local upstream model set
   cmd=$cuda_cmd
   for upstream in $all_upstreams; do
-    model=$(upstream_dir "$upstream")
+    model=$(upstream_dir "$(model_of "$upstream")")
     for set in $labelled; do
       step "$reps" "${upstream}_$set" --in "$model/"model.{json,safetensors} "$feats/$set" \
         --out "$reps/$upstream/$set.h5" -- python -m speechrep.bin.dump --upstream "$model" \
-        --feats-dir "$feats/$set" --out "$reps/$upstream/$set.h5" --ngpu "$gpu_of_job"
+        --feats-dir "$feats/$set" --out "$reps/$upstream/$set.h5" --layers "$(layers_of "$upstream")" \
+        --ngpu "$gpu_of_job"
     done
   done
   run_steps "$jobs_at_once"

@@ -147,6 +147,25 @@ def test_a_seed_redoes_training_but_no_features(finished):
     assert "apc: would run: command changed: --seed 1 -> 2" in told.stderr
 
 
+def test_other_features_and_layers_run_beside_the_first(finished):
+    def state():
+        kept = [finished / "exp/demo", finished / "dump/fbank80", finished / "dump/demo", finished / "data"]
+        return {p: p.stat().st_mtime_ns for top in kept for p in top.rglob("*") if p.is_file()}
+
+    before = state()
+    config = RECIPE.parent / "conf/mel160.yaml"
+    words = ["--feature-config", str(config), "--upstreams", "fbank apc apc_layer0 apc_layers"]
+    done = run(finished, *words, "--tasks", "phone", "--controls", "false", "--stage", "1")
+    assert done.returncode == 0, done.stderr
+    found = results(finished, "demo_mel160")
+    rows = ("fbank", "apc", "apc_layer0", "apc_layers")
+    assert set(found) == {("phone", upstream, "accuracy") for upstream in rows}
+    assert len({found["phone", upstream, "accuracy"]["value"] for upstream in rows}) == len(rows)
+    assert not (finished / "exp/demo_mel160/apc_layer0").exists(), "one model has all layers"
+    assert {entry["features"] for entry in found.values()} == {"mel160"}
+    assert state() == before
+
+
 def test_killed_in_the_middle_and_run_again_gives_the_same(finished):
     words = ["--tag", "killed", "--upstreams", "apc", "--controls", "false", "--tasks", "phone", "--nj", "1"]
     process = subprocess.Popen(

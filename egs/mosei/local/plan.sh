@@ -40,7 +40,8 @@ if [ -n "$upstream_from" ]; then
   has_word feature_config "$given_options" && fail "--upstream-from brings its features: leave out --feature-config"
   feature=like_$(basename "$upstream_from") feature_config=$dumpdir/like_$(basename "$upstream_from").yaml
   for upstream in $upstreams; do
-    if [ -e "$upstream_from/$upstream/model.json" ]; then reused+=("$upstream_from/$upstream"); fi
+    model=$upstream_from/$(model_of "$upstream")
+    if [ -e "$model/model.json" ]; then reused+=("$model"); fi
   done
   [ "${#reused[@]}" -gt 0 ] || fail "--upstream-from: none of '$upstreams' is in $upstream_from"
 else
