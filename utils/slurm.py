@@ -3,7 +3,10 @@
 
     utils/slurm.py --mem 4G [--sbatch="--partition=long --qos=low"] [JOB=1:N] log/x.JOB.log command...
 
-The nodes must see this folder and this Python at the same paths. An interrupt cancels the jobs.
+The nodes must see this folder and this Python at the same paths. An interrupt cancels the jobs; those of a
+launcher that was killed outright are cancelled by the next launch with the same log.
+With --num-nodes N a job is one command per machine, all under one log, each given --num-nodes N,
+--node-rank R and --master HOST:PORT, which training commands take.
 """
 
 import argparse
@@ -16,10 +19,11 @@ import time
 from pathlib import Path
 
 from children import end_with_parent
-from jobs import JobArray, add_launch_options, failures, parse_job_array, pick, status
+from jobs import RANGE, JobArray, add_launch_options, failures, parse_job_array, pick, status
 
 LOOK_AT_LOGS_S = 0.5
 ASK_QUEUE_S = 10  # rarely: the controller serves everybody
+CANCEL_S = 120
 LOGS_APPEAR_S = 30  # a shared file system may show a node's last lines late
 OVER = {
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
@@ -34,6 +38,7 @@ def main() -> None:
     )
     add_launch_options(parser)
     parser.add_argument("--sbatch", default="", help="more options for sbatch, in one text")
+    parser.add_argument("--num-nodes", type=int, default=1, help="machines of a job")
     args = parser.parse_args()
     interrupts: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -62,35 +67,65 @@ def submit(array: JobArray, args: argparse.Namespace) -> str:
         OSError: there is no sbatch.
     """
     folder = Path(array.log).parent / "q"
+    submitted = folder / (Path(array.log).name + ".id")
+    cancel_earlier(submitted)
     for job in array.jobs:  # what an earlier run told must not be taken for this one's
         job.log.parent.mkdir(parents=True, exist_ok=True)
         job.log.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     script = folder / (Path(array.log).name + ".sh")
-    script.write_text(batch_script(args.job))
+    script.write_text(batch_script(args))
     command = ["sbatch", *sbatch_options(array, args, folder), str(script)]
     # In a session of its own: an interrupt in the middle must not lose the id.
     done = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
     job_id = done.stdout.strip().split(";")[0]
     if done.returncode or not job_id.isdigit():
         raise ValueError(f"sbatch refused the job: {(done.stderr or done.stdout).strip()}")
+    submitted.write_text(f"{job_id} {Path(array.log).name}\n")
     return job_id
 
 
-def batch_script(words: list[str]) -> str:
+def cancel_earlier(submitted: Path) -> None:
+    """End the jobs of an earlier launch that are still there: two must not write the same files.
+
+    Raises:
+        ValueError: they do not end.
+    """
+    words = submitted.read_text().split() if submitted.exists() else []
+    if len(words) != 2:
+        return
+    job_id, name = words
+    give_up_at = time.monotonic() + CANCEL_S
+    while in_queue(job_id, name):
+        if time.monotonic() > give_up_at:
+            raise ValueError(f"Slurm job {job_id} of an earlier launch does not end; try scancel {job_id}")
+        subprocess.run(["scancel", job_id], check=False)
+        time.sleep(LOOK_AT_LOGS_S)
+
+
+def batch_script(args: argparse.Namespace) -> str:
     """What runs on a node: the local launcher, for the one job whose number Slurm gives."""
     launcher = shlex.join([sys.executable, str(Path(__file__).resolve().with_name("run.py"))])
+    head = 2 if RANGE.fullmatch(args.job[0]) else 1  # [JOB=1:N] LOG
+    words = f"{shlex.join(args.job[:head])} {shlex.join(args.job[head:])}"
+    if args.num_nodes > 1:
+        # The job's first machine, where this script runs, is the one they meet at.
+        meet = '"$(hostname):$((20000 + SLURM_JOB_ID % 10000))"'
+        node = '\'exec "${@:2}" --num-nodes "$SLURM_NNODES" --node-rank "$SLURM_NODEID" --master "$1"\''
+        step = f"srun --kill-on-bad-exit=1 --cpus-per-task={args.num_threads} bash -c {node} node {meet}"
+        words = f"{shlex.join(args.job[:head])} {step} {shlex.join(args.job[head:])}"
     return (
         "#!/usr/bin/env bash\n"
         f"cd {shlex.quote(os.getcwd())} || exit 1\n"
-        f'exec {launcher} --only "${{SLURM_ARRAY_TASK_ID:-0}}" {shlex.join(words)}\n'
+        f'exec {launcher} --only "${{SLURM_ARRAY_TASK_ID:-0}}" {words}\n'
     )
 
 
 def sbatch_options(array: JobArray, args: argparse.Namespace, folder: Path) -> list[str]:
     """sbatch's words for the launch options."""
     name = Path(array.log).name
-    options = ["--parsable", f"--job-name={name}", "--ntasks=1", f"--cpus-per-task={args.num_threads}"]
+    options = ["--parsable", f"--job-name={name}", f"--nodes={args.num_nodes}", "--ntasks-per-node=1"]
+    options += [f"--cpus-per-task={args.num_threads}"]
     options += [f"--output={folder}/{name}.%j.out", "--export=ALL"]
     if array.name:
         numbers = ",".join(str(job.number) for job in array.jobs)
@@ -117,9 +152,10 @@ def wait(array: JobArray, job_id: str, interrupts: list[int]) -> None:
         time.sleep(LOOK_AT_LOGS_S)
 
 
-def in_queue(job_id: str) -> bool:
+def in_queue(job_id: str, name: str = "") -> bool:
     """Whether Slurm may still run a part of the job; a controller that does not answer may."""
     ask = ["squeue", "--noheader", "--states=all", f"--jobs={job_id}", "--format=%T"]
+    ask += [f"--name={name}"] if name else []  # Slurm's numbers begin anew one day
     done = subprocess.run(ask, capture_output=True, text=True)
     if done.returncode:
         return "Invalid job id" not in done.stderr

@@ -1,0 +1,127 @@
+"""The recipe as jobs of a real Slurm, a node lost on the way, and training over two of its nodes.
+
+Skipped where Slurm is not installed (tools/install_slurm.sh) or this is not root.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from single_slurm import Slurm, wait_until, why_not
+
+REPOSITORY = Path(__file__).parents[2]
+LAUNCHER = str(REPOSITORY / "utils/slurm.py")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    folder = Path(tempfile.mkdtemp(prefix="slurm"))
+    started = Slurm.__new__(Slurm)
+    started.folder = folder  # for stop(), should the start fail half-way
+    started.conf = folder / "slurm.conf"
+    try:
+        started.__init__(folder)
+        yield started
+    finally:
+        started.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def environment(slurm):
+    path = os.pathsep.join([str(Path(sys.executable).parent), slurm.environment["PATH"]])
+    return os.environ | slurm.environment | {
+        "VIRTUAL_ENV": sys.prefix, "PATH": path, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("work")
+    shutil.copytree(REPOSITORY / "tests/recipe/conf", folder / "conf")
+    path = folder / "conf/apc.yaml"  # long enough to be interrupted
+    text = path.read_text().replace("max-steps: 6", "max-steps: 400")
+    path.write_text(text.replace("valid-interval: 3", "valid-interval: 400").replace(": 3", ": 20"))
+    return folder
+
+
+def recipe(*words):
+    folders = ["--corpus-dir", "corpus", "--expdir", "exp", "--dumpdir", "dump", "--datadir", "data"]
+    less = ["--upstreams", "apc", "--controls", "false", "--tasks", "phone", "--confdir", "conf"]
+    return [str(REPOSITORY / "egs/librispeech/run.sh"), *folders, *less, "--nj", "2", *words]
+
+
+def run(work, environment, *words):
+    return subprocess.run(
+        recipe(*words), cwd=work, env=environment, capture_output=True, text=True, timeout=1500
+    )
+
+
+def accuracy(work, tag):
+    (entry,) = json.loads((work / "exp" / tag / "results.json").read_text())
+    return entry["value"]
+
+
+def test_a_node_is_lost_and_the_recipe_recovers_on_rerun(slurm, work, environment):
+    process = subprocess.Popen(
+        recipe("--backend", "slurm"), cwd=work, env=environment, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait_until(lambda: list(work.glob("exp/demo/apc/checkpoints/*.json")) or process.poll() is not None, 900)
+    assert process.poll() is None, process.stderr.read()
+    assert list(work.glob("dump/fbank80/mini_train/**/q/*.sh"))  # the features were a job array
+    node = slurm.ask("squeue", "-h", "-t", "R", "-o", "%N")
+    assert node in ("n1", "n2")
+    slurm.kill_node(node)
+    told = process.communicate(timeout=300)[1]
+    assert process.returncode == 1
+    assert "Slurm job" in told and "job failed, log is in exp/demo/logs/2_apc.log" in told
+    assert not (work / "exp/demo/.done/apc").exists()
+    assert not slurm.ask("squeue", "-h")
+
+    again = run(work, environment, "--backend", "slurm")  # on the node that is left
+    assert again.returncode == 0, again.stderr
+    assert "apc: runs: first time; goes on where it was interrupted" in again.stderr
+    assert ", from step 0," not in (work / "exp/demo/logs/2_apc.log").read_text()
+    undisturbed = run(work, environment, "--tag", "local")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    assert accuracy(work, "demo") == accuracy(work, "local")
+
+
+def launch(environment, folder, *words):
+    return subprocess.Popen(
+        [sys.executable, LAUNCHER, *words], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_an_interrupt_cancels_and_the_next_launch_ends_a_forgotten_job(slurm, environment, tmp_path):
+    sleeper = ["x.log", "bash", "-c", "echo $$ >>pids; sleep 600"]
+    for number in (signal.SIGINT, signal.SIGKILL):
+        process = launch(environment, tmp_path, *sleeper)
+        wait_until(lambda: slurm.ask("squeue", "-h", "-t", "R", "-o", "%i") != "", 60)
+        process.send_signal(number)
+        assert process.wait(60) == -number
+        if number == signal.SIGINT:
+            wait_until(lambda: slurm.ask("squeue", "-h") == "", 60)
+    assert slurm.ask("squeue", "-h") != ""  # nobody could cancel it
+    done = launch(environment, tmp_path, "x.log", "true")
+    assert (done.wait(120), done.stderr.read()) == (0, "")
+    assert slurm.ask("squeue", "-h", "-t", "R") == ""
+
+
+def test_training_over_two_nodes(slurm, environment, tmp_path):
+    for node in ("n1", "n2"):
+        if slurm.ask("sinfo", "-h", "-N", "-n", node, "-o", "%T") != "idle":
+            slurm.start_node(node)
+    words = [sys.executable, str(REPOSITORY / "tests/recipe/two_nodes.py")]
+    done = launch(environment, tmp_path, "--num-nodes", "2", "x.log", *words)
+    assert done.wait(300) == 0, (tmp_path / "x.log").read_text()
+    lines = (tmp_path / "x.log").read_text().splitlines()
+    assert {line for line in lines if line.startswith("rank")} == {"rank 0 of 2: 3.0", "rank 1 of 2: 3.0"}
