@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from speechrep.bin import run
 from speechrep.config import dump_yaml, from_dict, make_parser
+from speechrep.data.identity import require_equal
 from speechrep.errors import InputError
 from speechrep.frontend.registry import FRONTENDS
-from speechrep.io.feature_meta import FeatureMeta, parse_meta, require_equal
+from speechrep.io.feature_meta import FeatureMeta, parse_meta
 from speechrep.io.files import atomic_open
 from speechrep.io.model_files import read_info
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, parse_choice, to_dict
 from speechrep.data.features import open_features
+from speechrep.data.identity import require_equal
 from speechrep.data.layers import choose_layer
 from speechrep.downstream.base import Labelled, Loading
 from speechrep.downstream.registry import TASKS
-from speechrep.io.feature_meta import require_equal
 from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
 from speechrep.train.run import add_run_options, begin
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         if (Path(args.exp_dir) / "checkpoints" / FINISHED).exists():
             return
-        loading = Loading(config.seed, args.num_workers, distributed.rank(), distributed.world_size())
+        loading = Loading(config.seed, args.num_workers, distributed.rank(), distributed.world_size(), device)
         sets = [
             Labelled(
                 choose_layer(open_features(getattr(args, name)), args.layer),

@@ -7,10 +7,11 @@ Mockingjay, APC and S3PRL repositories' feature code; ``docs/checkpoints.md`` te
 from typing import Any
 
 from speechrep.config import to_dict
+from speechrep.data.identity import require_equal
 from speechrep.errors import InputError
 from speechrep.frontend.ready import ReadyConfig
 from speechrep.frontend.registry import FRONTENDS
-from speechrep.io.feature_meta import FeatureMeta, require_equal
+from speechrep.io.feature_meta import FeatureMeta
 
 _KALDI80 = {"num_mel_bins": 80, "window_type": "hamming"}
 _DELTAS80 = {"num_mel_bins": 80, "delta_order": 2, "delta_chained": True}

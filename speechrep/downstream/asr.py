@@ -13,17 +13,18 @@ from speechrep.decode.greedy import greedy
 from speechrep.downstream.asr_config import AsrConfig
 from speechrep.downstream.asr_data import TranscribedDataset, labelled_dataset, transcripts
 from speechrep.downstream.asr_decoder import decoder_targets
-from speechrep.downstream.asr_input import InputLayer, rebuild_upstream
+from speechrep.downstream.asr_input import InputLayer
 from speechrep.downstream.asr_model import Recogniser, attention_greedy, ctc_loss
 from speechrep.downstream.base import Labelled, Loading, description
-from speechrep.errors import InputError
-from speechrep.io.feature_meta import require_equal
+from speechrep.downstream.inside import is_time_to_tune, param_groups
 from speechrep.score.edit import count_errors
 from speechrep.text.registry import load_tokenizer, parse_tokenizer, train_tokenizer
 from speechrep.text.tokenizer import Tokenizer
 from speechrep.upstream.base import Upstream
 from speechrep.upstream.checkpoint import describe as describe_upstream
 from speechrep.upstream.checkpoint import load as load_upstream
+from speechrep.upstream.checkpoint import rebuild
+from speechrep.upstream.represented import require_input_of
 
 _IGNORE = -100  # target class of padding
 _STATISTICS_UTTERANCES = 200  # enough for means that vary by a few percent of a standard deviation
@@ -37,6 +38,7 @@ class AsrTask:
 
     def __init__(self, config: AsrConfig, train: Labelled, valid: Labelled, loading: Loading):
         self.config, self._loading, self._feats = config, loading, train.feats
+        self.leaves_unused = config.fine_tune  # what only pre-training needs
         torch.manual_seed(loading.seed)  # of the initial weights
         texts, valid_texts = (transcripts(labelled) for labelled in (train, valid))
         where = train.data_dir / "text"
@@ -154,20 +156,19 @@ class AsrTask:
             tokenizer=self.tokenizer.to_json(), input=_input_of(self._feats), pretrained=self._upstream_json,
         )  # fmt: skip
 
+    def begin_step(self, step: int) -> None:
+        """A model inside joins once its time has come."""
+        self.model.front.set_tuning(is_time_to_tune(self.config, step))
+
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """Everything trainable, a fine-tuned upstream at its own learning rate."""
-        upstream = self.model.front.upstream
-        inner = [] if upstream is None else [p for p in upstream.parameters() if p.requires_grad]
-        known = {id(p) for p in inner}
-        rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in known]
-        groups: list[dict[str, Any]] = [{"params": rest, "lr": lr}]
-        return [*groups, {"params": inner, "lr": lr * self.config.fine_tune_lr}] if inner else groups
+        return param_groups(self.model, self.model.front.upstream, self.config, lr)
 
 
 def load(values: dict[str, Any]) -> Recogniser:
     """The model that ``model.json`` describes, its weights not yet loaded; it carries its tokenizer."""
     config = from_dict(AsrConfig, values["config"], "model.json")
-    upstream = rebuild_upstream(values["pretrained"]) if values.get("pretrained") else None
+    upstream = rebuild(values["pretrained"], "model.json") if values.get("pretrained") else None
     return _build_model(config, parse_tokenizer(values["tokenizer"], "model.json"), values["input"], upstream)
 
 
@@ -183,13 +184,7 @@ def _build_model(
 
 def _load_upstream(config: AsrConfig, train: Labelled) -> Upstream:
     upstream = load_upstream(config.pretrained)
-    require_equal(upstream.meta.acoustic(), train.feats.meta.acoustic(), config.pretrained, train.feats.path)
-    if train.feats.meta.upstream:
-        raise InputError(
-            f"holds representations of {train.feats.meta.upstream}, not the acoustic features that "
-            f"{config.pretrained} takes",
-            where=train.feats.path, mend="give the features of extract_feats, or no --pretrained",
-        )  # fmt: skip
+    require_input_of(upstream, train.feats, config.pretrained)
     return upstream
 
 

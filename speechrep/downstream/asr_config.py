@@ -20,6 +20,7 @@ class AsrConfig:
     pretrained: str = opt("", "experiment of pretrain, run inside on acoustic features; empty: none")
     fine_tune: bool = opt(False, "train that model too")
     fine_tune_lr: float = opt(0.1, "its learning rate, as a share of the rest's")
+    fine_tune_after: int = opt(0, "optimiser steps during which it stays frozen")
     mix_layers: bool = opt(False, "mix all its layers by learned weights instead of taking the last")
 
     encoder: str = opt("blstm", "stacked frames or VGG, then BiLSTM; or Transformer", ENCODERS)

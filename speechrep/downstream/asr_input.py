@@ -1,19 +1,15 @@
 """What the recogniser's encoder reads: features as stored, or as a pre-trained model inside sees them."""
 
-from typing import Any
-
 import torch
 from torch import nn
 
-from speechrep.config import from_dict
-from speechrep.io.feature_meta import parse_meta
+from speechrep.downstream.inside import HoldsUpstream
 from speechrep.upstream.base import Upstream
-from speechrep.upstream.registry import UPSTREAMS, build
 
 _LEAST_SCALE = 1e-3  # a dimension that never varies (CMVN's rest) is not blown up
 
 
-class InputLayer(nn.Module):
+class InputLayer(HoldsUpstream):
     """Standardised frames, the layers of a multi-layer input mixed by learned weights.
 
     Args:
@@ -38,27 +34,17 @@ class InputLayer(nn.Module):
         mix: bool = False,
     ):
         super().__init__()
-        self.upstream, self.fine_tune, self.mix = upstream, fine_tune, mix
-        self.downsample = 1
+        self.upstream, self.mix, self.downsample = upstream, mix, 1
         if upstream is not None:
-            upstream.requires_grad_(fine_tune)
-            with torch.no_grad():
-                frames = 4 * upstream.downsample
-                out = upstream.eval()(torch.zeros(1, frames, dim), torch.tensor([frames]))
-            dim, num_layers = out.hiddens[-1].shape[-1], len(out.hiddens) if mix else 0
-            frame_shift_ms, self.downsample = out.frame_shift_ms, upstream.downsample
+            dims, self.downsample = upstream.layer_dims(), upstream.downsample
+            dim, num_layers = dims[-1], len(dims) if mix else 0
+            frame_shift_ms *= self.downsample
+        self.set_tuning(fine_tune)
         self.dim, self.frame_shift_ms = dim, frame_shift_ms
         shape = (num_layers, dim) if num_layers else (dim,)
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("scale", torch.ones(shape))
         self.layer_weights = nn.Parameter(torch.zeros(num_layers)) if num_layers else None
-
-    def train(self, mode: bool = True) -> "InputLayer":
-        """A frozen upstream never drops out."""
-        super().train(mode)
-        if self.upstream is not None and not self.fine_tune:
-            self.upstream.eval()
-        return self
 
     def out_lens(self, feat_lens: torch.Tensor) -> torch.Tensor:
         """Frames of the output."""
@@ -83,9 +69,3 @@ class InputLayer(nn.Module):
         if self.layer_weights is not None:
             frames = torch.einsum("btlf,l->btf", frames, self.layer_weights.softmax(0))
         return frames, lens
-
-
-def rebuild_upstream(values: dict[str, Any]) -> Upstream:
-    """The untrained upstream that :func:`speechrep.upstream.checkpoint.describe` described."""
-    config: Any = from_dict(UPSTREAMS[values["upstream"]].config_class, values["config"], "model.json")
-    return build(values["upstream"], config, parse_meta(values["input"], "model.json"))

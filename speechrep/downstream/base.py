@@ -12,13 +12,33 @@ from typing import Any, NamedTuple
 
 import torch
 
-from speechrep.config import to_dict
+from speechrep.config import opt, to_dict
 from speechrep.data.features import FeatureReader
+from speechrep.data.identity import require_equal
 from speechrep.errors import InputError
-from speechrep.io.feature_meta import require_equal
 from speechrep.train.task import Task
 
 KIND = "downstream"  # model.json's "kind"
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskConfig:
+    """The options that phones, speakers and sentiment share."""
+
+    pretrained: str = opt("", "experiment of pretrain, run inside on acoustic features; empty: none")
+    fine_tune: bool = opt(False, "train that model too")
+    fine_tune_lr: float = opt(0.1, "its learning rate, as a share of the rest's")
+    fine_tune_after: int = opt(0, "optimiser steps during which it stays frozen")
+    mix_layers: bool = opt(False, "read a learned sum of its layers, not the last one")
+    train_proportion: float = opt(1.0, "share of the training utterances to use, drawn by the seed")
+
+    def __post_init__(self) -> None:
+        if (self.fine_tune or self.mix_layers) and not self.pretrained:
+            raise InputError("fine-tune and mix-layers are of a model inside", mend="give --pretrained")
+        if self.fine_tune_after < 0 or self.fine_tune_lr < 0:
+            raise InputError(
+                f"fine-tune-after {self.fine_tune_after} or fine-tune-lr {self.fine_tune_lr} is below 0"
+            )
 
 
 class Labelled(NamedTuple):
@@ -36,6 +56,7 @@ class Loading(NamedTuple):
     num_workers: int = 0
     rank: int = 0
     world_size: int = 1
+    device: torch.device | str = "cpu"  # of a model inside, which represents what the task begins with
 
 
 class Kind(NamedTuple):

@@ -26,25 +26,27 @@ class LabelledFrames:
 
     @property
     def num_frames(self) -> NDArray[np.int64]:
-        """(U,) their lengths."""
-        return np.array([len(labels) for labels in self.labels], np.int64)
+        """(U,) their lengths in the features; a model inside may join frames, then labels are fewer."""
+        lengths = dict(zip(self.feats.utt_ids, self.feats.num_frames.tolist(), strict=True))
+        return np.array([lengths[utt_id] for utt_id in self.utt_ids], np.int64)
 
     def __getitem__(self, segment: Segment) -> dict[str, Any]:
-        utt_id, stop = self.utt_ids[segment.index], segment.start + segment.num_frames
-        return {
-            "utt_id": utt_id,
-            "feats": self.feats.read(utt_id, segment.start, stop),
-            "labels": self.labels[segment.index][segment.start : stop],
-        }
+        """One utterance, always whole."""
+        utt_id = self.utt_ids[segment.index]
+        return {"utt_id": utt_id, "feats": self.feats.read(utt_id), "labels": self.labels[segment.index]}
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         """Items to a batch, padded labels ignored."""
         feats, feat_lens = pad_arrays([item["feats"] for item in items])
-        labels, _ = pad_arrays([item["labels"] for item in items], IGNORE)
+        labels, label_lens = pad_arrays([item["labels"] for item in items], IGNORE)
         return {
             "utt_ids": [item["utt_id"] for item in items],
-            "feats": feats, "feat_lens": feat_lens, "labels": labels, "label_lens": feat_lens,
+            "feats": feats, "feat_lens": feat_lens, "labels": labels, "label_lens": label_lens,
         }  # fmt: skip
+
+    def over(self, reader: FeatureReader) -> "LabelledFrames":
+        """The same utterances and labels with other features."""
+        return dataclasses.replace(self, feats=reader)
 
     def some(self, limit: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """As :class:`speechrep.downstream.probe_task.Vectors` has it."""

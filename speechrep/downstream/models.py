@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from speechrep.downstream.base import KIND, Kind, Labelled, require_features
+from speechrep.downstream.inside import WithUpstream
 from speechrep.downstream.registry import TASKS
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_model
@@ -55,6 +56,7 @@ def layer_weights(path: str | os.PathLike[str]) -> list[float]:
         InputError: no downstream model, or one that was not trained on several layers.
     """
     model = load_trained(path).model
+    model = model.head if isinstance(model, WithUpstream) else model
     if hasattr(model, "mixture"):
         weights = model.mixture()
     else:

@@ -13,21 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from speechrep.config import from_dict, opt
-from speechrep.downstream.base import Labelled, Loading, description, num_layers_of
+from speechrep.config import opt
+from speechrep.downstream import split
+from speechrep.downstream.base import Labelled, Loading, TaskConfig, description, num_layers_of
 from speechrep.downstream.frame_classes import INVENTORIES, FrameClasses
 from speechrep.downstream.labelled_frames import LabelledFrames
-from speechrep.downstream.phone_tuned import (
-    ReducedReader,
-    TunedFrames,
-    TunedProbe,
-    TunedTask,
-    load_upstream,
-    rebuild,
-)
 from speechrep.downstream.probe import Probe, ProbeConfig, load_probe
 from speechrep.downstream.probe_task import ProbeTask
-from speechrep.downstream.split import part_of
 from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir
 from speechrep.io.table import write_table
@@ -39,7 +31,7 @@ MAX_UNALIGNED = 0.1  # share of utterances without alignment above which somethi
 
 
 @dataclasses.dataclass(frozen=True)
-class PhoneConfig(ProbeConfig):
+class PhoneConfig(ProbeConfig, TaskConfig):
     """Options of the phone task."""
 
     labels: str = opt(
@@ -49,12 +41,6 @@ class PhoneConfig(ProbeConfig):
     tier: str = opt("phones", "tier of TextGrids")
     classes: str = opt("39", "39 phones and SIL; 41: also SPN; 72: with stress marks; data: as in training",
                        sorted(INVENTORIES))  # fmt: skip
-    pretrained: str = opt("", "experiment of pretrain, run inside on acoustic features; empty: none")
-    fine_tune: bool = opt(False, "train that model too")
-    fine_tune_lr: float = opt(0.1, "its learning rate, as a share of the probe's")
-    fine_tune_after: int = opt(0, "training batches during which it stays frozen")
-    mix_layers: bool = opt(False, "probe a learned sum of its layers, not the last one")
-    train_proportion: float = opt(1.0, "share of the training utterances to use, drawn by the seed")
     label_offset_ms: str = opt(
         "auto", "added to label times; auto: 7.5 where all are multiples of 10 ms (a recogniser's), else 0"
     )  # fmt: skip
@@ -84,7 +70,7 @@ def read_frames(
     if not path.exists():
         raise InputError("no phone alignment", where=path, mend="give --alignments or --aligner to run.sh")
     found = FrameClasses(path, config.tier, config.classes, config.label_offset_ms)
-    chosen = set(part_of(DataDir(data.data_dir).utt2spk, data.split, data.data_dir))
+    chosen = set(split.part_of(DataDir(data.data_dir).utt2spk, data.split, data.data_dir))
     lengths = dict(zip(data.feats.utt_ids, data.feats.num_frames.tolist(), strict=True))
     wanted = [utt_id for utt_id in data.feats.utt_ids if utt_id in chosen]
     known = found.utt_ids
@@ -105,69 +91,39 @@ def read_frames(
 
 def draw(frames: LabelledFrames, proportion: float, seed: int) -> LabelledFrames:
     """A share of the utterances, at least one, always the same for a seed."""
-    if not 0 < proportion <= 1:
-        raise InputError(f"train-proportion is {proportion}, want more than 0 and at most 1")
     if proportion == 1:
         return frames
-    count = max(1, round(proportion * len(frames.utt_ids)))
-    drawn = np.sort(np.random.default_rng(seed).choice(len(frames.utt_ids), count, replace=False))
-    logger.info("train-proportion %g: %d of %d utterances", proportion, count, len(frames.utt_ids))
-    utt_ids, labels = [frames.utt_ids[i] for i in drawn], [frames.labels[i] for i in drawn]
+    kept = set(split.draw(frames.utt_ids, proportion, seed))
+    rows = [i for i, utt_id in enumerate(frames.utt_ids) if utt_id in kept]
+    utt_ids, labels = [frames.utt_ids[i] for i in rows], [frames.labels[i] for i in rows]
     return dataclasses.replace(frames, utt_ids=utt_ids, labels=labels)
 
 
-def build(config: PhoneConfig, train: Labelled, valid: Labelled, loading: Loading) -> ProbeTask | TunedTask:
-    """The task of training a probe of single frames, with the model below it or without."""
-    about = description("phone", config, train.feats)
-    if config.pretrained:
-        return _build_tuned(config, train, valid, loading, about)
-    if config.fine_tune or config.mix_layers:
-        raise InputError("fine-tune and mix-layers are of a model inside", mend="give --pretrained")
+def build(config: PhoneConfig, train: Labelled, valid: Labelled, loading: Loading) -> ProbeTask:
+    """The task of training a probe of single frames."""
     train_frames, classes = read_frames(train, config)
     valid_frames, _ = read_frames(valid, config, classes)
     train_frames = draw(train_frames, config.train_proportion, loading.seed)
     return ProbeTask(
-        classes, config, train_frames, valid_frames, loading, config.batch_frames, about,
-        num_layers_of(train.feats),
+        classes, config, train_frames, valid_frames, loading, config.batch_frames,
+        description("phone", config, train.feats), num_layers_of(train.feats),
     )  # fmt: skip
 
 
-def _build_tuned(
-    config: PhoneConfig, train: Labelled, valid: Labelled, loading: Loading, about: dict[str, Any]
-) -> TunedTask:
-    upstream = load_upstream(config.pretrained, train.feats)
-    reduced = [data._replace(feats=ReducedReader(data.feats, upstream.downsample)) for data in (train, valid)]
-    frames, classes = read_frames(reduced[0], config)
-    others, _ = read_frames(reduced[1], config, classes)
-    frames = draw(frames, config.train_proportion, loading.seed)
-    sets = [
-        TunedFrames(data.feats, part.utt_ids, part.labels)
-        for data, part in zip((train, valid), (frames, others), strict=True)
-    ]
-    return TunedTask(upstream, classes, config, *sets, loading, about)
-
-
-def load(model_json: dict[str, Any]) -> Probe | TunedProbe:
+def load(model_json: dict[str, Any]) -> Probe:
     """The model of a trained phone task, weights not yet loaded."""
-    if "pretrained" in model_json:
-        return rebuild(model_json, from_dict(PhoneConfig, model_json["config"], "model.json"))
     return load_probe(model_json, PhoneConfig)
 
 
 @torch.no_grad()
-def decode(model: Probe | TunedProbe, data: Labelled, out_dir: Path, options: Any) -> None:
+def decode(model: Probe, data: Labelled, out_dir: Path, options: Any) -> None:
     """Write ``hyp`` and ``ref``: ``utterance phone phone ...``, one per frame; ``-`` in ref is not scored."""
-    tuned = isinstance(model, TunedProbe)
-    if tuned:
-        data = data._replace(feats=ReducedReader(data.feats, model.upstream.downsample))
     frames, classes = read_frames(data, model.config, model.labels)
     names = np.array([*classes, IGNORED])  # IGNORE is -1, the last
     hyps, refs = {}, {}
-    device = next(model.parameters()).device
     for utt_id, labels in zip(frames.utt_ids, frames.labels, strict=True):
-        feats = torch.from_numpy(frames.feats.read(utt_id)).to(device)
-        best = (model(feats[None])[0] if tuned else model(feats)).argmax(-1)
-        hyps[utt_id] = " ".join(names[best.cpu().numpy()])
+        feats = torch.from_numpy(frames.feats.read(utt_id)).to(model.mean.device)
+        hyps[utt_id] = " ".join(names[model(feats).argmax(-1).cpu().numpy()])
         refs[utt_id] = " ".join(names[labels])
     write_table(out_dir / "hyp", hyps)
     write_table(out_dir / "ref", refs)

@@ -49,6 +49,8 @@ class ProbeTask:
         batch_vectors: vectors in a batch.
         about: what ``describe`` returns besides the model's shape.
         num_layers: L of vectors (L, D), 0 for (D,).
+        max_utts: most utterances in a batch, 0 for no limit.
+        pooling: how the utterances became one vector each, "" if they did not.
     """
 
     best_metric, best_is_lower = "accuracy", False
@@ -63,9 +65,12 @@ class ProbeTask:
         batch_vectors: int,
         about: dict[str, Any],
         num_layers: int = 0,
+        max_utts: int = 0,
+        pooling: str = "",
     ):
         self.config, self.train, self.valid, self.loading = config, train, valid, loading
-        self.batch_vectors, self.about = batch_vectors, about
+        self.batch_vectors, self.max_utts, self.pooling = batch_vectors, max_utts, pooling
+        self.about = about
         self._vectors, self._labels = train.some(config.vectors_in_memory, loading.seed)
         torch.manual_seed(loading.seed)
         self.model = Probe(self._vectors.shape[1], labels, config, num_layers)
@@ -85,11 +90,11 @@ class ProbeTask:
 
     def train_loader(self) -> Loader:
         """Batches in an order that changes with every epoch."""
-        return self._loader(self.train, shuffle=True)
+        return self.loader(self.train, shuffle=True)
 
     def valid_loader(self) -> Loader:
         """Batches in a fixed order."""
-        return self._loader(self.valid, shuffle=False)
+        return self.loader(self.valid, shuffle=False)
 
     def loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
         """As :class:`speechrep.train.task.Task` has it."""
@@ -106,9 +111,10 @@ class ProbeTask:
             "labels": list(self.model.labels),
         }  # fmt: skip
 
-    def _loader(self, vectors: Vectors, shuffle: bool) -> Loader:
+    def loader(self, dataset: Any, shuffle: bool) -> Loader:
+        """Batches of a dataset."""
         sampler = BatchSampler(
-            vectors.num_frames, self.batch_vectors, self.loading.seed, shuffle=shuffle,
-            rank=self.loading.rank, world_size=self.loading.world_size,
+            dataset.num_frames, self.batch_vectors, self.loading.seed, max_utts=self.max_utts,
+            shuffle=shuffle, rank=self.loading.rank, world_size=self.loading.world_size,
         )  # fmt: skip
-        return Loader(vectors, sampler, self.loading.num_workers)
+        return Loader(dataset, sampler, self.loading.num_workers)

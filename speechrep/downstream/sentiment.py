@@ -18,8 +18,8 @@ from speechrep.config import from_dict, opt
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.features import FeatureReader
 from speechrep.data.loader import Loader, pad_arrays
-from speechrep.downstream.base import Labelled, Loading, description
-from speechrep.downstream.split import part_of
+from speechrep.downstream.base import Labelled, Loading, TaskConfig, description
+from speechrep.downstream.split import draw, part_of
 from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir
 from speechrep.io.table import read_table, write_table
@@ -31,7 +31,7 @@ _LEAST_SCALE = 1e-3  # a dimension that never varies is not blown up
 
 
 @dataclasses.dataclass(frozen=True)
-class SentimentConfig:
+class SentimentConfig(TaskConfig):
     """Options of the sentiment task."""
 
     mode: str = opt("regression", "what is predicted", MODES)
@@ -132,6 +132,10 @@ class SentimentDataset:
         utt_id = self.utt_ids[segment.index]
         return {"utt_id": utt_id, "feats": self.feats.read(utt_id), "label": self.sentiments[segment.index]}
 
+    def over(self, reader: FeatureReader) -> "SentimentDataset":
+        """The same utterances and annotations with other features."""
+        return SentimentDataset(reader, dict(zip(self.utt_ids, self.sentiments.tolist(), strict=True)))
+
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         """Padded ``feats``, ``feat_lens``, ``labels`` (B,) float32 and ``utt_ids``."""
         feats, feat_lens = pad_arrays([item["feats"] for item in items])
@@ -168,26 +172,31 @@ def sentiments_of(data: Labelled) -> dict[str, float]:
 class SentimentTask:
     """What the trainer trains: a GRU on annotated utterances."""
 
+    pooling = ""
+
     def __init__(self, config: SentimentConfig, train: Labelled, valid: Labelled, loading: Loading):
         self.config, self._loading, self._feats = config, loading, train.feats
         self.best_metric = {"regression": "mae", "class7": "acc7", "binary": "acc2"}[config.mode]
         self.best_is_lower = config.mode == "regression"
-        self._train = SentimentDataset(train.feats, sentiments_of(train))
-        self._valid = SentimentDataset(valid.feats, sentiments_of(valid))
+        sentiments = sentiments_of(train)
+        kept = draw(list(sentiments), config.train_proportion, loading.seed)
+        self.train = SentimentDataset(train.feats, {utt_id: sentiments[utt_id] for utt_id in kept})
+        self.valid = SentimentDataset(valid.feats, sentiments_of(valid))
         torch.manual_seed(loading.seed)
         self.model = SentimentModel(config, **_input_of(train.feats))
-        targets = torch.from_numpy(self._train.sentiments)
-        self.model.set_statistics(_sample_frames(self._train), targets)
+        targets = torch.from_numpy(self.train.sentiments)
+        self.model.set_statistics(_sample_frames(self.train), targets)
 
     def train_loader(self) -> Loader:
         """Shuffled batches."""
-        return self._loader(self._train, shuffle=True)
+        return self.loader(self.train, shuffle=True)
 
     def valid_loader(self) -> Loader:
         """The validation set in a fixed order."""
-        return self._loader(self._valid, shuffle=False)
+        return self.loader(self.valid, shuffle=False)
 
-    def _loader(self, dataset: SentimentDataset, shuffle: bool) -> Loader:
+    def loader(self, dataset: SentimentDataset, shuffle: bool) -> Loader:
+        """Batches of a dataset."""
         sampler = BatchSampler(
             dataset.num_frames, self.config.max_frames, self._loading.seed, max_utts=self.config.max_utts,
             rank=self._loading.rank, world_size=self._loading.world_size, shuffle=shuffle,

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 
 from speechrep.config import from_dict, opt
 from speechrep.data.batches import Segment
-from speechrep.downstream.base import Labelled, Loading, description, num_layers_of
+from speechrep.data.features import FeatureReader
+from speechrep.downstream import split
+from speechrep.downstream.base import Labelled, Loading, TaskConfig, description, num_layers_of
 from speechrep.downstream.labelled_frames import LabelledFrames
 from speechrep.downstream.probe import Probe, ProbeConfig
 from speechrep.downstream.probe_task import ProbeTask
 from speechrep.downstream.speaker_gru import SpeakerGru, SpeakerGruTask
-from speechrep.downstream.split import part_of, reader_of
+from speechrep.downstream.split import reader_of
 from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir
 from speechrep.io.table import write_table
@@ -35,7 +37,7 @@ MODELS = ("pooled", "frames", "gru")
 
 
 @dataclasses.dataclass(frozen=True)
-class SpeakerConfig(ProbeConfig):
+class SpeakerConfig(ProbeConfig, TaskConfig):
     """Options of the speaker task."""
 
     model: str = opt("pooled", "what decides: pooled frames, every frame for itself, or a GRU", MODELS)
@@ -73,6 +75,10 @@ class PooledUtterances:
             "label_lens": torch.ones(len(items), dtype=torch.int64),
         }
 
+    def over(self, reader: FeatureReader) -> LabelledFrames:
+        """The same utterances and labels with features that are yet to become vectors."""
+        return LabelledFrames(reader, self.utt_ids, [self.labels[i : i + 1] for i in range(len(self.labels))])
+
     def some(self, limit: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """All of them: there is but one per utterance."""
         return self.vectors.mean(1) if self.vectors.ndim == 3 else self.vectors.copy(), self.labels
@@ -97,7 +103,7 @@ def speakers_of(data: Labelled, min_utts: int = 0) -> dict[str, str]:
     """
     utt2spk = {utt_id: reader_of(spk) for utt_id, spk in DataDir(data.data_dir).utt2spk.items()}
     counts = Counter(utt2spk.values())
-    chosen = {u for u in part_of(utt2spk, data.split, data.data_dir) if counts[utt2spk[u]] >= min_utts}
+    chosen = {u for u in split.part_of(utt2spk, data.split, data.data_dir) if counts[utt2spk[u]] >= min_utts}
     unknown = next((utt_id for utt_id in data.feats.utt_ids if utt_id not in utt2spk), None)
     if unknown is not None:
         raise InputError(f"no utterance {unknown} of {data.feats.path}", where=data.data_dir / "utt2spk")
@@ -125,19 +131,17 @@ def labels_of(data: Labelled, people: Sequence[str], min_utts: int) -> dict[str,
     return {utt_id: ids[name] for utt_id, name in speakers.items()}
 
 
-def read_pooled(data: Labelled, people: Sequence[str], config: SpeakerConfig) -> PooledUtterances:
-    """Pool every utterance of a set."""
-    labels = labels_of(data, people, config.min_utts)
-    vectors = np.stack([pool(data.feats.read(utt_id), config.pooling) for utt_id in labels])
+def pooled(data: Labelled, labels: dict[str, int], pooling: str) -> PooledUtterances:
+    """One vector for every labelled utterance."""
+    vectors = np.stack([pool(data.feats.read(utt_id), pooling) for utt_id in labels])
     return PooledUtterances(list(labels), vectors, np.array(list(labels.values()), np.int64))
 
 
-def read_frames(data: Labelled, people: Sequence[str], config: SpeakerConfig) -> LabelledFrames:
+def frames(data: Labelled, labels: dict[str, int], stride: int) -> LabelledFrames:
     """Every frame of an utterance with its speaker's label."""
-    labels = labels_of(data, people, config.min_utts)
     lengths = dict(zip(data.feats.utt_ids, data.feats.num_frames.tolist(), strict=True))
     rows = [np.full(lengths[utt_id], label) for utt_id, label in labels.items()]
-    return LabelledFrames(data.feats, list(labels), rows, config.frame_stride)
+    return LabelledFrames(data.feats, list(labels), rows, stride)
 
 
 def build(
@@ -148,13 +152,20 @@ def build(
     if len(people) < 2:
         raise InputError("only one speaker to recognise", where=train.data_dir / "utt2spk")
     about, num_layers = description("speaker", config, train.feats), num_layers_of(train.feats)
+    labels = [labels_of(data, people, config.min_utts) for data in (train, valid)]
+    kept = split.draw(list(labels[0]), config.train_proportion, loading.seed, labels[0])
+    labels[0] = {utt_id: labels[0][utt_id] for utt_id in kept}
+    sets = list(zip((train, valid), labels, strict=True))
     if config.model == "pooled":
-        pooled = [read_pooled(data, people, config) for data in (train, valid)]
-        return ProbeTask(people, config, *pooled, loading, config.batch_utts, about, num_layers)
-    frames = [read_frames(data, people, config) for data in (train, valid)]
+        vectors = [pooled(data, which, config.pooling) for data, which in sets]
+        return ProbeTask(
+            people, config, *vectors, loading, config.batch_frames, about, num_layers,
+            max_utts=config.batch_utts, pooling=config.pooling,
+        )  # fmt: skip
+    every = [frames(data, which, config.frame_stride) for data, which in sets]
     if config.model == "frames":
-        return ProbeTask(people, config, *frames, loading, config.batch_frames, about, num_layers)
-    return SpeakerGruTask(people, config, *frames, loading, about, num_layers)
+        return ProbeTask(people, config, *every, loading, config.batch_frames, about, num_layers)
+    return SpeakerGruTask(people, config, *every, loading, about, num_layers)
 
 
 def load(model_json: dict[str, Any]) -> Probe | SpeakerGru:

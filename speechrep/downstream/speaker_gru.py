@@ -52,7 +52,7 @@ class SpeakerGru(nn.Module):
 class SpeakerGruTask:
     """What the trainer trains; its options are those of ``SpeakerConfig``."""
 
-    best_metric, best_is_lower = "accuracy", False
+    best_metric, best_is_lower, pooling = "accuracy", False, ""
 
     def __init__(
         self,
@@ -75,11 +75,11 @@ class SpeakerGruTask:
 
     def train_loader(self) -> Loader:
         """Batches in an order that changes with every epoch."""
-        return self._loader(self.train, shuffle=True)
+        return self.loader(self.train, shuffle=True)
 
     def valid_loader(self) -> Loader:
         """Batches in a fixed order."""
-        return self._loader(self.valid, shuffle=False)
+        return self.loader(self.valid, shuffle=False)
 
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """Cross-entropy summed over utterances."""
@@ -96,9 +96,10 @@ class SpeakerGruTask:
             "dim": len(model.mean), "num_layers": model.num_layers, "labels": list(model.labels)
         }  # fmt: skip
 
-    def _loader(self, frames: LabelledFrames, shuffle: bool) -> Loader:
+    def loader(self, dataset: LabelledFrames, shuffle: bool) -> Loader:
+        """Batches of a dataset."""
         sampler = BatchSampler(
-            frames.num_frames, self.config.batch_frames, self.loading.seed, max_utts=self.config.batch_utts,
+            dataset.num_frames, self.config.batch_frames, self.loading.seed, max_utts=self.config.batch_utts,
             shuffle=shuffle, rank=self.loading.rank, world_size=self.loading.world_size,
         )  # fmt: skip
-        return Loader(frames, sampler, self.loading.num_workers)
+        return Loader(dataset, sampler, self.loading.num_workers)

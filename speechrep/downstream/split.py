@@ -5,11 +5,16 @@ of the set it is trained on.
 """
 
 import hashlib
+import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from speechrep.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 PARTS = ("train", "valid", "test")
 
@@ -44,6 +49,35 @@ def split_by_utterance(utt2spk: Mapping[str, str], held_out: float = 0.1) -> dic
         parts["valid"] += utt_ids[count : 2 * count]
         parts["train"] += utt_ids[2 * count :]
     return {part: sorted(utt_ids) for part, utt_ids in parts.items()}
+
+
+def draw(
+    utt_ids: Sequence[str], proportion: float, seed: int, group: Mapping[str, int] | None = None
+) -> list[str]:
+    """A share of the utterances, at least one, in their order; always the same for a seed.
+
+    Args:
+        utt_ids: all of them.
+        proportion: more than 0 and at most 1.
+        seed: of the draw.
+        group: utterance to group; if given, the share is drawn of each group, at least one of each.
+
+    Raises:
+        InputError: a proportion that is none.
+    """
+    if not 0 < proportion <= 1:
+        raise InputError(f"train-proportion is {proportion}, want more than 0 and at most 1")
+    if proportion == 1:
+        return list(utt_ids)
+    groups: dict[int, list[int]] = {}
+    for row, utt_id in enumerate(utt_ids):
+        groups.setdefault(0 if group is None else group[utt_id], []).append(row)
+    rng, rows = np.random.default_rng(seed), []
+    for members in groups.values():
+        drawn = rng.choice(len(members), max(1, round(proportion * len(members))), replace=False)
+        rows += [members[i] for i in drawn]
+    logger.info("train-proportion %g: %d of %d utterances", proportion, len(rows), len(utt_ids))
+    return [utt_ids[row] for row in sorted(rows)]
 
 
 def part_of(utt2spk: Mapping[str, str], split: str, where: object) -> list[str]:

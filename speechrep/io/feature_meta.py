@@ -1,4 +1,4 @@
-"""What a feature directory or store remembers of its making, and the refusal to mix what does not fit."""
+"""What a feature directory or store remembers of its making."""
 
 import dataclasses
 import os
@@ -60,24 +60,3 @@ def parse_meta(values: Any, where: object) -> FeatureMeta:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise InputError(f"not feature metadata of format {FORMAT}", where=where)
     return from_dict(FeatureMeta, {k: v for k, v in values.items() if k != "format"}, where)
-
-
-def require_equal(want: dict[str, Any], got: dict[str, Any], want_where: object, got_where: object) -> None:
-    """Refuse features that differ from what a model or label set was made for.
-
-    Args:
-        want, got: two results of ``acoustic()`` or of ``identity()``.
-        want_where, got_where: their files, for the message.
-
-    Raises:
-        InputError: naming every differing property with both values and both files.
-    """
-    differing = [
-        f"{key} is {got.get(key)!r} but {want_where} was made for {want.get(key)!r}"
-        for key in want
-        if want.get(key) != got.get(key)
-    ]
-    if differing:
-        raise InputError(
-            "; ".join(differing), where=got_where, mend="extract features with the same configuration"
-        )

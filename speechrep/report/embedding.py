@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from speechrep.config import opt
 from speechrep.data.features import FeatureReader
 from speechrep.data.frame_labels import IGNORE, frame_times_s, label_frames, offset_ms
+from speechrep.data.identity import require_equal
 from speechrep.downstream.split import reader_of
 from speechrep.errors import InputError
 from speechrep.io.alignment import ARPABET, SILENCE, SPOKEN_NOISE, read_ctm
 from speechrep.io.data_dir import DataDir
-from speechrep.io.feature_meta import FeatureMeta, require_equal
+from speechrep.io.feature_meta import FeatureMeta
 from speechrep.report import style
 from speechrep.upstream.base import Upstream
 from speechrep.upstream.dumping import parse_layers

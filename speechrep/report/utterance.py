@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from speechrep.data.features import FeatureReader, open_features
 from speechrep.data.frame_labels import frame_times_s
+from speechrep.data.identity import require_equal
 from speechrep.errors import InputError
 from speechrep.io.audio import read_audio
-from speechrep.io.feature_meta import require_equal
 from speechrep.upstream.base import Upstream
 from speechrep.upstream.waveform import features
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from speechrep.config import opt, to_dict
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.features import FeatureReader
+from speechrep.data.identity import require_equal
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.errors import InputError
-from speechrep.io.feature_meta import FORMAT, require_equal
+from speechrep.io.feature_meta import FORMAT
 from speechrep.upstream.base import Upstream
 from speechrep.upstream.checkpoint import describe
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from speechrep import provenance
 from speechrep.data.features import FeatureReader
+from speechrep.data.identity import require_equal
 from speechrep.errors import InputError
-from speechrep.io.feature_meta import FeatureMeta, require_equal
+from speechrep.io.feature_meta import FeatureMeta
 from speechrep.upstream.base import Upstream
 
 

@@ -10,10 +10,10 @@ import soundfile
 from speechrep.bin import extract_feats
 from speechrep.compat.presets import PRESETS, preset_meta
 from speechrep.data.features import open_features
+from speechrep.data.identity import require_equal
 from speechrep.frontend.cmvn import normalise, statistics
 from speechrep.frontend.registry import make_frontend
 from speechrep.io.audio import read_audio
-from speechrep.io.feature_meta import require_equal
 
 CONF = Path(__file__).parents[2] / "egs/librispeech/conf"
 FEATURES = sorted(p for p in CONF.glob("*.yaml") if re.search("^feature: ", p.read_text(), re.MULTILINE))

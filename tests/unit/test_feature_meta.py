@@ -4,8 +4,11 @@ import dataclasses
 
 import pytest
 
+from speechrep.config import to_dict
+from speechrep.data.identity import are_equal, require_equal
 from speechrep.errors import InputError
-from speechrep.io.feature_meta import FeatureMeta, read_meta, require_equal, write_meta
+from speechrep.frontend.fbank import FbankConfig
+from speechrep.io.feature_meta import FeatureMeta, read_meta, write_meta
 from speechrep.io.files import read_json, write_json
 
 META = FeatureMeta("fbank", {"num_mel_bins": 80}, dim=80, frame_shift_ms=10.0, sample_rate=16000)
@@ -31,3 +34,26 @@ def test_a_mismatch_names_both_sides_and_both_values():
     with pytest.raises(InputError, match=r"train\.h5.*12\.5.*exp/apc.*10\.0"):
         require_equal(META.acoustic(), other.acoustic(), "exp/apc", "train.h5")
     require_equal(META.acoustic(), dataclasses.replace(META, created="x").acoustic(), "a", "b")
+
+
+def test_an_option_that_came_later_means_its_default():
+    """A model made before an option existed takes features made since, but for another value of it."""
+    options = to_dict(FbankConfig(num_mel_bins=80))
+    older = {name: value for name, value in options.items() if name != "dither"}
+    now = dataclasses.replace(META, config=options)
+    for want, got in [(older, options), (options, older), (older, older)]:
+        metas = [dataclasses.replace(META, config=config).acoustic() for config in (want, got)]
+        require_equal(*metas, "exp/apc", "train")
+        assert are_equal(*metas)
+    other = dataclasses.replace(META, config=options | {"dither": 1.0})
+    with pytest.raises(InputError, match=r"'dither': 1\.0.* but exp/apc was made for .*'dither': 0\.0"):
+        require_equal(
+            dataclasses.replace(META, config=older).identity(), other.identity(), "exp/apc", "train"
+        )
+    assert not are_equal(now.acoustic(), other.acoustic())
+
+
+@pytest.mark.parametrize(("feature", "config"), [("kaldi", {"kind": "fmllr"}), ("fbank", {"unheard_of": 1})])
+def test_options_that_nobody_here_knows_are_compared_as_they_are(feature, config):
+    identity = dataclasses.replace(META, feature=feature, config=config).identity()
+    assert are_equal(identity, dict(identity)) and not are_equal(identity, identity | {"config": {}})
