@@ -17,6 +17,7 @@ from speechrep.downstream.asr_input import InputLayer
 from speechrep.downstream.asr_model import Recogniser, attention_greedy, ctc_loss
 from speechrep.downstream.base import Labelled, Loading, description
 from speechrep.downstream.inside import is_time_to_tune, param_groups
+from speechrep.downstream.split import draw
 from speechrep.score.edit import count_errors
 from speechrep.text.registry import load_tokenizer, parse_tokenizer, train_tokenizer
 from speechrep.text.tokenizer import Tokenizer
@@ -41,6 +42,8 @@ class AsrTask:
         self.leaves_unused = config.fine_tune  # what only pre-training needs
         torch.manual_seed(loading.seed)  # of the initial weights
         texts, valid_texts = (transcripts(labelled) for labelled in (train, valid))
+        kept = draw(list(texts), config.train_proportion, loading.seed)
+        texts = {utt_id: texts[utt_id] for utt_id in kept}
         where = train.data_dir / "text"
         self.tokenizer: Tokenizer = (
             load_tokenizer(config.tokenizer)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from speechrep.config import opt
+from speechrep.downstream.base import TaskConfig
 from speechrep.errors import InputError
 from speechrep.text.registry import TOKENIZERS
 
@@ -10,18 +11,12 @@ ENCODERS = ("blstm", "vgg-blstm", "transformer")
 
 
 @dataclass(frozen=True)
-class AsrConfig:
+class AsrConfig(TaskConfig):
     """Model, text units and batches. Training options are the trainer's."""
 
     unit: str = opt("char", "text unit; trained on the training transcripts", sorted(TOKENIZERS))
     vocab_size: int = opt(0, "units, blank and unknown included; 0: all (char, word)")
     tokenizer: str = opt("", "directory of train_tokenizer to use instead of training units")
-
-    pretrained: str = opt("", "experiment of pretrain, run inside on acoustic features; empty: none")
-    fine_tune: bool = opt(False, "train that model too")
-    fine_tune_lr: float = opt(0.1, "its learning rate, as a share of the rest's")
-    fine_tune_after: int = opt(0, "optimiser steps during which it stays frozen")
-    mix_layers: bool = opt(False, "mix all its layers by learned weights instead of taking the last")
 
     encoder: str = opt("blstm", "stacked frames or VGG, then BiLSTM; or Transformer", ENCODERS)
     stack: int = opt(0, "input frames per encoder frame, joined; 0: as many as make about 30 ms")
@@ -60,6 +55,7 @@ class AsrConfig:
     too_long: str = opt("skip", "training transcripts longer than CTC can align", ("skip", "refuse"))
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.ctc_weight <= 1:
             raise InputError(f"ctc-weight is {self.ctc_weight}, want 0 to 1")
         if self.subsample and (len(self.subsample) != self.num_layers or min(self.subsample) < 1):
@@ -70,8 +66,6 @@ class AsrConfig:
             raise InputError("subsample and projection are of LSTM layers; the Transformer has none")
         if self.encoder == "transformer" and self.hidden % (2 * self.num_heads):
             raise InputError(f"hidden is {self.hidden}, want a multiple of twice num-heads {self.num_heads}")
-        if (self.fine_tune or self.mix_layers) and not self.pretrained:
-            raise InputError("fine-tune and mix-layers are of a model inside", mend="give --pretrained")
         if not (0 <= self.tempo_warp < 1 and 0 <= self.frequency_warp < 1):
             raise InputError(
                 f"tempo-warp {self.tempo_warp} or frequency-warp {self.frequency_warp} is no share"

@@ -23,7 +23,7 @@ KIND = "downstream"  # model.json's "kind"
 
 @dataclasses.dataclass(frozen=True)
 class TaskConfig:
-    """The options that phones, speakers and sentiment share."""
+    """The options that all tasks share."""
 
     pretrained: str = opt("", "experiment of pretrain, run inside on acoustic features; empty: none")
     fine_tune: bool = opt(False, "train that model too")

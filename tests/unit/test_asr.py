@@ -1,5 +1,6 @@
 """The recogniser: padding, alignment limits, storing, learning and decoding."""
 
+import dataclasses
 import itertools
 import logging
 import shutil
@@ -221,6 +222,20 @@ def test_transcripts_need_features_and_features_without_one_are_told(tmp_path, c
     with caplog.at_level(logging.WARNING):
         assert transcripts(labelled) == {"u000": "A"}
     assert "2 utterances have no transcript" in caplog.text
+
+
+def test_a_share_of_the_transcripts_is_drawn_by_the_seed(tmp_path):
+    sets = [make_set(tmp_path / name, 20, seed) for seed, name in enumerate(("train", "valid"))]
+    config = dataclasses.replace(SMALL, train_proportion=0.1)
+
+    def drawn(seed):
+        loader = asr.AsrTask(config, *sets, Loading(seed=seed)).train_loader()
+        return sorted(utt_id for batch in loader.epoch(0) for utt_id in batch["utt_ids"])
+
+    assert len(drawn(1)) == 2 and drawn(1) == drawn(1)
+    assert len({tuple(drawn(seed)) for seed in range(4)}) > 1
+    valid = asr.AsrTask(config, *sets, Loading()).valid_loader()
+    assert sum(len(batch["utt_ids"]) for batch in valid.epoch(0)) == 20
 
 
 def test_batches_hold_the_labels_of_their_utterances(tmp_path):
