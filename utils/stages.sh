@@ -109,7 +109,8 @@ represent_sets() {
 }
 
 train_tasks() {
-  local task labels valid parts upstream model
+  local task labels valid parts upstream model fewer=()
+  if [ "$train_proportion" != 1 ]; then fewer=(--train-proportion "$train_proportion"); fi
   check_labels
   cmd=$cuda_cmd
   for task in $tasks; do
@@ -122,7 +123,7 @@ train_tasks() {
         python -m speechrep.bin.train_downstream --task "$task" --config "$(conf "$task")" \
         --exp-dir "$model" --train "$reps/$upstream/$train.h5" --train-data "$datadir/$train" \
         --valid "$reps/$upstream/$valid.h5" --valid-data "$datadir/$valid" "${parts[@]}" \
-        --seed "$seed" --ngpu "$gpu_of_job"
+        "${fewer[@]}" --seed "$seed" --ngpu "$gpu_of_job"
     done
   done
   run_steps "$jobs_at_once"

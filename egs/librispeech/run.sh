@@ -30,6 +30,7 @@ upstreams="fbank apc mockingjay" # representations to compare, each a conf/<name
 controls=true                    # compare with context alone and with random weights (phone, speaker)
 upstream_from=                   # experiment whose upstreams are used instead of training them
 tasks="phone speaker asr"        # downstream tasks
+train_proportion=1               # share of the labelled training utterances to use, drawn by --seed
 tag=                             # name of the experiment; empty: demo, or demo_<features> if not fbank80
 expdir=exp                       # experiments: models, logs, results
 dumpdir=dump                     # features and representations
