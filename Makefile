@@ -1,7 +1,9 @@
 # make demo         the whole recipe on a small generated corpus, ending with a table of results
 # make test         style checks and all tests that are not slow; make test-all: the slow ones too
 # make demo-mosei   the sentiment recipe on a generated miniature of its corpus
-.PHONY: demo demo-mosei test test-all lint venv clean
+# make fuzz         damaged files for every parser, SECONDS=600 of processor time each
+# make audit        the installed packages against PyPI's list of known vulnerabilities; needs the internet
+.PHONY: demo demo-mosei test test-all lint fuzz audit venv clean
 
 BIN := .venv/bin
 # The recipes use the active virtual environment: here it is ours, whatever the caller's is.
@@ -21,6 +23,15 @@ test: lint
 
 test-all: lint
 	$(PYTEST)
+
+SECONDS = 600
+fuzz: venv
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) --keep fuzz-failed
+
+# In an environment of its own, so that it is not audited itself; --strict: what cannot be looked up is an error.
+audit: venv
+	python3 -m venv build/audit && build/audit/bin/pip install --quiet pip-audit==2.10.1
+	build/audit/bin/pip-audit --strict --skip-editable --progress-spinner off --path $(wildcard .venv/lib/python3*/site-packages)
 
 lint: venv
 	$(BIN)/ruff check

@@ -103,6 +103,8 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: object) -> T:
         InputError: an unknown or missing key, or a value of the wrong type, naming ``where``.
     """
     types = typing.get_type_hints(cls)
+    if not isinstance(values, Mapping):
+        raise InputError(f"want keys and values, got a {type(values).__name__}", where=where)
     unknown = sorted(set(values) - set(types))
     if unknown:
         raise InputError(f"unknown key {unknown[0]!r}; known are {sorted(types)}", where=where)
@@ -132,20 +134,35 @@ def dump_yaml(*configs: Any, **extra: Any) -> str:
     return yaml.safe_dump(flat, sort_keys=False, allow_unicode=True)
 
 
+def load_yaml(stream: Any, where: object) -> dict[Any, Any]:
+    """The keys and values of a YAML text or stream, plain ones only; nothing in it is run.
+
+    Raises:
+        InputError: something else, or no YAML.
+    """
+    try:
+        values = yaml.safe_load(stream)
+    except (yaml.YAMLError, ValueError, RecursionError, AttributeError, LookupError, TypeError) as error:
+        # PyYAML lets through what Python says of a tagged value that is none of its kind.
+        raise InputError(f"not valid YAML: {error}", where=where) from error
+    if values is not None and not isinstance(values, dict):
+        raise InputError("want 'key: value' lines", where=where)
+    return values or {}
+
+
 class _FlatYaml(configargparse.YAMLConfigFileParser):
     """YAML with one level of keys; underscores and hyphens in a key mean the same."""
 
     def parse(self, stream: Any) -> dict[str, Any]:
         where = getattr(stream, "name", "config")
         try:
-            values = yaml.safe_load(stream) or {}
-        except yaml.YAMLError as error:
-            raise configargparse.ConfigFileParserException(f"{where}: not valid YAML: {error}") from error
-        if not isinstance(values, dict):
-            raise configargparse.ConfigFileParserException(f"{where}: want 'key: value' lines")
+            values = load_yaml(stream, where)
+        except InputError as error:
+            raise configargparse.ConfigFileParserException(str(error)) from error
         flat: dict[str, Any] = {}
         for key, value in values.items():
-            if isinstance(value, dict):
+            items = value if isinstance(value, list) else [value]
+            if any(isinstance(item, (dict, list, set, tuple)) for item in items):
                 raise configargparse.ConfigFileParserException(f"{where}: {key} is nested; want flat keys")
             text = " ".join(map(str, value)) if isinstance(value, list) else value
             flat[_option(str(key))] = "" if text is None else str(text)

@@ -19,6 +19,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -248,7 +249,7 @@ def unpack(archive: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> 
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 _unpack_member(tar, member, Path(out_dir), archive)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise InputError(f"cannot be unpacked: {error}", where=archive) from error
 
 

@@ -11,6 +11,7 @@ import gzip
 import logging
 import lzma
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -121,7 +122,7 @@ def read_blogmel(stream: IO[bytes], name: str) -> Iterator[tuple[str, np.ndarray
                 utt_id, first = _name(words[0], where), number
             else:
                 rows.append(_frame(words, len(rows[0]) if rows else 0, utt_id, where))
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise InputError(f"cannot be read after line {number}: {error}", where=name) from error
     if utt_id:
         raise InputError(f"ends within utterance {utt_id!r}", where=f"{name}:{number}")

@@ -68,7 +68,11 @@ def read_genders(path: str | os.PathLike[str]) -> dict[str, str]:
         InputError: a line of another form, or a reader of both genders.
     """
     genders: dict[str, str] = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8: {error.reason}", where=path) from error
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.startswith(";"):
             continue
         fields = [field.strip() for field in line.split("|")]

@@ -109,6 +109,9 @@ def _read_zip(path: Path, size: int) -> Any:
                 kind = "a TorchScript program" if len(roots) == 1 else "a zip file"
                 raise InputError(f"{kind}, no checkpoint of tensors", where=path)
             root = roots[0]
+            for part in (f"{root}data.pkl", f"{root}byteorder"):
+                if part in members and not _is_plain(members[part], size):
+                    raise InputError(f"{part} is packed, or longer than the file", where=path)
             if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
                 raise InputError("its numbers are big-endian", where=path, mend="save it on another machine")
             pickled = archive.read(f"{root}data.pkl")
@@ -132,7 +135,7 @@ def _read_zip(path: Path, size: int) -> Any:
         if key not in storages:
             found = _Storage(path, _dtype(kind, path), _count(numel, path))
             info = members.get(f"{root}data/{key}")
-            if info is None or info.compress_type != zipfile.ZIP_STORED:
+            if info is None or not _is_plain(info, size):
                 raise InputError(f"the values of storage {key} are missing or packed", where=path)
             found.start = _data_start(path, info)
             length = found.numel * found.dtype.itemsize
@@ -142,6 +145,11 @@ def _read_zip(path: Path, size: int) -> Any:
         return storages[key]
 
     return read_pickle(io.BytesIO(pickled), path, STUBS, _makers(path), storage)
+
+
+def _is_plain(info: zipfile.ZipInfo, size: int) -> bool:
+    """Whether a member lies in the file as it is, as torch stores all: it then is no longer than the file."""
+    return info.compress_type == zipfile.ZIP_STORED and info.file_size <= size
 
 
 def _data_start(path: Path, info: zipfile.ZipInfo) -> int:

@@ -113,7 +113,7 @@ class NgramScorer:
             raise InputError("no such language model", where=path)
         try:
             self._model = kenlm.Model(str(path))
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise InputError(f"kenlm cannot read it: {error}", where=path) from error
         self._state = kenlm.State
         self._words = [*tokenizer.units[1:], END]

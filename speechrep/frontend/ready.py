@@ -2,7 +2,7 @@
 
 import dataclasses
 import gzip
-import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from speechrep.config import opt
 from speechrep.errors import InputError
 from speechrep.frontend.sources import file_identity
 from speechrep.io.ark import load_scp, parse_spec, read_matrix
+from speechrep.io.files import parse_json
 
 _HDF5 = (".h5", ".hdf5")
 
@@ -86,12 +87,21 @@ class ReadySource:
     def _read_hdf5(self, spec: str) -> np.ndarray:
         import h5py  # here, because only this kind of features needs it
 
+        from speechrep.io.hdf5 import reading
+
         path, _, key = spec.rpartition(":")
         if self._file[0] != path:
             try:
-                self._file = path, h5py.File(path, "r")
-            except OSError as error:
-                raise InputError(f"not readable as HDF5: {error}", where=path) from error
+                with reading(path, "not readable as HDF5"):
+                    self._file = path, h5py.File(path, "r")
+            except FileNotFoundError:
+                raise InputError("no such file", where=path) from None
+        with reading(path):
+            return self._read_dataset(path, key)
+
+    def _read_dataset(self, path: str, key: str) -> np.ndarray:
+        from speechrep.io.hdf5 import require_real_size
+
         dataset = self._file[1].get(key)
         if dataset is None:
             raise InputError(f"there is no dataset {key!r}", where=path)
@@ -101,6 +111,7 @@ class ReadySource:
                 f"dataset {key!r} is {what}, want float (frames, values)", where=path,
                 mend="store it without lilcom compression",
             )  # fmt: skip
+        require_real_size(dataset, path)
         return dataset[:].astype(np.float32)
 
 
@@ -113,11 +124,13 @@ def _read_places(path: Path) -> dict[str, str]:
     if path.suffix in _HDF5:
         import h5py
 
+        from speechrep.io.hdf5 import reading
+
         try:
-            with h5py.File(path, "r") as file:
+            with reading(path, "not readable as HDF5"), h5py.File(path, "r") as file:
                 return {utt_id: f"{path}:{utt_id}" for utt_id in file}
-        except OSError as error:
-            raise InputError(f"not readable as HDF5: {error}", where=path) from error
+        except FileNotFoundError:
+            raise InputError("no such file", where=path) from None
     if path.name.endswith((".jsonl", ".jsonl.gz")):
         return _read_lhotse(path)
     return load_scp(path)
@@ -130,18 +143,22 @@ def _read_lhotse(path: Path) -> dict[str, str]:
         with gzip.open(path, "rt") if path.suffix == ".gz" else open(path, encoding="utf-8") as stream:
             for number, line in enumerate(stream, start=1):
                 where = f"{path}:{number}"
-                row = json.loads(line)
+                row = parse_json(line, where)
+                row = row.get("features", row) if isinstance(row, dict) else row  # a cut holds its features
                 if not isinstance(row, dict):
                     raise InputError("not a feature manifest", where=where)
-                row = row.get("features", row)  # a cut holds its features
                 missing = {"recording_id", "storage_path", "storage_key"} - set(row)
                 if missing:
                     raise InputError(f"the key {min(missing)!r} is missing", where=where)
+                if not isinstance(row["recording_id"], str) or not isinstance(row["storage_path"], str):
+                    raise InputError("a recording or a path that is no text", where=where)
                 if row["recording_id"] in places:
                     raise InputError(f"{row['recording_id']!r} is given twice", where=where)
                 storage = Path(row["storage_path"])
                 storage = storage if storage.is_file() else path.parent / storage.name
                 places[row["recording_id"]] = f"{storage}:{row['storage_key']}"
-    except (OSError, EOFError, ValueError) as error:
+    except InputError:
+        raise
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"not readable as a manifest: {error}", where=path) from error
     return places

@@ -206,6 +206,8 @@ def open_ark(path: str | os.PathLike[str]) -> IO[bytes]:
         return open(path, "rb")
     except OSError as error:
         raise InputError(error.strerror or str(error), where=path) from error
+    except ValueError as error:  # a NUL in the name
+        raise InputError(str(error), where=repr(path)) from error
 
 
 def _is_file(path: str | Path) -> bool:

@@ -15,7 +15,8 @@ import h5py
 import numpy as np
 
 from speechrep.errors import InputError
-from speechrep.io.files import commit_file, temporary_name
+from speechrep.io.files import commit_file, parse_json, temporary_name
+from speechrep.io.hdf5 import reading, require_real_size
 
 REQUIRED = (  # every sequence that is written carries these; published ones lack some now and then
     "root name", "computational sequence description", "dimension names", "computational sequence version",
@@ -48,7 +49,7 @@ def read_csd(path: str | os.PathLike[str]) -> Sequence:
             or contradict the data, or times that are no numbers; names file and, where it can, the video.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with reading(path, mend=_FETCH), h5py.File(path, "r") as file:
             roots = [name for name in file if {"data", "metadata"} <= set(_children(file[name]))]
             if len(roots) != 1 or len(file) != 1:
                 raise InputError(
@@ -60,11 +61,6 @@ def read_csd(path: str | os.PathLike[str]) -> Sequence:
             tracks = {video: _read_track(root["data"], video, path) for video in sorted(root["data"])}
     except FileNotFoundError:
         raise InputError("no such file", where=path) from None
-    except InputError:
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-        # What h5py raises depends on which byte is damaged.
-        raise InputError(f"not a whole HDF5 file: {error}", where=path, mend=_FETCH) from error
     if metadata.get("root name", roots[0]) != roots[0]:
         raise InputError(
             f"the root is {roots[0]!r} but its metadata say {metadata['root name']!r}", where=path
@@ -130,10 +126,12 @@ def _read_metadata(group: h5py.Group, key: str, path: object) -> Any:
     if not isinstance(node, h5py.Dataset) or node.size != 1:
         raise InputError(f"metadata {key!r} are not one string", where=path)
     value = np.ravel(node[()])[0]
+    if not isinstance(value, (bytes, str)):
+        raise InputError(f"metadata {key!r} are no JSON", where=path)
     try:
-        return json.loads(value.decode("utf-8") if isinstance(value, bytes) else value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"metadata {key!r} are no JSON: {error}", where=path) from error
+        return parse_json(value, path)
+    except InputError as error:
+        raise InputError(f"metadata {key!r} are no JSON: {error.what}", where=path) from error
 
 
 def _read_track(group: h5py.Group, video: str, path: object) -> Track:
@@ -143,6 +141,7 @@ def _read_track(group: h5py.Group, video: str, path: object) -> Track:
         node = group[video].get(name) if isinstance(group[video], h5py.Group) else None
         if not isinstance(node, h5py.Dataset):
             raise InputError(f"no {name!r}", where=where)
+        require_real_size(node, where)
         try:
             arrays.append(np.asarray(node[()], dtype=dtype))
         except (OSError, RuntimeError) as error:

@@ -66,11 +66,21 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         InputError: the file is absent or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_bytes(), path)
     except FileNotFoundError:
         raise InputError("no such file", where=path) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"not valid JSON: {error}", where=path) from error
+
+
+def parse_json(text: str | bytes, where: object) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        InputError: it is none, is nested beyond reason, or has a number of thousands of digits.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not valid JSON: {error}", where=where) from error
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

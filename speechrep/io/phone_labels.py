@@ -1,6 +1,7 @@
 """Other people's frame and interval labels of LibriSpeech: ids per frame, TextGrids, word alignments."""
 
 import os
+import re
 import shlex
 from pathlib import Path
 
@@ -19,6 +20,9 @@ CPC_PHONES = tuple(
 )
 
 
+_ID = re.compile("[0-9]{1,9}")
+
+
 def read_frame_ids(path: str | os.PathLike[str]) -> dict[str, NDArray[np.int64]]:
     """Read ``utterance id id ...``, one id per frame, as ``converted_aligned_phones.txt`` has it.
 
@@ -31,7 +35,7 @@ def read_frame_ids(path: str | os.PathLike[str]) -> dict[str, NDArray[np.int64]]
         if utt_id in found:
             raise InputError(f"utterance {utt_id!r} is given twice", where=where)
         words = text.split()
-        wrong = next((word for word in words if not (word.isascii() and word.isdigit())), None)
+        wrong = next((word for word in words if not _ID.fullmatch(word)), None)
         if wrong is not None or not words:
             got = f"got {wrong!r}" if words else "got none"
             raise InputError(f"utterance {utt_id!r}: want a number from 0 per frame, {got}", where=where)

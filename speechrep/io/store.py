@@ -33,7 +33,8 @@ import numpy as np
 from speechrep.config import to_dict
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FORMAT, FeatureMeta, parse_meta
-from speechrep.io.files import commit_file, temporary_name
+from speechrep.io.files import commit_file, parse_json, temporary_name
+from speechrep.io.hdf5 import reading, require_real_size
 
 DTYPES = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
 
@@ -162,10 +163,13 @@ class Store:
         if not self.path.is_file():
             raise InputError("no such file", where=path, mend="make it with the dump command")
         try:
-            with h5py.File(self.path, "r") as store:
+            with (
+                reading(path, "not a readable HDF5 file, perhaps cut short"),
+                h5py.File(self.path, "r") as store,
+            ):
                 self._read_index(store)
-        except OSError as error:
-            raise InputError(f"not a readable HDF5 file, perhaps cut short: {error}", where=path) from error
+        except FileNotFoundError:
+            raise InputError("no such file", where=path) from None
         stat = self.path.stat()
         self._identity = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
         self._descriptor: int | None = None
@@ -188,28 +192,39 @@ class Store:
         for name in ("feats", "utt_ids", "start", "num_frames"):
             if not isinstance(store.get(name), h5py.Dataset):
                 raise InputError(f"dataset /{name} is missing", where=self.path, mend="dump it again")
+        about = store.attrs["meta"]
+        if not isinstance(about, (str, bytes)):
+            raise InputError("damaged metadata: no text", where=self.path)
         try:
-            values: Any = json.loads(store.attrs["meta"])
-        except (TypeError, ValueError) as error:
-            raise InputError(f"damaged metadata: {error}", where=self.path) from error
+            values: Any = parse_json(about, self.path)
+        except InputError as error:
+            raise InputError(f"damaged metadata: {error.what}", where=self.path) from error
         self.meta = parse_meta(values, self.path)
         feats = store["feats"]
         if feats.chunks is not None or feats.id.get_offset() is None:
             raise InputError("/feats is chunked or compressed", where=self.path, mend="h5repack -l CONTI")
+        if feats.id.get_offset() + feats.nbytes > self.path.stat().st_size:
+            raise InputError("/feats is cut short", where=self.path, mend="dump it again")
         if feats.dtype != DTYPES.get(self.meta.dtype) or feats.ndim not in (2, 3):
             raise InputError(f"/feats is {feats.dtype} {feats.shape}, not as described", where=self.path)
+        for name in ("utt_ids", "start", "num_frames"):
+            require_real_size(store[name], self.path)
         self.utt_ids = [name.decode() for name in store["utt_ids"][:]]
         self.num_frames = store["num_frames"][:].astype(np.int64)
         self._start = store["start"][:].astype(np.int64)
-        ends = self._start + self.num_frames
         fits = len(self.utt_ids) == len(self.num_frames) == len(self._start) > 0
-        if not fits or self._start.min() < 0 or ends.max() > len(feats) or feats.shape[-1] != self.meta.dim:
+        if not fits or feats.shape[-1] != self.meta.dim or not self._inside(len(feats)):
             raise InputError("the index does not fit the frames", where=self.path, mend="dump it again")
         self._row = {utt_id: i for i, utt_id in enumerate(self.utt_ids)}
         self._offset = int(feats.id.get_offset())
         self._dtype, self._tail = feats.dtype, tuple(feats.shape[1:])
         self._frame_bytes = int(np.prod(self._tail)) * self._dtype.itemsize
         self.num_layers = self._tail[0] if len(self._tail) == 2 else 0
+
+    def _inside(self, num_rows: int) -> bool:
+        """Whether every utterance lies within the frames."""
+        lowest = min(self._start.min(), self.num_frames.min())
+        return bool(lowest >= 0 and (self._start <= num_rows - self.num_frames).all())
 
     def _read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill ``buffer``; a positioned read shares no file position with other processes."""

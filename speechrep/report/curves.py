@@ -1,6 +1,5 @@
 """How a training went: its log as curves over linear and logarithmic steps."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from speechrep.errors import InputError
+from speechrep.io.files import parse_json
 from speechrep.report import style
 
 LOG = "train_log.jsonl"
@@ -44,11 +44,8 @@ def read_log(exp_dir: str | os.PathLike[str]) -> list[Line]:
         raise InputError(what, where=path if folder.is_dir() else folder,
                          mend="give a folder that pretrain or train_downstream wrote")  # fmt: skip
     lines = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"not JSON: {error}", where=f"{path}:{number}") from error
+    for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        line = parse_json(text, f"{path}:{number}")
         if not isinstance(line, dict) or not {"part", "step", "loss"} <= line.keys():
             raise InputError("not a line with part, step and loss", where=f"{path}:{number}")
         lines.append(line)

@@ -11,6 +11,7 @@ import configargparse
 import torch
 import yaml
 
+from speechrep.config import load_yaml
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open
 from speechrep.train import distributed
@@ -109,7 +110,7 @@ def _claim(exp_dir: Path, options: dict[str, Any], overwrite: bool) -> None:
             else:
                 (exp_dir / name).unlink(missing_ok=True)
     if path.exists():
-        stored = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        stored = load_yaml(path.read_bytes(), path)
         changed = [
             f"{name} was {stored.get(name)!r} and is now {options.get(name)!r}"
             for name in sorted(set(stored) | set(options))

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from speechrep.config import load_yaml
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open
 from speechrep.io.model_files import WEIGHTS, model_folder, read_info
@@ -137,8 +138,7 @@ def _table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 def _options(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
-    values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return values if isinstance(values, dict) else {}
+    return load_yaml(path.read_bytes(), path) if path.is_file() else {}
 
 
 def _log(folder: Path) -> list[dict[str, Any]]:

@@ -42,6 +42,21 @@ def rebuild(info: Mapping[str, Any], where: object) -> Upstream:
     return model
 
 
+def _outline(info: Mapping[str, Any], num_weights: int, where: object) -> Upstream:
+    """The model without memory for its weights: a damaged description can ask for any number of them."""
+    config = info.get("config")
+    layers = config.get("num_layers", 0) if isinstance(config, dict) else 0
+    if isinstance(layers, int) and layers > num_weights:
+        raise InputError(f"{num_weights} weights cannot be {layers} layers", where=where)
+    try:
+        with torch.device("meta"):
+            return rebuild(info, where)
+    except InputError:
+        raise
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, LookupError, AssertionError) as error:
+        raise InputError(f"describes no model that can be built: {error}", where=where) from error
+
+
 def save_model(
     exp_dir: str | os.PathLike[str], model: Upstream, about: Mapping[str, Any] | None = None
 ) -> str:
@@ -70,14 +85,14 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Up
     if info.get("kind") != KIND or info.get("upstream") not in UPSTREAMS:
         found = f"{info.get('kind')} {info.get('upstream', info.get('task', ''))}".strip()
         raise InputError(f"holds a {found} model, want an upstream: {sorted(UPSTREAMS)}", where=path)
-    model = rebuild(info, path)
-    wanted = model.state_dict()
+    wanted = _outline(info, len(weights), path).state_dict()
     wrong = sorted(
         (set(wanted) ^ set(weights))
         | {n for n in set(wanted) & set(weights) if tuple(wanted[n].shape) != weights[n].shape}
     )
     if wrong:
         raise InputError(f"weights do not fit the model at {', '.join(wrong[:5])}", where=path)
+    model = rebuild(info, path)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     model.weights_sha256 = info["weights_sha256"]
     return model.eval().requires_grad_(False).to(device)

@@ -1,0 +1,565 @@
+"""The parsers, each with good files to damage; what they make of them is thrown away."""
+
+import dataclasses
+import importlib.util
+import io
+import json
+import math
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import soundfile
+import torch
+
+from speechrep.bin.download_librispeech import unpack
+from speechrep.bin.import_blogmel import open_text, read_blogmel
+from speechrep.bin.prepare_librispeech import read_genders
+from speechrep.compat.unpickle import StoredTensor, read_checkpoint
+from speechrep.config import make_parser
+from speechrep.decode.ngram import NgramScorer, estimate, write_arpa
+from speechrep.errors import InputError
+from speechrep.frontend.ready import ReadyConfig, ReadySource
+from speechrep.io import phone_labels
+from speechrep.io.alignment import (
+    Interval,
+    read_ctm,
+    read_phone_textgrid,
+    read_textgrid,
+    write_ctm,
+    write_textgrid,
+)
+from speechrep.io.ark import ArkWriter, load_scp, matrix_shape, read_matrix
+from speechrep.io.audio import read_audio
+from speechrep.io.csd import REQUIRED, Track, read_csd, write_csd
+from speechrep.io.data_dir import DataDir, read_segments, validate
+from speechrep.io.data_fix import fix
+from speechrep.io.feature_meta import FeatureMeta, read_meta, write_meta
+from speechrep.io.files import read_json
+from speechrep.io.model_files import INFO, WEIGHTS, read_model, write_model
+from speechrep.io.specifier import parse_reader, parse_writer, read_entries
+from speechrep.io.store import Store, StoreWriter
+from speechrep.io.table import read_table
+from speechrep.report.curves import read_log
+from speechrep.report.table import read_results
+from speechrep.score.wer import read_text
+from speechrep.text.registry import load_tokenizer, save_tokenizer, train_tokenizer
+from speechrep.train.checkpoint import load_state, save_state
+from speechrep.train.config import TrainConfig
+from speechrep.upstream.checkpoint import load as load_upstream
+from speechrep.upstream.checkpoint import save_model
+from speechrep.upstream.registry import CONFIGS, build
+
+META = FeatureMeta("fbank", {}, 4, 10.0, 16000)
+RNG = np.random.default_rng(0)
+FEATS = RNG.standard_normal((12, 4)).astype(np.float32)
+DEEP = b"[" * 200_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One parser.
+
+    Attributes:
+        prepare: makes what else it needs in a folder, and gives good files.
+        parse: reads one file, given its bytes, in that folder.
+        words: pieces of the format.
+        hostile: files thought out to do harm.
+        missing: why it cannot run here, or empty.
+    """
+
+    prepare: Callable[[Path], list[bytes]]
+    parse: Callable[[Path, bytes], object]
+    words: tuple[bytes, ...] = ()
+    hostile: tuple[bytes, ...] = ()
+    missing: Callable[[], str] = lambda: ""
+
+
+def _put(folder: Path, name: str, data: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def _seeds(*files: str | bytes) -> Callable[[Path], list[bytes]]:
+    return lambda _folder: [file.encode() if isinstance(file, str) else file for file in files]
+
+
+def _each(*readers: Callable[[Path], object], name: str = "x") -> Callable[[Path, bytes], None]:
+    """All readers on one file; the first that refuses it does not spare it the others."""
+
+    def parse(folder: Path, data: bytes) -> None:
+        path, refusal = _put(folder, name, data), None
+        for reader in readers:
+            try:
+                reader(path)
+            except InputError as error:
+                refusal = error
+        if refusal:
+            raise refusal
+
+    return parse
+
+
+DATA_DIR = {
+    "utt2spk": "a-1 a\na-2 a\nb-1 b\n", "spk2utt": "a a-1 a-2\nb b-1\n",
+    "text": "a-1 one two\na-2 three\nb-1 four\n", "wav.scp": "a-1 a1.wav\na-2 a2.wav\nb-1 b1.flac\n",
+    "utt2dur": "a-1 1.5\na-2 2\nb-1 0.25\n", "utt2num_frames": "a-1 150\na-2 200\nb-1 25\n",
+    "spk2gender": "a f\nb m\n", "phones.ctm": "a-1 1 0.0 0.5 AA\na-1 1 0.5 0.4 SIL\n",
+    "segments": "a-1 a-1 0 1.5\na-2 a-2 0.5 -1\nb-1 b-1 0.0 0.25\n",
+}  # fmt: skip
+
+
+def _parse_data_dir(folder: Path, data: bytes) -> None:
+    """The first byte says which file of a data directory the others are."""
+    names = list(DATA_DIR)
+    path = folder / "data"
+    path.mkdir(exist_ok=True)
+    for name, text in DATA_DIR.items():
+        (path / name).write_text(text)
+    (path / names[(data[0] if data else 0) % len(names)]).write_bytes(data[1:])
+    for name in ("spk2gender", "utt2dur", "utt2num_frames", "segments"):
+        getattr(DataDir(path), name, None)
+    validate(path)
+
+
+def _parse_fix(folder: Path, data: bytes) -> None:
+    try:
+        _parse_data_dir(folder, data)
+    except InputError:
+        fix(folder / "data")
+
+
+def _data_dir_seeds(folder: Path) -> list[bytes]:
+    return [bytes([number]) + text.encode() for number, text in enumerate(DATA_DIR.values())]
+
+
+def _write_arks(folder: Path) -> list[bytes]:
+    files = []
+    for method, text in [(0, False), (2, False), (3, False), (5, False), (0, True)]:
+        stream = io.BytesIO()
+        writer = ArkWriter(stream, method, text=text)
+        for utt_id, feats in [("a", FEATS), ("b", FEATS[:3])]:
+            writer.write(utt_id, feats)
+        if not method:
+            writer.write("v", FEATS[0])
+            writer.write("w", FEATS.astype(np.float64))
+            writer.write("i", np.arange(3))
+        files.append(stream.getvalue())
+    _put(folder, "good.ark", files[0])
+    _put(folder, "packed.ark", files[1])
+    return files
+
+
+def _read_ark(path: Path) -> None:
+    list(read_entries(f"ark:{path}"))
+
+
+def _read_at_two(path: Path) -> None:
+    read_matrix(f"{path}:2", 1, 3)
+
+
+def _shape_at_two(path: Path) -> None:
+    matrix_shape(f"{path}:2")
+
+
+def _scp_seeds(folder: Path) -> list[bytes]:
+    _write_arks(folder)
+    return [b"a good.ark:2\nb packed.ark:2\n", b"a good.ark:2[0:3]\nb good.ark:2[1:2,0:1]\n",
+            b"ark:good.ark", b"ark,s,cs:good.ark", b"scp,p:x", b"ark,scp:a.ark,b.scp"]  # fmt: skip
+
+
+def _parse_scp(folder: Path, data: bytes) -> None:
+    path = _put(folder, "x", data)
+    text = data.decode("utf-8", "replace")
+    for parse in (parse_reader, parse_writer):
+        try:
+            parse(text)
+        except InputError:
+            continue
+        return
+    table = load_scp(path)
+    for place in table.values():
+        if not place.startswith(("/", "..")):
+            matrix_shape(place)
+            read_matrix(place)
+
+
+def _audio_seeds(folder: Path) -> list[bytes]:
+    samples = (0.1 * RNG.standard_normal(2000)).astype(np.float32)
+    files = []
+    for kind, subtype in [
+        ("FLAC", "PCM_16"), ("FLAC", "PCM_24"), ("WAV", "PCM_16"), ("WAV", "FLOAT"), ("WAV", "ULAW"),
+        ("OGG", "VORBIS"), ("NIST", "PCM_16"),
+    ]:  # fmt: skip
+        stream = io.BytesIO()
+        soundfile.write(stream, samples, 16000, format=kind, subtype=subtype)
+        files.append(stream.getvalue())
+    return files
+
+
+def _parse_audio(folder: Path, data: bytes) -> None:
+    path = _put(folder, "x", data)
+    try:
+        read_audio(path)
+    finally:
+        for call in (
+            lambda: read_audio(path, 16000, 0, 0.01, 0.05),
+            lambda: read_audio(f"{path}:0"),
+        ):
+            try:
+                call()
+            except InputError:
+                continue
+
+
+class _Yaml:
+    """The options of training, from a file."""
+
+    def __init__(self) -> None:
+        from speechrep.config import add_options, from_options
+
+        self.parser = make_parser("x")
+        add_options(self.parser, TrainConfig)
+        self.parser.error = self._refuse  # type: ignore[method-assign]
+        self._from = from_options
+
+    def _refuse(self, message: str) -> None:
+        raise InputError(message)
+
+    def __call__(self, folder: Path, data: bytes) -> None:
+        path = _put(folder, "x.yaml", data)
+        self._from(TrainConfig, self.parser.parse_args(["--config", str(path)]))
+
+
+YAML = _Yaml()
+
+
+def _meta_seeds(folder: Path) -> list[bytes]:
+    write_meta(folder / "m.json", META)
+    return [(folder / "m.json").read_bytes()]
+
+
+def _model_seeds(folder: Path) -> list[bytes]:
+    torch.manual_seed(0)
+    config = dataclasses.replace(CONFIGS["apc"](), hidden_size=4, num_layers=1)
+    save_model(folder / "good", build("apc", config, META))
+    shutil.copytree(folder / "good", folder / "bad")
+    return [(folder / "good" / INFO).read_bytes()]
+
+
+def _parse_model_json(folder: Path, data: bytes) -> None:
+    _put(folder / "bad", INFO, data)
+    load_upstream(folder / "bad")
+
+
+def _weights_seeds(folder: Path) -> list[bytes]:
+    _model_seeds(folder)
+    write_model(folder / "bad", {"a": FEATS, "b": np.arange(3)}, {"kind": "x"})
+    return [(folder / "bad" / WEIGHTS).read_bytes(), (folder / "good" / WEIGHTS).read_bytes()]
+
+
+def _parse_weights(folder: Path, data: bytes) -> None:
+    path = _put(folder / "bad", WEIGHTS, data)
+    if data == (folder / "good" / WEIGHTS).read_bytes():
+        return
+    read_model(path)
+
+
+def _torch_seeds(folder: Path) -> list[bytes]:
+    content = {"state_dict": {"w": torch.ones(3, 2), "b": torch.zeros(2, dtype=torch.int64)}, "step": 3,
+               "list": [1.5, None, (1, "x")]}  # fmt: skip
+    files = []
+    for new in (True, False):
+        stream = io.BytesIO()
+        torch.save(content, stream, _use_new_zipfile_serialization=new)
+        files.append(stream.getvalue())
+    return files
+
+
+def _parse_torch(folder: Path, data: bytes) -> None:
+    def load(value: object) -> None:
+        if isinstance(value, StoredTensor):
+            if math.prod(value.shape) < 1 << 24:
+                value.load()
+        elif isinstance(value, dict):
+            for item in value.values():
+                load(item)
+
+    load(read_checkpoint(_put(folder, "x.pt", data)))
+
+
+def _state_seeds(folder: Path) -> list[bytes]:
+    save_state(folder, 1, {"w": torch.ones(2)}, 1)
+    return [(folder / "step-1.pt").read_bytes()]
+
+
+def _parse_state(folder: Path, data: bytes) -> None:
+    load_state(_put(folder, "step-1.pt", data))
+
+
+def _store_seeds(folder: Path) -> list[bytes]:
+    for name, layers in (("one", 0), ("two", 2)):
+        with StoreWriter(folder / f"{name}.h5", META, ["a", "b"], [12, 3], layers) as writer:
+            for utt_id, length in (("a", 12), ("b", 3)):
+                feats = FEATS[:length]
+                writer.write(utt_id, np.stack([feats] * layers, 1) if layers else feats)
+    return [(folder / "one.h5").read_bytes(), (folder / "two.h5").read_bytes()]
+
+
+def _parse_store(folder: Path, data: bytes) -> None:
+    store = Store(_put(folder, "x.h5", data))
+    for utt_id in store.utt_ids[:5]:
+        store.read(utt_id)
+        store.read(utt_id, 1, 3)
+
+
+def _csd_seeds(folder: Path) -> list[bytes]:
+    times = np.array([[0.0, 1.0], [1.0, 2.5]])
+    tracks = {"v1": Track(FEATS[:2], times), "v2": Track(FEATS[:1], times[:1])}
+    write_csd(folder / "x.csd", "Labels", tracks, METADATA)
+    return [(folder / "x.csd").read_bytes()]
+
+
+def _hdf5_seeds(folder: Path) -> list[bytes]:
+    with h5py.File(folder / "y.h5", "w") as file:
+        file["a"] = FEATS
+        file.create_dataset("b", data=FEATS, compression="gzip")
+    return [(folder / "y.h5").read_bytes()]
+
+
+def _huge_hdf5() -> bytes:
+    """A data set that claims 4 TB and holds nothing."""
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        file.create_dataset("a", (1 << 30, 1024), np.float32, chunks=(1 << 10, 1024))
+    return stream.getvalue()
+
+
+def _parse_ready(folder: Path, data: bytes) -> None:
+    _put(folder, "x.h5", data)
+    source = ReadySource(ReadyConfig(scp="x.h5"), folder)
+    for utt_id in source.utt_ids[:5]:
+        source.read(utt_id)
+
+
+METADATA = dict.fromkeys(REQUIRED[1:], "x") | {"dimension names": list("abcd")}
+MANIFEST = {"recording_id": "a", "storage_path": "good.h5", "storage_key": "a"}
+
+
+def _lhotse_seeds(folder: Path) -> list[bytes]:
+    with h5py.File(folder / "good.h5", "w") as file:
+        file["a"] = FEATS
+    return [json.dumps(MANIFEST).encode() + b"\n", json.dumps({"features": MANIFEST}).encode() + b"\n"]
+
+
+def _parse_lhotse(folder: Path, data: bytes) -> None:
+    _put(folder, "x.jsonl", data)
+    ReadySource(ReadyConfig(scp="x.jsonl"), folder)
+
+
+def _tokenizer_seeds(folder: Path) -> list[bytes]:
+    texts = ["the cat sat", "on the mat", "a dog ran to the cat"] * 5
+    files = []
+    for kind, size in (("char", 0), ("word", 0), ("unigram", 18), ("bpe", 18)):
+        save_tokenizer(folder, train_tokenizer(kind, texts, size, "x"))
+        files.append((folder / "tokenizer.json").read_bytes())
+    return files
+
+
+def _parse_tokenizer(folder: Path, data: bytes) -> None:
+    _put(folder, "tokenizer.json", data)
+    tokenizer = load_tokenizer(folder)
+    tokenizer.decode(tokenizer.encode("the cat"))
+
+
+def _blogmel(path: Path) -> None:
+    stream = open_text(str(path))
+    with stream:
+        list(read_blogmel(stream, str(path)))
+
+
+def _arpa_seeds(folder: Path) -> list[bytes]:
+    tokenizer = train_tokenizer("char", ["ab", "ba"], 0, "x")
+    save_tokenizer(folder, tokenizer)
+    write_arpa(folder / "x.arpa", estimate([["a", "b"], ["b", "a", "a"]], 2, ["a", "b"]))
+    return [(folder / "x.arpa").read_bytes()]
+
+
+def _parse_arpa(folder: Path, data: bytes) -> None:
+    NgramScorer(_put(folder, "x.arpa", data), load_tokenizer(folder))
+
+
+def _no_kenlm() -> str:
+    return "" if importlib.util.find_spec("kenlm") else "kenlm is not installed"
+
+
+def _tar(*members: tuple[str, bytes, bytes], mode: str = "w:gz") -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode) as tar:
+        for name, kind, content in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.size = kind, len(content) if kind == tarfile.REGTYPE else 0
+            info.linkname = content.decode() if kind != tarfile.REGTYPE else ""
+            tar.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def _parse_tar(folder: Path, data: bytes) -> None:
+    """The archive is damaged behind its compression: else gzip's checksum would hide the tar parser."""
+    inside = folder / "a/b/c"
+    inside.mkdir(parents=True, exist_ok=True)
+    packed = zlib.compressobj(1, wbits=31)
+    path = _put(
+        folder, "x.tar.gz", data if data[:2] == b"\x1f\x8b" else packed.compress(data) + packed.flush()
+    )
+    try:
+        unpack(path, inside)
+    except InputError:
+        assert {str(p.relative_to(folder)) for p in folder.rglob("*") if "a/b/c" not in str(p)} <= {
+            "a", "a/b", "x.tar.gz", "case",
+        }, "left its folder"  # fmt: skip
+        raise
+
+
+TEXTGRID = {
+    "phones": [Interval(0, 0.5, "AA1"), Interval(0.5, 0.75, "sil")],
+    "words": [Interval(0, 0.75, "a")],
+}
+
+
+def _ctm_seeds(folder: Path) -> list[bytes]:
+    write_ctm(folder / "x.ctm", TEXTGRID)
+    return [(folder / "x.ctm").read_bytes(), b"a 1 0.0 0.5 AA 0.9\n;; comment\nb 1 0 1 B\n"]
+
+
+def _textgrid_seeds(folder: Path) -> list[bytes]:
+    write_textgrid(folder / "x.TextGrid", TEXTGRID)
+    text = (folder / "x.TextGrid").read_text()
+    return [text.encode(), text.encode("utf-16")]
+
+
+def _json_lines(path: Path) -> None:
+    read_log(path.parent)
+
+
+ENTRY = {
+    "task": "phone", "upstream": "apc", "features": "fbank80", "set": "test", "metric": "accuracy",
+    "value": 50.0, "ci95": [49.0, 51.0], "n": 20, "better": "higher", "checkpoint": "exp/x", "seed": 1,
+    "commit": "abc", "created": "2026-01-01T00:00:00+00:00",
+}  # fmt: skip
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{chr(98 + k)}: &{chr(98 + k)} [{', '.join(['*' + chr(97 + k)] * 10)}]\n" for k in range(12)
+)
+
+TARGETS = {
+    "table": Target(
+        _seeds("a-1 some words\na-2 more\n", "a\tb\n", "x é\n"),
+        _each(read_table, lambda p: read_table(p, allow_empty=True), read_text),
+    ),
+    "segments": Target(_seeds("a-1 a 0 1.5\na-2 a 1.5 -1\n"), _each(read_segments)),
+    "data_dir": Target(_data_dir_seeds, _parse_data_dir),
+    "fix_data_dir": Target(_data_dir_seeds, _parse_fix),
+    "speakers": Target(
+        _seeds("; comment\n1 | F | dev | 8 | A\n2 | M | dev | 8 | B | C\n"), _each(read_genders)
+    ),
+    "specifier": Target(
+        _scp_seeds, _parse_scp, (b"ark:", b"scp,p:", b"good.ark:2", b"[0:1]", b"|"), (b"a 0\n",)
+    ),
+    "ark": Target(
+        _write_arks,
+        _each(_read_ark, _read_at_two, _shape_at_two),
+        (b"\0B", b"FM ", b"CM ", b"CM2 ", b"DV ", b"\4\xff\xff\xff\x7f", b"[", b"]"),
+        (
+            b"a \0BFM \4\xff\xff\xff\x7f\4\xff\xff\xff\x7f",
+            b"a \0BFM \4\0\0\0\0\4\xff\xff\xff\x7f",
+            b"a \0BFM \4\xff\xff\xff\x7f\4\0\0\0\0" * 3,
+            b"a \0BCM2 " + b"\0" * 8 + b"\xff\xff\xff\x7f" * 2,
+        ),
+    ),
+    "ctm": Target(_ctm_seeds, _each(read_ctm), (b"1e308", b"-0")),
+    "textgrid": Target(
+        _textgrid_seeds,
+        _each(read_textgrid, read_phone_textgrid),
+        (b"<exists>", b'"IntervalTier"', b"1e999"),
+        (
+            b'"ooTextFile" "TextGrid" 0 1 <exists> 999999999999',
+            b'"ooTextFile" "TextGrid" 0 1 <exists> ' + b"9" * 9000,
+        ),
+    ),
+    "labels": Target(
+        _seeds("a 1 2 3\nb 0 0\n"), _each(phone_labels.read_frame_ids), (b"-1",), (b"a " + b"9" * 9000,)
+    ),
+    "audio": Target(_audio_seeds, _parse_audio, (b"RIFF", b"WAVE", b"fmt ", b"data", b"fLaC", b"OggS")),
+    "config": Target(
+        _seeds("lr: 0.1\nmax-steps: 5\noptimizer: adam\n", "seed: 2\nprecision: bf16 # x\n"),
+        YAML,
+        (b"!!python/object/apply:os.system [x]", b"&a ", b"*a", b"- ", b"<<: ", b"? ", b"lr: "),
+        (
+            BOMB.encode(),
+            b"lr: !!python/object/apply:os.system ['touch hacked']\n",
+            DEEP,
+            b"lr: " + b"9" * 10_000,
+            b"seed: " + b"9" * 10_000,
+        ),
+    ),
+    "features.json": Target(
+        _meta_seeds, _each(read_meta), (b"null", b"NaN", b"[]", b"{}"), (DEEP, b"9" * 9999)
+    ),
+    "model.json": Target(
+        _model_seeds, _parse_model_json, (b"null", b"-1", b"[]", b"{}", b"1e99", b"99999999999"), (DEEP,)
+    ),
+    "results.json": Target(
+        _seeds(json.dumps([ENTRY])), _each(read_results, read_json), (b"null", b"[]"), (DEEP,)
+    ),
+    "train_log": Target(
+        _seeds('{"part": "train", "step": 1, "loss": 0.5}\n{"part": "valid", "step": 1, "loss": 0.4}\n'),
+        lambda folder, data: _json_lines(_put(folder, "train_log.jsonl", data)),
+        (b"null", b"NaN"),
+        (DEEP,),
+    ),
+    "tokenizer": Target(_tokenizer_seeds, _parse_tokenizer, (b"null", b"[]"), (DEEP,)),
+    "safetensors": Target(
+        _weights_seeds,
+        _parse_weights,
+        (b'"dtype"', b'"F32"', b'"shape"', b"[4294967295]"),
+        ((2**63).to_bytes(8, "little") + b"{}", (20).to_bytes(8, "little") + b"{" * 20),
+    ),
+    "torch": Target(
+        _torch_seeds, _parse_torch, (b"cos\nsystem\n", b"R.", b"\x80\x02", b"PK\3\4", b"Q", b"\x8d")
+    ),
+    "checkpoint": Target(_state_seeds, _parse_state),
+    "store": Target(_store_seeds, _parse_store, (b"TREE", b"HEAP", b"SNOD"), (_huge_hdf5(),)),
+    "csd": Target(_csd_seeds, _each(read_csd, name="x.csd"), (b"TREE", b"HEAP", b"SNOD"), (_huge_hdf5(),)),
+    "hdf5": Target(_hdf5_seeds, _parse_ready, (b"TREE", b"HEAP", b"SNOD"), (_huge_hdf5(),)),
+    "lhotse": Target(
+        _lhotse_seeds, _parse_lhotse, (b"null", b"{}", b"[]", b'"features": '), (DEEP, b"9" * 9999)
+    ),
+    "arpa": Target(
+        _arpa_seeds, _parse_arpa, (b"\\data\\", b"\\end\\", b"ngram 1=", b"99999999999"), missing=_no_kenlm
+    ),
+    "blogmel": Target(_seeds("a\n1 2 3\n4 5 6\n.\nb\n1 2 3\n.\n"), _each(_blogmel), (b".\n", b"1e999")),
+    "blogmel.gz": Target(
+        lambda _f: [zlib.compress(b"a\n1 2\n.\n", 1, 31)],
+        _each(_blogmel, name="x.gz"),
+        (),
+        (zlib.compress(b"a\n" + b"1" * (64 << 20), 9, 31),),
+    ),
+    "tar": Target(
+        lambda _f: [
+            _tar(("LibriSpeech/a.txt", tarfile.REGTYPE, b"hello"), ("d", tarfile.DIRTYPE, b""), mode="w")
+        ],
+        _parse_tar,
+        (b"../", b"/", b"ustar", b"2", b"1"),
+        (
+            _tar(("../x", tarfile.REGTYPE, b"x")),
+            _tar(("/tmp/x", tarfile.REGTYPE, b"x")),
+            _tar(("l", tarfile.SYMTYPE, b"/"), ("l/x", tarfile.REGTYPE, b"x")),
+            _tar(("h", tarfile.LNKTYPE, b"/etc/passwd")),
+        ),
+    ),
+}
