@@ -1,4 +1,4 @@
-"""What the first implementations of Mockingjay and APC do in a training step, written plainly.
+"""What the first implementations of Mockingjay and APC do in training and extraction, written plainly.
 
 Only for comparison: utterances masked one by one in Python, the position table rebuilt for every batch,
 batches of a fixed number of utterances, attention as explicit matrices, GRU sequences packed, an Adam that
@@ -28,12 +28,32 @@ def plain_mask(feats: np.ndarray, lens: list[int], hidden_size: int) -> tuple[to
                 elif dice < 0.9:
                     inputs[i, t] = feats[i, random.randrange(length)]
                 chosen[i, t] = True
-    table = np.array(
-        [[t / np.power(10000, 2 * (j // 2) / hidden_size) for j in range(hidden_size)] for t in range(T)]
-    )
-    table[:, 0::2], table[:, 1::2] = np.sin(table[:, 0::2]), np.cos(table[:, 1::2])
-    positions = np.repeat(table[None], B, 0).astype(np.float32) * attend[..., None]
+    positions = np.repeat(plain_positions(T, hidden_size)[None], B, 0) * attend[..., None]
     return tuple(torch.from_numpy(x) for x in (inputs, feats, chosen, attend, positions))
+
+
+def plain_positions(T: int, hidden_size: int) -> np.ndarray:
+    """The position table (T, H), made anew, a function call per value."""
+
+    def angle(t: int, j: int) -> float:
+        return t / np.power(10000, 2 * (j // 2) / hidden_size)
+
+    table = np.array([[angle(t, j) for j in range(hidden_size)] for t in range(T)])
+    table[:, 0::2], table[:, 1::2] = np.sin(table[:, 0::2]), np.cos(table[:, 1::2])
+    return table.astype(np.float32)
+
+
+class PlainNorm(nn.Module):
+    """Layer normalisation step by step, as on a machine without a fused kernel for it."""
+
+    def __init__(self, hidden_size: int):
+        super().__init__()
+        self.weight, self.bias = (nn.Parameter(make(hidden_size)) for make in (torch.ones, torch.zeros))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = x.mean(-1, keepdim=True)
+        variance = (x - mean).pow(2).mean(-1, keepdim=True)
+        return self.weight * ((x - mean) / torch.sqrt(variance + 1e-12)) + self.bias
 
 
 class PlainLayer(nn.Module):
@@ -46,7 +66,7 @@ class PlainLayer(nn.Module):
             nn.Linear(hidden_size, hidden_size) for _ in range(4)
         )
         self.inner, self.outer = nn.Linear(hidden_size, ffn_size), nn.Linear(ffn_size, hidden_size)
-        self.norms = nn.ModuleList(nn.LayerNorm(hidden_size, 1e-12) for _ in range(2))
+        self.norms = nn.ModuleList(PlainNorm(hidden_size) for _ in range(2))
         self.dropout = nn.Dropout(0.1)
 
     def forward(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -68,16 +88,46 @@ class PlainMockingjay(nn.Module):
     def __init__(self, dim: int, hidden_size: int = 768, num_layers: int = 3):
         super().__init__()
         H = hidden_size
-        self.input, self.norm, self.dropout = nn.Linear(dim, H), nn.LayerNorm(H, 1e-12), nn.Dropout(0.1)
+        self.input, self.norm, self.dropout = nn.Linear(dim, H), PlainNorm(H), nn.Dropout(0.1)
         self.layers = nn.ModuleList(PlainLayer(H, 12, 3072) for _ in range(num_layers))
-        self.head = nn.Sequential(nn.Linear(H, H), nn.GELU(), nn.LayerNorm(H, 1e-12), nn.Linear(H, dim))
+        self.head = nn.Sequential(nn.Linear(H, H), nn.GELU(), PlainNorm(H), nn.Linear(H, dim))
 
     def forward(self, x: torch.Tensor, positions: torch.Tensor, attend: torch.Tensor) -> torch.Tensor:
-        bias = (1.0 - attend[:, None, None]) * -10000.0
+        return self.head(self.hiddens(x, positions, attend)[-1])
+
+    def hiddens(self, x: torch.Tensor, positions: torch.Tensor, attend: torch.Tensor) -> list[torch.Tensor]:
+        """Every layer's output."""
+        bias, outputs = (1.0 - attend[:, None, None]) * -10000.0, []
         x = self.dropout(self.norm(self.input(x) + positions))
         for layer in self.layers:
             x = layer(x, bias)
-        return self.head(x)
+            outputs.append(x)
+        return outputs
+
+    def take_weights(self, ours: nn.Module) -> None:
+        """The weights of one of our models of the same size."""
+        theirs = {"input": "input.proj", "norm": "input.norm"}
+        for i in range(len(self.layers)):
+            parts = {
+                "query": "attn.q", "key": "attn.k", "value": "attn.v", "output": "attn.out",
+                "inner": "ffn.in", "outer": "ffn.out", "norms.0": "norm1", "norms.1": "norm2",
+            }  # fmt: skip
+            theirs |= {f"layers.{i}.{own}": f"layers.{i}.{their}" for own, their in parts.items()}
+        theirs |= {"head.0": "head.dense", "head.2": "head.norm", "head.3": "head.out"}
+        weights = ours.state_dict()
+        self.load_state_dict({f"{own}.{kind}": weights[f"{their}.{kind}"]
+                              for own, their in theirs.items() for kind in ("weight", "bias")})  # fmt: skip
+
+
+@torch.no_grad()
+def plain_extract(model: PlainMockingjay, feats: np.ndarray) -> torch.Tensor:
+    """All layers (L, T, H) of one utterance (T, F): its length told by its zeros, its table built for it."""
+    length = int(np.sum(np.sum(feats, -1) != 0))
+    attend = np.zeros((1, len(feats)), np.float32)
+    attend[:, :length] = 1
+    positions = plain_positions(len(feats), 768)[None] * attend[..., None]
+    x, positions, attend = (torch.from_numpy(value) for value in (feats[None], positions, attend))
+    return torch.cat(model.hiddens(x, positions, attend))
 
 
 class PlainApc(nn.Module):

@@ -7,15 +7,14 @@ Interspeech 2019.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
 from speechrep.config import opt
-from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
-from speechrep.upstream.base import Output
+from speechrep.upstream.base import Output, at_least
 from speechrep.upstream.predictive import Predictive
+from speechrep.upstream.waveform import LongFeatures
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,7 @@ class ApcConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("hidden_size", "num_layers", "time_shift"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, want at least 1")
+        at_least(1, self, "hidden_size", "num_layers", "time_shift")
 
 
 class Apc(Predictive):
@@ -100,11 +97,9 @@ class Apc(Predictive):
                 states.append(last)
         return hiddens, states
 
-    def stream(
-        self, samples: np.ndarray, sample_rate: int, window: int = 1000, margin: int = 250
-    ) -> Iterator[Output]:
-        """As the base class says, exactly: each piece starts from the state that the one before left."""
-        feats, state = self._features(samples, sample_rate, "samples"), None
-        for start in range(0, feats.shape[1], window):
-            hiddens, state = self.run(feats[:, start : start + window], state)
+    def _stream(self, feats: LongFeatures, window: int, margin: int) -> Iterator[Output]:
+        """Exactly: each piece starts from the state that the one before left."""
+        state = None
+        for start in range(0, feats.num_frames, window):
+            hiddens, state = self.run(self._batch(feats.read(start, start + window)), state)
             yield Output(hiddens, torch.tensor([hiddens[0].shape[1]]), self.meta.frame_shift_ms)

@@ -9,15 +9,14 @@ import torch
 from torch import nn
 
 from speechrep.config import opt
-from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
-from speechrep.upstream.base import valid_mask
+from speechrep.upstream.base import at_least, valid_mask
 from speechrep.upstream.predictive import Predictive
-from speechrep.upstream.transformer import ACTIVATIONS, Positions, TransformerLayer, bert_init
+from speechrep.upstream.transformer import ACTIVATIONS, Positions, TransformerConfig, bert_init
 
 
 @dataclass(frozen=True)
-class ApcTransformerConfig:
+class ApcTransformerConfig(TransformerConfig):
     """Options of :class:`ApcTransformer`."""
 
     hidden_size: int = opt(512, "width H")
@@ -25,18 +24,12 @@ class ApcTransformerConfig:
     num_heads: int = opt(8, "attention heads")
     ffn_size: int = opt(2048, "width of the feed-forward networks")
     activation: str = opt("relu", "activation function", choices=sorted(ACTIVATIONS))
-    dropout: float = opt(0.1, "dropout of embeddings and sub-layer outputs")
-    attention_dropout: float = opt(0.1, "dropout of attention weights; 0 is faster on a CPU")
     layer_norm_eps: float = opt(1e-5, "epsilon of layer normalisation")
-    init_std: float = opt(0.02, "standard deviation of initial weights")
     time_shift: int = opt(3, "how many frames ahead to predict")
 
     def __post_init__(self) -> None:
-        for name in ("hidden_size", "num_layers", "num_heads", "ffn_size", "time_shift"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, want at least 1")
-        if self.hidden_size % self.num_heads:
-            raise InputError(f"hidden-size {self.hidden_size} is no multiple of num-heads {self.num_heads}")
+        super().__post_init__()
+        at_least(1, self, "time_shift")
 
 
 class ApcTransformer(Predictive):
@@ -52,18 +45,7 @@ class ApcTransformer(Predictive):
             {"proj": nn.Linear(meta.dim, H), "norm": nn.LayerNorm(H, config.layer_norm_eps)}
         )
         self.positions = Positions(H)
-        self.layers = nn.ModuleList(
-            TransformerLayer(
-                H,
-                config.num_heads,
-                config.ffn_size,
-                config.activation,
-                config.dropout,
-                config.attention_dropout,
-                config.layer_norm_eps,
-            )
-            for _ in range(config.num_layers)
-        )
+        self.layers = config.layers()
         self.postnet = nn.Linear(H, meta.dim)
         for module in self.modules():
             bert_init(module, config.init_std)

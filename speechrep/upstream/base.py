@@ -11,7 +11,7 @@ import torch
 from speechrep.errors import InputError
 from speechrep.io.audio import read_audio
 from speechrep.io.feature_meta import FeatureMeta
-from speechrep.upstream.waveform import features
+from speechrep.upstream.waveform import LongFeatures, ReadSamples, features, open_file, open_samples
 
 
 @dataclasses.dataclass
@@ -142,30 +142,47 @@ class Upstream(torch.nn.Module):
     def stream(
         self, samples: np.ndarray, sample_rate: int, window: int = 1000, margin: int = 250
     ) -> Iterator[Output]:
-        """Represent a long waveform piece by piece, holding only its features and one piece in memory.
+        """Represent a long waveform piece by piece, holding one piece in memory.
 
         The pieces put together have the frames of :meth:`extract`. A model that only looks back (APC)
         gives exactly its vectors; one that looks everywhere (Mockingjay) sees ``margin`` frames on each side
         of a piece, and positions count from there.
 
         Args:
-            samples: float (N,) in [-1, 1]; an hour has 230 MB, its fbank 115 MB.
+            samples: float (N,) in [-1, 1]; an hour at 16 kHz has 230 MB, or none as a ``numpy.memmap``.
             sample_rate: Hz.
             window: frames of a piece; a multiple of the down-sampling rate is made of it.
             margin: frames seen but not given on each side, likewise.
         """
-        feats = self._features(samples, sample_rate, "samples")
-        r, T = self.downsample, feats.shape[1]
+        whole = open_samples(samples), len(samples), sample_rate
+        yield from self._stream(self._long_features(*whole, "samples"), window, margin)
+
+    def stream_file(
+        self, path: str | os.PathLike[str], window: int = 1000, margin: int = 250
+    ) -> Iterator[Output]:
+        """As :meth:`stream`, for a file of one channel and of any length: it is read piece by piece."""
+        yield from self._stream(self._long_features(*open_file(path), path), window, margin)
+
+    def _stream(self, feats: LongFeatures, window: int, margin: int) -> Iterator[Output]:
+        r, T = self.downsample, feats.num_frames
         window, margin = max(1, window // r) * r, margin // r * r
         for start in range(0, T // r * r, window):
             first, end = max(0, start - margin), min(T, start + window)
-            output = self(feats[:, first : min(T, end + margin)])
+            output = self(self._batch(feats.read(first, min(T, end + margin))))
             keep = slice((start - first) // r, (end - first) // r)
             pieces = [hidden[:, keep] for hidden in output.hiddens]
             yield Output(pieces, torch.tensor([pieces[0].shape[1]]), output.frame_shift_ms)
 
+    def _long_features(
+        self, read: ReadSamples, num_samples: int, sample_rate: int, where: object
+    ) -> LongFeatures:
+        return LongFeatures(read, num_samples, sample_rate, self.meta, self.cmvn_stats, where)
+
     def _features(self, samples: np.ndarray, sample_rate: int, where: object) -> torch.Tensor:
-        feats = features(samples, sample_rate, self.meta, self.cmvn_stats, where)
+        return self._batch(features(samples, sample_rate, self.meta, self.cmvn_stats, where))
+
+    def _batch(self, feats: np.ndarray) -> torch.Tensor:
+        """(T, F) to (1, T, F) on the model's device."""
         return torch.from_numpy(feats)[None].to(next(self.parameters(), torch.zeros(())).device)
 
     def _check(self, feats: torch.Tensor, feat_lens: torch.Tensor | None) -> torch.Tensor:
@@ -188,3 +205,10 @@ class Upstream(torch.nn.Module):
 def valid_mask(lens: torch.Tensor, T: int) -> torch.Tensor:
     """(B, T) bool, True on the frames that belong to an utterance."""
     return torch.arange(T, device=lens.device)[None] < lens[:, None]
+
+
+def at_least(least: int, config: Any, *names: str) -> None:
+    """Refuse options below ``least``."""
+    for name in names:
+        if getattr(config, name) < least:
+            raise InputError(f"{name.replace('_', '-')} is {getattr(config, name)}, want at least {least}")

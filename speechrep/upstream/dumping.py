@@ -26,6 +26,9 @@ from speechrep.upstream.represented import represented_meta, require_input_of, v
 
 logger = logging.getLogger(__name__)
 
+# What a CPU computes at once should stay in its cache: 8000 frames of BASE take 1.2 times the seconds.
+BATCH_FRAMES = {False: 2000, True: 32000}
+
 
 @dataclasses.dataclass(frozen=True)
 class DumpConfig:
@@ -34,7 +37,7 @@ class DumpConfig:
     layers: str = opt("last", "last, first, all, or numbers parted by commas, 0 the first layer")
     dtype: str = opt("float32", "number format of the store; float16 halves it", sorted(DTYPES))
     precision: str = opt("fp32", "number format of the model; bf16 is faster, to about 1 %", ("fp32", "bf16"))
-    max_frames: int = opt(8000, "frames of a batch, padding included")
+    max_frames: int = opt(0, "frames of a batch, padding included; 0: 2000 on a CPU, 32000 on a GPU")
     part_frames: int = opt(
         2000000, "larger sets are dumped in parts of so many frames; a part is kept when done"
     )
@@ -175,7 +178,8 @@ class Dump:
 
     def _write(self, path: Path, part: range, report: Callable[[int], None]) -> None:
         utt_ids, lengths = [self.reader.utt_ids[i] for i in part], self.lengths[part]
-        sampler = BatchSampler(self.reader.num_frames[part], self.config.max_frames, seed=0, shuffle=False)
+        budget = self.config.max_frames or BATCH_FRAMES[self.device.type == "cuda"]
+        sampler = BatchSampler(self.reader.num_frames[part], budget, seed=0, shuffle=False)
         loader = Loader(_Utterances(self.reader, part), sampler)
         done = 0
         with StoreWriter(path, self.meta, utt_ids, lengths.tolist(), self.num_layers) as writer:

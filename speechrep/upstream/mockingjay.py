@@ -13,25 +13,16 @@ from torch import nn
 from speechrep.config import opt
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
-from speechrep.upstream.base import Upstream, valid_mask
+from speechrep.upstream.base import Upstream, at_least, valid_mask
 from speechrep.upstream.masking import Masked, mask_batch
-from speechrep.upstream.transformer import ACTIVATIONS, Positions, TransformerLayer, bert_init
+from speechrep.upstream.transformer import ACTIVATIONS, Positions, TransformerConfig, bert_init
 from speechrep.upstream.windows import encode_in_windows
 
 
 @dataclass(frozen=True)
-class MockingjayConfig:
+class MockingjayConfig(TransformerConfig):
     """Options of :class:`Mockingjay`; the defaults are the paper's BASE."""
 
-    hidden_size: int = opt(768, "width H")
-    num_layers: int = opt(3, "Transformer layers")
-    num_heads: int = opt(12, "attention heads")
-    ffn_size: int = opt(3072, "width of the feed-forward networks")
-    activation: str = opt("gelu", "activation function", choices=sorted(ACTIVATIONS))
-    dropout: float = opt(0.1, "dropout of embeddings and sub-layer outputs")
-    attention_dropout: float = opt(0.1, "dropout of attention weights; 0 is faster on a CPU")
-    layer_norm_eps: float = opt(1e-12, "epsilon of layer normalisation")
-    init_std: float = opt(0.02, "standard deviation of initial weights")
     downsample: int = opt(1, "frames stacked into one position")
     embedding_layer: bool = opt(False, "give the first layer's input as hidden layer 0, as S3PRL does")
     window: int = opt(
@@ -58,11 +49,8 @@ class MockingjayConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("hidden_size", "num_layers", "num_heads", "ffn_size", "downsample", "mask_span"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, want at least 1")
-        if self.hidden_size % self.num_heads:
-            raise InputError(f"hidden-size {self.hidden_size} is no multiple of num-heads {self.num_heads}")
+        super().__post_init__()
+        at_least(1, self, "downsample", "mask_span")
         if not 0 < self.mask_share <= 1:
             raise InputError(f"mask-share is {self.mask_share}, want more than 0 and at most 1")
         if self.window < 0 or self.window == 1:
@@ -88,18 +76,7 @@ class Mockingjay(Upstream):
         self.input = nn.ModuleDict(
             {"proj": nn.Linear(meta.dim * r, H), "norm": nn.LayerNorm(H, config.layer_norm_eps)}
         )
-        self.layers = nn.ModuleList(
-            TransformerLayer(
-                H,
-                config.num_heads,
-                config.ffn_size,
-                config.activation,
-                config.dropout,
-                config.attention_dropout,
-                config.layer_norm_eps,
-            )
-            for _ in range(config.num_layers)
-        )
+        self.layers = config.layers()
         self.head = nn.ModuleDict(
             {
                 "dense": nn.Linear(H, H),

@@ -1,11 +1,46 @@
 """Transformer encoder parts: post-norm layers as in BERT, on torch's fused attention."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from speechrep.config import opt
+from speechrep.errors import InputError
+from speechrep.upstream.base import at_least
+
 ACTIVATIONS = {"gelu": nn.functional.gelu, "relu": nn.functional.relu, "swish": nn.functional.silu}
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Size and regularisation of a stack of layers; the defaults are BERT's base width."""
+
+    hidden_size: int = opt(768, "width H")
+    num_layers: int = opt(3, "Transformer layers")
+    num_heads: int = opt(12, "attention heads")
+    ffn_size: int = opt(3072, "width of the feed-forward networks")
+    activation: str = opt("gelu", "activation function", choices=sorted(ACTIVATIONS))
+    dropout: float = opt(0.1, "dropout of embeddings and sub-layer outputs")
+    attention_dropout: float = opt(0.1, "dropout of attention weights; 0 is faster on a CPU")
+    layer_norm_eps: float = opt(1e-12, "epsilon of layer normalisation")
+    init_std: float = opt(0.02, "standard deviation of initial weights")
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "hidden_size", "num_layers", "num_heads", "ffn_size")
+        if self.hidden_size % self.num_heads:
+            raise InputError(f"hidden-size {self.hidden_size} is no multiple of num-heads {self.num_heads}")
+
+    def layers(self) -> nn.ModuleList:
+        """The stack, untrained."""
+        return nn.ModuleList(
+            TransformerLayer(
+                self.hidden_size, self.num_heads, self.ffn_size, self.activation, self.dropout,
+                self.attention_dropout, self.layer_norm_eps,
+            )
+            for _ in range(self.num_layers)
+        )  # fmt: skip
 
 
 class TransformerLayer(nn.Module):

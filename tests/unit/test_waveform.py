@@ -1,6 +1,8 @@
 """From samples to vectors: whole or in pieces, and what is not a recording is refused."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -16,7 +18,10 @@ from speechrep.frontend.registry import make_frontend
 from speechrep.io.ark import write_ark
 from speechrep.io.feature_meta import FeatureMeta, write_meta
 from speechrep.io.kaldi_object import to_binary
+from speechrep.upstream import waveform
+from speechrep.upstream.checkpoint import save_model
 from speechrep.upstream.registry import build
+from speechrep.upstream.waveform import LongFeatures, features, open_samples
 
 RATE = 16000
 
@@ -70,6 +75,67 @@ def test_streamed_in_windows():
     assert torch.equal(together[0], whole)  # one window is the whole
 
 
+LONG = {
+    "fbank": {"num_mel_bins": 23},
+    "fbank of centred frames": {"num_mel_bins": 23, "snip_edges": False},
+    "fbank with deltas": {"num_mel_bins": 10, "delta_order": 2},
+    "mfcc": {"num_mel_bins": 23, "delta_order": 2},
+    "mel": {"delta_order": 1, "preemphasis_coefficient": 0.97},
+    "linear": {"fft_length": 400, "frame_length": 25.0, "frame_shift": 10.0},
+    "mel of a level": {"target_level": -25.0},
+}
+
+
+@pytest.mark.parametrize("cmvn", ["none", "utterance"])
+@pytest.mark.parametrize("name", LONG)
+def test_features_of_a_long_recording_are_those_of_the_whole(name, cmvn, monkeypatch):
+    monkeypatch.setattr(waveform, "PIECE", 37)
+    feature, samples = name.split()[0], noise(1.53)
+    frontend = make_frontend(feature, LONG[name])
+    meta = FeatureMeta(feature, LONG[name], frontend.dim, frontend.frame_shift_ms, RATE, cmvn)
+    whole = features(samples, RATE, meta, None, "x")
+    long = LongFeatures(open_samples(samples), len(samples), RATE, meta, None, "x")
+    assert long.num_frames == len(whole)
+    for start, stop in [(0, 1), (0, len(whole)), (40, 77), (len(whole) - 3, len(whole)), (90, 10**6)]:
+        np.testing.assert_allclose(long.read(start, stop), whole[start:stop], atol=2e-4)
+
+
+def test_a_file_streams_as_its_samples(tmp_path):
+    samples = noise(3)
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+    upstream = small("apc")
+    whole = upstream.extract_file(tmp_path / "a.wav").hiddens[-1]
+    pieces = [piece.hiddens[-1] for piece in upstream.stream_file(tmp_path / "a.wav", window=70)]
+    torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=0, atol=1e-5)
+
+
+MEMORY = """
+import resource, sys
+import speechrep
+from speechrep.upstream import base
+model = speechrep.load(sys.argv[1])
+frames = sum(int(piece.hidden_lens) for piece in model.stream_file(sys.argv[2]))
+print(frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.parametrize(("name", "longest"), [("apc", 60), ("mockingjay", 20)])
+def test_an_hour_takes_no_more_memory_than_five_minutes(tmp_path, name, longest):
+    save_model(tmp_path / "exp", small(name))
+    block = (noise(60) * 32767).astype(np.int16)
+    used = {}
+    for minutes in (5, longest):
+        path = tmp_path / f"{minutes}.wav"
+        with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
+            for _ in range(minutes):
+                file.write(block)
+        words = [sys.executable, "-c", MEMORY, str(tmp_path / "exp"), str(path)]
+        out = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+        assert int(out[0]) == minutes * 6000 - 2
+        used[minutes] = int(out[1])
+    assert used[longest] < used[5] + 20, used  # MB; an hour's samples have 230, its features 33
+
+
 @pytest.mark.parametrize(
     ("samples", "rate", "complaint"),
     [
@@ -84,12 +150,15 @@ def test_streamed_in_windows():
 def test_bad_samples(samples, rate, complaint):
     with pytest.raises(InputError, match=complaint):
         small("apc").extract(samples, rate)
+    with pytest.raises(InputError, match=complaint):
+        next(small("apc").stream(samples, rate))
 
 
 def test_stereo_and_foreign_features_are_told(tmp_path):
     soundfile.write(tmp_path / "two.wav", np.zeros((RATE, 2)), RATE)
-    with pytest.raises(InputError, match=r"two\.wav"):
-        small("apc").extract_file(tmp_path / "two.wav")
+    for call in (small("apc").extract_file, lambda path: next(small("apc").stream_file(path))):
+        with pytest.raises(InputError, match=r"two\.wav: has 2 channels"):
+            call(tmp_path / "two.wav")
     with pytest.raises(InputError, match="kaldi"):
         small("apc", feature="kaldi").extract(noise(), RATE)
 
