@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python benchmarks/extract.py [--utts 24] [--data DIR] [--layers all]
 
-Random weights, mel spectrograms of real speech (noise without it), one thread, fp32 and bf16. The originals'
+Random weights, mel spectrograms of real speech (noise without it), fp32 and bf16. The originals'
 manner is written in plain_loops.py: utterance by utterance, each with its own position table built value by
 value, attention as explicit matrices; all layers in memory. Our rows end with a store on disk. Each row runs
 once per round, the best is kept; wall and CPU seconds, wall for a machine of one's own.
@@ -42,8 +42,9 @@ def main() -> None:
         "--budgets", type=int, nargs="*", default=[1, 2000, 8000],
         help="frames of a batch for the bare rows; 1 is utterance by utterance",
     )  # fmt: skip
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         reader = features(Path(folder) / "feats.h5", args.data, args.utts)
@@ -71,8 +72,8 @@ def main() -> None:
                 best[name] = min(best[name], seconds, key=lambda pair: pair[1])
         apart = difference(model, plain, reader)
     frames, first = int(reader.num_frames.sum()), best["the originals' manner"]
-    print(f"{len(reader.utt_ids)} utterances, {frames} frames of {reader.meta.dim}; {platform.machine()}, "
-          f"torch {torch.__version__}, one thread; greatest difference, fp32: {apart:.1e}\n")  # fmt: skip
+    print(f"{len(reader.utt_ids)} utterances, {frames} frames of {reader.meta.dim}; torch {torch.__version__}, "
+          f"{args.threads} thread(s), {platform.machine()}; greatest difference, fp32: {apart:.1e}\n")  # fmt: skip
     print("| row | wall s | CPU s | frames per CPU s | x wall | x CPU |\n|---|---|---|---|---|---|")
     for name, (wall, cpu) in best.items():
         print(f"| {name} | {wall:.2f} | {cpu:.2f} | {frames / cpu:.0f} | {first[0] / wall:.2f} | "
@@ -80,6 +81,8 @@ def main() -> None:
     for precision in PRECISIONS:
         bares = [cpu for name, (_, cpu) in best.items() if name.startswith("bare") and precision in name]
         dumped = best[f"dump --layers {args.layers}, {precision}"][1]
+        if not bares:
+            continue
         print(f"\nDump, {precision}: {dumped / min(bares):.2f} times the CPU seconds of the best bare row, "
               f"{dumped / max(bares):.2f} of the worst.")  # fmt: skip
 

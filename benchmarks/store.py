@@ -3,11 +3,15 @@
     PYTHONPATH=. python benchmarks/store.py [--utts 100000] [--frames 20] [--dim 64]
 
 Rows: ours (one data set and an index, read by file offset), the same read by h5py, one data set per
-utterance, a .npy file per utterance. CPU seconds and wall seconds, the page cache warm.
+utterance, a .npy file per utterance. CPU seconds and wall seconds, the page cache warm. Then the batches of
+an epoch as a training loop gets them, from our store and from .npy files; and the greatest memory of a
+process that dumps so many utterances, half and a tenth of them, and of one that reads the whole dump.
 """
 
 import argparse
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,9 +19,17 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import torch
 
+from speechrep.data.batches import BatchSampler, Segment
+from speechrep.data.loader import Loader, pad_arrays
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.store import Store, StoreWriter
+from speechrep.upstream.checkpoint import save_model
+from speechrep.upstream.registry import build
+from speechrep.upstream.surface import SurfaceConfig
+
+META = FeatureMeta("fbank", {}, 16, 10.0, 16000)
 
 
 def main() -> None:
@@ -54,6 +66,63 @@ def main() -> None:
             )  # fmt: skip
             for file in files:
                 file.unlink()
+        training_loop(Path(folder), utt_ids, lengths, args.dim)
+        memory(Path(folder), args.utts, args.frames)
+
+
+def training_loop(folder: Path, utt_ids: list[str], lengths: np.ndarray, dim: int) -> None:
+    """An epoch of batches of some 8000 frames through the loader, without workers."""
+    print("\n| an epoch of batches from | CPU s (wall) |\n|---|---|")
+    write_ours(folder / "x.h5", utt_ids, lengths, dim)
+    write_npy(folder / "npy", utt_ids, lengths, dim)
+    read_npy = open_npy(folder / "npy", utt_ids)
+    row = {utt_id: i for i, utt_id in enumerate(utt_ids)}
+    store = Store(folder / "x.h5")
+    for name, read in (("our store", store.read), (".npy files", lambda utt_id: read_npy(row[utt_id]))):
+        sampler = BatchSampler(lengths, 8000, seed=0)
+        loader = Loader(Utterances(utt_ids, read), sampler)
+        wall, cpu = timed(lambda: [batch["feats"].sum() for batch in loader.epoch(0)])  # noqa: B023
+        print(f"| {name} | {cpu:.2f} ({wall:.2f}) |", flush=True)
+
+
+class Utterances:
+    """Whole utterances, read one by one and padded to batches."""
+
+    def __init__(self, utt_ids: list[str], read: Callable[[str], np.ndarray]):
+        self.utt_ids, self.read = utt_ids, read
+
+    def __getitem__(self, segment: Segment) -> np.ndarray:
+        return self.read(self.utt_ids[segment.index])
+
+    def collate(self, items: list[np.ndarray]) -> dict[str, torch.Tensor]:
+        """A batch."""
+        feats, feat_lens = pad_arrays(items)
+        return {"feats": feats, "feat_lens": feat_lens}
+
+
+def memory(folder: Path, utts: int, frames: int) -> None:
+    """The greatest resident memory of processes that dump and read, each of its own."""
+    print("\n| utterances | stored MB | dump, peak MB | read all, peak MB |\n|---|---|---|---|")
+    save_model(folder / "exp", build("surface", SurfaceConfig(context=15), META))
+    for count in (utts // 10, utts // 2, utts):
+        feats, out = folder / "feats.h5", folder / "dump.h5"
+        lengths = np.random.default_rng(0).integers(1, 2 * frames, count)
+        utt_ids = [f"{i % 977:04d}-{i:07d}" for i in range(count)]
+        write_ours(feats, utt_ids, lengths, META.dim)
+        command = ["--upstream", str(folder / "exp"), "--feats-dir", str(feats), "--out", str(out)]
+        code = f"from speechrep.bin.dump import main; main({command!r})"
+        dumped = peak_mb(code)
+        read = peak_mb(f"from speechrep.io.store import Store; s = Store({str(out)!r})\n"
+                       "for utt_id in s.utt_ids: s.read(utt_id)")  # fmt: skip
+        print(f"| {count} | {out.stat().st_size / 1e6:.0f} | {dumped} | {read} |", flush=True)
+        out.unlink()
+
+
+def peak_mb(code: str) -> int:
+    """Of a Python process that runs ``code``."""
+    code += "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return int(done.stdout.split()[-1])
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -13,6 +15,7 @@ import speechrep
 from speechrep.bin import dump
 from speechrep.data.features import open_features
 from speechrep.errors import InputError
+from speechrep.io.model_files import write_model
 from speechrep.io.store import StoreWriter
 from speechrep.io.table import read_table
 from speechrep.upstream.checkpoint import save_model
@@ -90,6 +93,35 @@ def test_refuses_features_of_another_make(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         run(other, tmp_path / "exp", tmp_path / "x.h5")
     assert not list(tmp_path.glob("*x.h5*"))
+
+
+def test_refuses_a_store_that_was_cut_short_or_a_model_of_another_kind(feats, tmp_path):
+    """Each is told by name, and nothing is left behind."""
+    save_model(tmp_path / "exp", model("apc"))
+    whole = feats.read_bytes()
+    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) - 100])
+    with pytest.raises(InputError, match=r"cut\.h5: not a readable HDF5 file, perhaps cut short"):
+        run(tmp_path / "cut.h5", tmp_path / "exp", tmp_path / "x.h5")
+    write_model(tmp_path / "phone", {"w": np.zeros(1)}, {"kind": "downstream", "task": "phone"})
+    torch.save({"step": 3}, tmp_path / "step.pt")
+    for source, message in [
+        ("phone", "holds a downstream phone model, want an upstream"),
+        ("step.pt", r"step\.pt.*of no known project"),
+        ("absent", "absent: no model here"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            run(feats, tmp_path / source, tmp_path / "x.h5")
+    assert not list(tmp_path.glob("*x.h5*"))
+
+
+@pytest.mark.parametrize("name", ["apc", "mockingjay"])
+def test_bf16_is_near(feats, tmp_path, name):
+    save_model(tmp_path / "exp", model(name))
+    full = run(feats, tmp_path / "exp", tmp_path / "x.h5")
+    half = run(feats, tmp_path / "exp", tmp_path / "y.h5", "--precision", "bf16")
+    for utt_id in full.utt_ids:
+        np.testing.assert_allclose(half.read(utt_id), full.read(utt_id), atol=0.06)
+    run(feats, tmp_path / "exp", tmp_path / "y.h5", "--precision", "bf16", "--verify")
 
 
 def test_refuses_unknown_layers(feats, tmp_path):
@@ -234,3 +266,31 @@ def test_meta_of_a_dump_is_not_that_of_its_input(feats, tmp_path):
     store = run(feats, tmp_path / "exp", tmp_path / "x.h5")
     assert store.meta.dim == 18
     assert store.meta.identity() != dataclasses.replace(open_features(feats).meta, dim=18).identity()
+
+
+MEMORY = """
+import resource, sys
+from speechrep.bin.dump import main
+from speechrep.data.features import open_features
+main(sys.argv[1:])
+store = open_features(sys.argv[-1])
+values = sum(store.read(utt_id).size for utt_id in store.utt_ids)
+print(values, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_utterances(tmp_path):
+    """Ten times the utterances add what their names and places take, not what their frames do."""
+    save_model(tmp_path / "exp", model("surface", context=20))
+    used, stored = {}, {}
+    for count in (500, 5000):
+        feats = np.zeros((20, 6), np.float32)
+        with StoreWriter(tmp_path / "f.h5", meta(), [f"u{i}" for i in range(count)], [20] * count) as writer:
+            for i in range(count):
+                writer.write(f"u{i}", feats)
+        words = ["--upstream", tmp_path / "exp", "--feats-dir", tmp_path / "f.h5", "--out", tmp_path / "x.h5"]
+        command = [sys.executable, "-c", MEMORY, *map(str, words)]
+        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        stored[count], used[count] = 4 * int(out[0]) / 1e6, int(out[1])
+    assert stored[5000] > stored[500] + 80
+    assert used[5000] < used[500] + 20, used  # MB

@@ -33,8 +33,8 @@ def saved(folder: Path, kind: str) -> Path:
         save_model(folder, Apc(ApcConfig(hidden_size=8, num_layers=3), FBANK))
     else:
         sizes = {"hidden_size": 8, "num_layers": 2, "num_heads": 2, "ffn_size": 16, "init_std": 0.3}
-        rate = 2 if kind == "stacked" else 1
-        save_model(folder, Mockingjay(MockingjayConfig(downsample=rate, **sizes), FBANK))
+        more = {"stacked": {"downsample": 2}, "windowed": {"window": 50}}.get(kind, {})
+        save_model(folder, Mockingjay(MockingjayConfig(**more, **sizes), FBANK))
     return folder
 
 
@@ -80,32 +80,49 @@ def test_an_imported_s3prl_file_gives_s3prls_hidden_states(tmp_path: Path) -> No
         assert np.abs(a - np.concatenate([piece[layer] for piece in pieces])).max() < 2e-5
 
 
-@pytest.mark.parametrize("kind", ["mockingjay", "apc", "s3prl"])
-def test_load_dump_and_s3prl_face_give_the_same_vectors(tmp_path: Path, kind: str) -> None:
+def imported(folder: Path, kind: str) -> list[Path]:
+    """A file in another project's layout, and the experiment it becomes."""
     if kind == "apc":
-        file = fixtures.save(fixtures.apc_weights(80, 3, 10), tmp_path / "x.model")
+        file = fixtures.save(fixtures.apc_weights(80, 3, 10), folder / "x.model")
     else:
         dim = 160 if kind == "mockingjay" else 80
         state, head = fixtures.transformer_weights(dim, 2, 12, 20)
         config = fixtures.mockingjay_config(2, 12, 4, 20, 1)
         write = fixtures.mockingjay_file if kind == "mockingjay" else fixtures.s3prl_transformer_file
-        file = write(tmp_path / "x.ckpt", state, head, config)
-    import_checkpoint.main(["--from", kind, str(file), "--out", str(tmp_path / "exp")])
+        file = write(folder / "x.ckpt", state, head, config)
+    import_checkpoint.main(["--from", kind, str(file), "--out", str(folder / "exp")])
+    return [file, folder / "exp"]
+
+
+@pytest.mark.parametrize(
+    ("whose", "kind"),
+    [("imported", "mockingjay"), ("imported", "apc"), ("imported", "s3prl"),
+     ("ours", "apc"), ("ours", "mockingjay"), ("ours", "stacked"), ("ours", "windowed")],
+)  # fmt: skip
+def test_load_dump_and_s3prl_face_give_the_same_vectors(tmp_path: Path, whose: str, kind: str) -> None:
+    """``load`` by ``extract`` and ``model(feats)``; ``dump``; the expert: all layers, alone and batched."""
+    sources = imported(tmp_path, kind) if whose == "imported" else [saved(tmp_path / "exp", kind)]
     model = speechrep.load(tmp_path / "exp")
-    wav = wavs()[0]
-    feats = features(wav.numpy(), 16000, model.meta, None, "wav")
-    with StoreWriter(tmp_path / "feats.h5", model.meta, ["u"], [len(feats)]) as store:
-        store.write("u", feats)
-    for source in (file, tmp_path / "exp"):
+    feats = [features(wav.numpy(), 16000, model.meta, None, "wav") for wav in wavs()]
+    with StoreWriter(tmp_path / "feats.h5", model.meta, list("uvw"), [len(f) for f in feats]) as store:
+        for utt_id, frames in zip("uvw", feats, strict=True):
+            store.write(utt_id, frames)
+    for source in sources:
         out = tmp_path / f"{source.name}.h5"
         dump.main(["--upstream", str(source), "--feats-dir", str(tmp_path / "feats.h5"), "--out", str(out),
                    "--layers", "all"])  # fmt: skip
-        dumped = open_features(out).read("u")
-        extracted = model.extract(wav.numpy(), 16000).hiddens
-        hidden_states = UpstreamExpert(source).eval()([wav])["hidden_states"][-len(extracted) :]
-        for layer, hidden in enumerate(extracted):
-            assert np.abs(dumped[:, layer] - hidden[0].numpy()).max() < 1e-5
-            assert np.abs(dumped[:, layer] - hidden_states[layer][0].detach().numpy()).max() < 1e-5
+        face = UpstreamExpert(source).eval()(wavs())["hidden_states"]
+        for b, (utt_id, wav) in enumerate(zip("uvw", wavs(), strict=True)):
+            loaded = speechrep.load(source)
+            extracted = loaded.extract(wav.numpy(), 16000).hiddens
+            given = loaded(torch.from_numpy(feats[b])[None]).hiddens
+            dumped = open_features(out).read(utt_id)
+            for layer, hidden in enumerate(extracted):
+                want = hidden[0].numpy()
+                shown = face[len(face) - len(extracted) + layer][b].detach().numpy()
+                assert torch.equal(hidden, given[layer])
+                assert np.abs(dumped[:, layer] - want).max() < 1e-5
+                assert np.abs(shown[: len(want)] - want).max() < 1e-5
 
 
 def test_short_utterances_survive_the_pieces_of_long_ones(tmp_path: Path) -> None:

@@ -163,6 +163,21 @@ def test_stereo_and_foreign_features_are_told(tmp_path):
         small("apc", feature="kaldi").extract(noise(), RATE)
 
 
+def test_files_that_hold_no_speech_are_told(tmp_path):
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), RATE)
+    soundfile.write(tmp_path / "nan.wav", np.full(RATE, np.nan, np.float32), RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "short.wav", np.zeros(99), RATE)
+    soundfile.write(tmp_path / "slow.wav", np.zeros(RATE), 8000)
+    (tmp_path / "text.wav").write_text("hello")
+    told = {"empty": "no samples", "nan": "NaN", "short": "too few", "slow": "8000 Hz",
+            "text": "not readable", "absent": "No such file"}  # fmt: skip
+    upstream = small("apc")
+    for name, message in told.items():
+        for call in (upstream.extract_file, lambda path: next(upstream.stream_file(path))):
+            with pytest.raises(InputError, match=rf"{name}\.wav: .*{message}"):
+                call(tmp_path / f"{name}.wav")
+
+
 def test_global_statistics_travel_with_the_model(tmp_path):
     with pytest.raises(InputError, match="global"):
         small("apc", cmvn="global").extract(noise(), RATE)

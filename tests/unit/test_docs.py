@@ -1,0 +1,46 @@
+"""The code that the documents show runs as it stands."""
+
+import re
+from pathlib import Path
+
+import h5py
+import pytest
+import torch
+from models import model
+
+from speechrep.io.store import StoreWriter
+from speechrep.upstream.checkpoint import save_model
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def blocks(name):
+    return re.findall(r"```python\n(.*?)```", (DOCS / name).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_fine_tuning_by_hand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_model("exp/apc", model("apc"))
+    (code,) = (block for block in blocks("downstream.md") if "optimizer.step()" in block)
+    before = model("apc").state_dict()
+    names: dict = {}
+    exec(compile(code, "docs/downstream.md", "exec"), names)
+    assert names["loss"].isfinite() and names["vectors"].shape == (4, 300, 8)
+    after = names["upstream"]
+    assert not after.training and not any(p.requires_grad for p in after.parameters())
+    changed = {name for name, value in after.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[0] for name in changed} == {"rnns"}  # what only pre-training needs is left alone
+    assert Path("phones/upstream/model.safetensors").exists()
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_a_store_is_read_by_h5py_alone(tmp_path, monkeypatch, layers):
+    monkeypatch.chdir(tmp_path)
+    feats = torch.randn(5, *([layers] if layers else []), 6).numpy()
+    with StoreWriter("dev.h5", model("apc").meta, ["x", "1272-128104-0000"], [5, 5], layers) as writer:
+        writer.write("x", feats - 1)
+        writer.write("1272-128104-0000", feats)
+    (code,) = (block for block in blocks("downstream.md") if "h5py.File" in block)
+    names: dict = {"h5py": h5py}
+    exec(compile(code, "docs/downstream.md", "exec"), names)
+    assert (names["feats"] == feats).all()
