@@ -72,8 +72,11 @@ def main() -> None:
                 best[name] = min(best[name], seconds, key=lambda pair: pair[1])
         apart = difference(model, plain, reader)
     frames, first = int(reader.num_frames.sum()), best["the originals' manner"]
-    print(f"{len(reader.utt_ids)} utterances, {frames} frames of {reader.meta.dim}; torch {torch.__version__}, "
-          f"{args.threads} thread(s), {platform.machine()}; greatest difference, fp32: {apart:.1e}\n")  # fmt: skip
+    print(
+        f"{len(reader.utt_ids)} utterances, {frames} frames of {reader.meta.dim}; "
+        f"torch {torch.__version__}, {args.threads} thread(s), {platform.machine()}; "
+        f"greatest difference, fp32: {apart:.1e}\n"
+    )
     print("| row | wall s | CPU s | frames per CPU s | x wall | x CPU |\n|---|---|---|---|---|---|")
     for name, (wall, cpu) in best.items():
         print(f"| {name} | {wall:.2f} | {cpu:.2f} | {frames / cpu:.0f} | {first[0] / wall:.2f} | "
