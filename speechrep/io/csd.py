@@ -17,6 +17,7 @@ import numpy as np
 from speechrep.errors import InputError
 from speechrep.io.files import commit_file, parse_json, temporary_name
 from speechrep.io.hdf5 import reading, require_real_size
+from speechrep.io.hdf5_disk import Disk
 
 REQUIRED = (  # every sequence that is written carries these; published ones lack some now and then
     "root name", "computational sequence description", "dimension names", "computational sequence version",
@@ -102,7 +103,7 @@ def write_csd(
     temporary = temporary_name(path)
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with h5py.File(temporary, "w") as file:
+        with Disk(temporary) as disk, h5py.File(disk, "w") as file:
             group = file.create_group(root_name).create_group("metadata")
             for key, value in sorted(full.items()):
                 group.create_dataset(key, (1,), dtype=h5py.string_dtype())[0] = json.dumps(value)
@@ -112,6 +113,7 @@ def write_csd(
                     data.create_dataset(
                         f"{video}/{name}", data=values, compression="gzip", compression_opts=9
                     )
+        disk.check(path)
         commit_file(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

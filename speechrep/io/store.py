@@ -35,6 +35,7 @@ from speechrep.errors import InputError
 from speechrep.io.feature_meta import FORMAT, FeatureMeta, parse_meta
 from speechrep.io.files import commit_file, parse_json, temporary_name
 from speechrep.io.hdf5 import reading, require_real_size
+from speechrep.io.hdf5_disk import Disk
 
 DTYPES = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
 
@@ -80,7 +81,8 @@ class StoreWriter:
         self._tail = (num_layers, meta.dim) if num_layers else (meta.dim,)
         self._temporary = temporary_name(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: h5py.File | None = h5py.File(self._temporary, "w")
+        self._disk = Disk(self._temporary)
+        self._file: h5py.File | None = h5py.File(self._disk, "w")
         shape = (int(self._num_frames.sum()), *self._tail)
         self._feats = self._file.create_dataset("feats", shape, DTYPES[meta.dtype])
 
@@ -104,6 +106,7 @@ class StoreWriter:
             )  # fmt: skip
         start = int(self._start[row])
         self._feats[start : start + want[0]] = stored
+        self._disk.check(self.path)
         self._missing.discard(utt_id)
 
     def commit(self) -> None:
@@ -117,6 +120,7 @@ class StoreWriter:
         self._file.create_dataset("num_frames", data=self._num_frames)
         self._file.attrs["meta"] = json.dumps({"format": FORMAT} | to_dict(self.meta))
         self._close()
+        self._disk.check(self.path)
         commit_file(self._temporary, self.path)
 
     def abandon(self) -> None:
@@ -130,6 +134,7 @@ class StoreWriter:
         if self._file is not None:
             self._file.close()
             self._file = None
+            self._disk.close()
 
     def __enter__(self) -> "StoreWriter":
         return self
