@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable
 
 from speechrep.errors import InputError
@@ -16,6 +17,7 @@ def run(main: Callable[[], None]) -> None:
         format="%(asctime)s %(name)s: %(message)s",
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
+    threading.excepthook = _tell_of_thread
     try:
         main()
     except InputError as error:
@@ -23,3 +25,20 @@ def run(main: Callable[[], None]) -> None:
     except BrokenPipeError:  # the reader of our output left, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:  # a full disk, a medium that cannot be read, rights that lack
+        if error.errno is None:
+            raise
+        sys.exit(f"{os.path.basename(sys.argv[0])}: error: {_reason(error)}")
+
+
+def _reason(error: OSError) -> str:
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+    return where + (os.strerror(error.errno) if error.errno else str(error))
+
+
+def _tell_of_thread(args: threading.ExceptHookArgs) -> None:
+    """A line for what a background thread, TensorBoard's say, could not write; else a traceback."""
+    if isinstance(args.exc_value, OSError):
+        logging.getLogger(__name__).error("in the background: %s", _reason(args.exc_value))
+    else:
+        threading.__excepthook__(args)

@@ -199,6 +199,8 @@ def _textgrid_text(path: str | os.PathLike[str]) -> str:
         data = Path(path).read_bytes()
     except FileNotFoundError:
         raise InputError("no such file", where=path) from None
+    except OSError as error:
+        raise InputError(error.strerror or str(error), where=path) from error
     wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")  # Praat's other encoding has a byte order mark
     try:
         return data.decode("utf-16" if wide else "utf-8-sig")
@@ -214,6 +216,8 @@ def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
         raise InputError("no such file", where=path) from None
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8: {error.reason}", where=path) from error
+    except OSError as error:
+        raise InputError(error.strerror or str(error), where=path) from error
 
 
 def _text(values: Iterator[str]) -> str:

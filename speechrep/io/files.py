@@ -69,6 +69,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return parse_json(Path(path).read_bytes(), path)
     except FileNotFoundError:
         raise InputError("no such file", where=path) from None
+    except OSError as error:  # a failed read, unlike a failed open, does not tell of which file
+        raise InputError(error.strerror or str(error), where=path) from error
 
 
 def parse_json(text: str | bytes, where: object) -> Any:

@@ -46,7 +46,10 @@ def write_model(
     weights = {name: np.ascontiguousarray(array) for name, array in weights.items()}
     temporary = temporary_name(exp_dir / WEIGHTS)
     try:
-        save_file(weights, temporary)
+        try:
+            save_file(weights, temporary)
+        except SafetensorError as error:  # how it tells of a full disk
+            raise InputError(f"cannot be written: {error}", where=exp_dir / WEIGHTS) from error
         commit_file(temporary, exp_dir / WEIGHTS)
     finally:
         temporary.unlink(missing_ok=True)
@@ -82,7 +85,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dic
         weights = load_file(file)
     except FileNotFoundError:
         raise InputError("no such file", where=file) from None
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise InputError(f"not a whole safetensors file: {error}", where=file) from error
     if weights_sha256(weights) != info.get("weights_sha256"):
         raise InputError(

@@ -135,10 +135,12 @@ def read_folds(folder: str | os.PathLike[str]) -> dict[str, str]:
     fold_of: dict[str, str] = {}
     for fold in FOLDS:
         path = Path(folder) / f"{fold}.txt"
+        if not path.is_file():
+            raise InputError("no such file", where=path, mend="one video id a line")
         try:
             videos = path.read_text(encoding="utf-8").split()
-        except FileNotFoundError:
-            raise InputError("no such file", where=path, mend="one video id a line") from None
+        except UnicodeDecodeError as error:
+            raise InputError(f"not UTF-8: {error.reason}", where=path) from error
         if not videos:
             raise InputError("no video ids", where=path)
         for video in videos:

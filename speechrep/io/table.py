@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
+from typing import IO
 
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open
@@ -25,7 +26,7 @@ def read_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:
     except IsADirectoryError:
         raise InputError("is a directory, want a file", where=path) from None
     with stream:
-        for number, line in enumerate(stream, start=1):
+        for number, line in enumerate(_lines(stream, path), start=1):
             try:
                 text = line.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -37,6 +38,13 @@ def read_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:
                 what = "begins with a blank" if len(words) == 2 else "empty line"
                 raise InputError(f"{what}; want 'key value'", where=f"{path}:{number}")
             yield number, words[0], words[1] if len(words) == 2 else ""
+
+
+def _lines(stream: IO[bytes], path: str | os.PathLike[str]) -> Iterator[bytes]:
+    try:
+        yield from stream
+    except OSError as error:  # of a medium that cannot be read, which does not tell of which file
+        raise InputError(error.strerror or str(error), where=path) from error
 
 
 def read_table(path: str | os.PathLike[str], *, allow_empty: bool = False) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 import soxr
 
+from speechrep.errors import InputError
 from speechrep.io.alignment import Interval
 from speechrep.synthesis.espeak import Espeak
 from speechrep.synthesis.phones import to_intervals
@@ -55,7 +56,7 @@ def fork_each(items: Iterable[T], work: Callable[[T], None], nj: int) -> None:
     """Do ``work(item)`` for every item, each in a child process of its own, ``nj`` at a time.
 
     Raises:
-        RuntimeError: a child failed; what it raised is on stderr.
+        InputError: a child failed or was killed; what it raised is on stderr.
     """
     running: list[tuple[int, T]] = []
     try:
@@ -80,6 +81,8 @@ def _work_and_exit(item: T, work: Callable[[T], None]) -> None:
     try:
         work(item)
         status = 0
+    except (InputError, OSError) as error:  # such as a full disk
+        print(f"error: {error}", file=sys.stderr, flush=True)
     except BaseException:  # reported; nothing of the parent's may run on in the child
         traceback.print_exc()
         sys.stderr.flush()
@@ -89,4 +92,6 @@ def _work_and_exit(item: T, work: Callable[[T], None]) -> None:
 
 def _require_success(status: int, item: object) -> None:
     if status:
-        raise RuntimeError(f"{item} failed (status {os.waitstatus_to_exitcode(status)}); see above")
+        code = os.waitstatus_to_exitcode(status)
+        how = f"was killed by signal {-code}" if code < 0 else "failed, see above"
+        raise InputError(f"the process that made it {how}", where=item, mend="run the same again")

@@ -25,7 +25,10 @@ def save_state(folder: str | os.PathLike[str], step: int, state: dict[str, Any],
     path = folder / f"step-{step}.pt"
     temporary = temporary_name(path)
     try:
-        torch.save(state, temporary)
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # torch's writer hides the reason, which is the disk
+            raise InputError(f"cannot be written, is the disk full? {error}", where=path) from error
         digest = sha256(temporary)
         path.with_suffix(".json").unlink(missing_ok=True)  # of an older file that this one replaces
         commit_file(temporary, path)
@@ -64,7 +67,8 @@ def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def is_whole(path: Path) -> bool:
     """Whether a state's bytes are those that were written."""
-    return path.is_file() and sha256(path) == read_json(path.with_suffix(".json")).get("sha256")
+    told = read_json(path.with_suffix(".json"))
+    return path.is_file() and isinstance(told, dict) and sha256(path) == told.get("sha256")
 
 
 def average_weights(paths: Sequence[Path]) -> dict[str, torch.Tensor]:

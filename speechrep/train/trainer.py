@@ -81,7 +81,11 @@ def train(
     """
     finished = Path(exp_dir) / "checkpoints" / FINISHED
     if resume and finished.exists():
-        return read_json(finished)["best_stats"]
+        done = read_json(finished)
+        stats = done.get("best_stats") if isinstance(done, dict) else None
+        if not isinstance(stats, dict):
+            raise InputError("no 'best_stats'", where=finished, mend="remove it to validate once more")
+        return stats
     return Trainer(task, config, exp_dir, resume, torch.device(device)).run()
 
 
