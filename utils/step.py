@@ -4,8 +4,9 @@
     utils/step.py --marker exp/x/.done/apc --log exp/x/logs/apc.log --in conf/apc.yaml dump/fbank/train \\
         --out exp/x/apc/model.safetensors --own exp/x/apc -- python -m speechrep.bin.pretrain ...
 
-The marker is written last. A step that was interrupted and is asked for again, unchanged, finds what it
-left and may continue; a step that changed finds what it owns (--own) moved aside to NAME.old.
+The marker is written last. It holds checksums of what nobody edits (--sealed), which later steps compare.
+A step that was interrupted and is asked for again, unchanged, finds what it left and may continue; a step
+that changed finds what it owns (--own) moved aside to NAME.old.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from children import Children
 from fingerprint import fingerprint
 from jobs import status
 from lock import lock
+from seals import refuse_damaged, seal
 
 from speechrep.errors import InputError
 from speechrep.io.files import read_json, write_json
@@ -45,6 +47,7 @@ class Step:
     inputs: tuple[Path, ...]
     outputs: tuple[Path, ...]
     owns: tuple[Path, ...]
+    sealed: tuple[Path, ...]
     launcher: tuple[str, ...]
     command: tuple[str, ...]
     verbose: int
@@ -63,6 +66,8 @@ def main() -> None:
                         help="files and folders that the step must leave behind")  # fmt: skip
     parser.add_argument("--own", dest="owns", nargs="+", action="extend", default=[], metavar="FOLDER",
                         help="folders only this step writes: moved aside when it starts anew")  # fmt: skip
+    parser.add_argument("--sealed", nargs="+", action="extend", default=[], metavar="PATH",
+                        help="outputs that nobody edits: who reads them compares checksums")  # fmt: skip
     parser.add_argument(
         "--cmd", default="", help="launcher: utils/run.py (the default) or utils/slurm.py ..."
     )
@@ -75,7 +80,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is a child to forward it to
     step = Step(
         args.marker.name, args.marker, Path(args.log),
-        *(tuple(map(Path, dict.fromkeys(paths))) for paths in (args.inputs, args.outputs, args.owns)),
+        *(
+            tuple(map(Path, dict.fromkeys(paths)))
+            for paths in (args.inputs, args.outputs, args.owns, args.sealed)
+        ),
         tuple(shlex.split(args.cmd) or [sys.executable, str(Path(__file__).with_name("run.py"))]),
         tuple(args.command), args.verbose,
     )  # fmt: skip
@@ -96,6 +104,7 @@ def run(step: Step) -> None:
     if not why:
         tell(step, "up to date")
         return
+    refuse_damaged(step.inputs)
     started = step.marker.with_name(step.name + ".started")
     if read_marker(started) == state:
         why += "; goes on where it was interrupted"
@@ -120,7 +129,8 @@ def run(step: Step) -> None:
     if missing := [str(path) for path in step.outputs if not path.exists()]:
         fail(step, 1, f"the command succeeded but did not write {missing[0]}")
     done = {"seconds": round(seconds, 1), "started": begin, "host": socket.gethostname(), "commit": commit()}
-    write_json(step.marker, state | {"outputs": [str(path) for path in step.outputs]} | done)
+    made = {"outputs": [str(path) for path in step.outputs], "sealed": seal(step.sealed)}
+    write_json(step.marker, state | made | done)
     started.unlink()
     tell(step, f"done in {duration(seconds)}")
 
@@ -235,8 +245,18 @@ def fail(step: Step, code: int, what: str) -> None:
     with contextlib.suppress(OSError):
         lines = step.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
         print("".join(f"    {line}\n" for line in lines), end="", file=sys.stderr)
+    if is_full(step.log):  # then the reason may not have reached the log
+        what += "; error: no space left on the disk of the log"
     tell(step, f"{what}; log: {step.log}", least=0)
     sys.exit(code if code > 0 else 128 - code)
+
+
+def is_full(path: Path) -> bool:
+    """Whether there is no room for a file's next lines."""
+    with contextlib.suppress(OSError):
+        room = os.statvfs(path.parent)
+        return room.f_bavail * room.f_frsize < 16384
+    return False
 
 
 def tell(step: Step, what: str, least: int = 1) -> None:
