@@ -2,15 +2,19 @@
 
 import functools
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from speechrep.errors import InputError
 from speechrep.frontend.cmvn import Cmvn
-from speechrep.io.ark import load_scp, matrix_shape, read_matrix
+from speechrep.io.ark import found_spec, load_scp, matrix_shape, read_matrix
 from speechrep.io.feature_meta import read_meta
+from speechrep.io.scp_index import Keys, numbers_beside, open_index
 from speechrep.io.table import read_table
+
+BIG_BYTES = 64 << 20  # of feats.scp, about a million utterances: below, memory is cheaper than looking up
 
 
 class FeatureDir:
@@ -28,11 +32,25 @@ class FeatureDir:
         if not (self.path / "feats.scp").is_file():
             raise InputError("no features: no feats.scp", where=path, mend="run extract_feats to its end")
         self.meta = read_meta(self.path / "features.json")
-        self._places = load_scp(self.path / "feats.scp")
-        if not self._places:
-            raise InputError("no utterances", where=self.path / "feats.scp")
-        self.utt_ids = list(self._places)
-        self.num_frames = self._lengths()
+        self._beside: dict[str, str] = {}
+        if not self._open_index():
+            self._places: Mapping[str, str] = load_scp(self.path / "feats.scp")
+            if not self._places:
+                raise InputError("no utterances", where=self.path / "feats.scp")
+            self.utt_ids: Sequence[str] = list(self._places)
+            self.num_frames = self._lengths()
+
+    def _open_index(self) -> bool:
+        """Leave a big table on disk, if it and ``utt2num_frames`` are in order and of the same utterances."""
+        lengths = self.path / "utt2num_frames"
+        if (self.path / "feats.scp").stat().st_size < BIG_BYTES or not lengths.is_file():
+            return False
+        index = open_index(self.path / "feats.scp")
+        num_frames = None if index is None else numbers_beside(lengths, index)
+        if index is None or num_frames is None:
+            return False
+        self._places, self.utt_ids, self.num_frames = index, Keys(index), num_frames
+        return True
 
     def read(self, utt_id: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Frames ``start`` to ``stop`` of an utterance, float32 (T, D), normalised."""
@@ -40,7 +58,7 @@ class FeatureDir:
         if place is None:
             raise InputError(f"no utterance {utt_id}", where=self.path / "feats.scp")
         try:
-            feats = read_matrix(place, start, stop)
+            feats = read_matrix(found_spec(self.path / "feats.scp", place, self._beside), start, stop)
         except InputError as error:
             raise InputError(f"utterance {utt_id}: {error.what}", where=error.where) from error
         if feats.shape[1] != self.meta.dim:

@@ -1,6 +1,7 @@
 """Features by utterance, whatever holds them: a directory of Kaldi archives or an HDF5 store."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +20,7 @@ class FeatureReader(Protocol):
     """The directory or file, for messages."""
     meta: FeatureMeta
     """What made the features."""
-    utt_ids: list[str]
+    utt_ids: Sequence[str]
     """The utterances."""
     num_frames: np.ndarray
     """(U,) int64, the length of each of ``utt_ids``."""

@@ -122,16 +122,28 @@ def load_scp(path: str | os.PathLike[str]) -> dict[str, str]:
     beside: dict[str, str] = {}
     for number, (key, spec) in enumerate(table.items(), start=1):
         try:
-            archive = parse_spec(spec)[0]
+            found = found_spec(path, spec, beside)
         except InputError as error:
             raise InputError(f"utterance {key!r}: {error.what}", where=f"{path}:{number}") from error
-        if archive not in beside:
-            moved = Path(path).parent / Path(archive).name
-            here = _is_file(archive) or not _is_file(moved)
-            beside[archive] = archive if here else str(moved)
-        if beside[archive] != archive:
-            table[key] = beside[archive] + spec[len(archive) :]
+        if found != spec:
+            table[key] = found
     return table
+
+
+def found_spec(path: str | os.PathLike[str], spec: str, beside: dict[str, str]) -> str:
+    """An scp value whose archive is where it is, if need be beside the table ``path``.
+
+    Args:
+        path: the table.
+        spec: the value.
+        beside: what was found for other values of the table; added to.
+    """
+    archive = parse_spec(spec)[0]
+    if archive not in beside:
+        moved = Path(path).parent / Path(archive).name
+        here = _is_file(archive) or not _is_file(moved)
+        beside[archive] = archive if here else str(moved)
+    return spec if beside[archive] == archive else beside[archive] + spec[len(archive) :]
 
 
 def parse_spec(spec: str) -> tuple[str, int, tuple[int, int] | None, tuple[int, int] | None]:

@@ -1,0 +1,81 @@
+"""Unit costs for docs/scaling.md that no other benchmark has: stages 0, 3 and 4, on real speech.
+
+    PYTHONPATH=. python benchmarks/unit_costs.py --corpus ../shared/data/librispeech-real/LibriSpeech
+
+CPU seconds of one thread, and bytes on disk.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from speechrep.bin import dump, extract_feats, prepare_librispeech, pretrain
+from speechrep.data.features import open_features
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--corpus", type=Path, required=True, help="folder that holds SPEAKERS.TXT")
+    parser.add_argument("--set", default="train-clean-100")
+    parser.add_argument("--conf", type=Path, default=Path("egs/librispeech/conf"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        data, feats = work / "data" / args.set.replace("-", "_"), work / "feats"
+        prepare = ["--corpus", str(args.corpus), "--sets", args.set, "--out-dir", str(work / "data")]
+        seconds = timed(prepare_librispeech.main, prepare)
+        extract = ["--config", str(args.conf / "fbank80.yaml"), "--data-dir", str(data), "--nj", "1"]
+        timed(extract_feats.main, [*extract, "--out-dir", str(feats)])
+        reader = open_features(feats)
+        utts, frames = len(reader.utt_ids), int(reader.num_frames.sum())
+        flac = sum(path.stat().st_size for path in (args.corpus / args.set).rglob("*.flac"))
+        print(f"{utts} utterances, {frames} frames\n\n| what | unit | cost |\n| --- | --- | --- |")
+        row("FLAC", "bytes per frame", flac / frames)
+        row("stage 0, prepare_librispeech", "CPU ms per utterance", 1e3 * seconds / utts)
+        row("stage 0, data directory", "bytes per utterance", size(data) / utts)
+        row(
+            "stage 1, fbank80, compressed or not as configured",
+            "bytes per frame",
+            size(feats, ".ark") / frames,
+        )
+        row("stage 1, tables", "bytes per utterance", (size(feats) - size(feats, ".ark")) / utts)
+        for upstream in ("apc", "mockingjay"):
+            exp, store = work / upstream, work / f"{upstream}.h5"
+            words = ["--config", str(args.conf / f"{upstream}.yaml"), "--max-steps", "0"]
+            words += ["--train-dir", str(feats), "--valid-dir", str(feats), "--exp-dir", str(exp)]
+            start = time.process_time()
+            pretrain.main(words)  # the untrained model validates once: a forward pass over all frames
+            once = time.process_time() - start
+            row(f"stage 2, {upstream}, validation", "frames per CPU s, at least", frames / once)
+            words = ["--upstream", str(exp), "--feats-dir", str(feats), "--out", str(store)]
+            seconds = timed(dump.main, words)
+            row(f"stage 3, {upstream}", "frames per CPU s", frames / seconds)
+            row(f"stage 3, {upstream}", "bytes per frame", store.stat().st_size / frames)
+            row(f"stage 2, {upstream}, weights", "bytes", (exp / "model.safetensors").stat().st_size)
+
+
+def timed(command: Callable[[Sequence[str]], None], words: list[str]) -> float:
+    """CPU seconds of a command, in this process."""
+    start = time.process_time()
+    command(words)
+    return time.process_time() - start
+
+
+def size(folder: Path, end: str = "") -> int:
+    """Bytes of a folder's files."""
+    return sum(path.stat().st_size for path in folder.rglob(f"*{end}") if path.is_file())
+
+
+def row(what: str, unit: str, cost: float) -> None:
+    """A line of the table."""
+    print(f"| {what} | {unit} | {cost:,.4g} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
