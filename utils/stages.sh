@@ -80,7 +80,7 @@ extract_features() {
 
 pretrain_upstreams() {
   local upstream model config untrained
-  cmd=$cuda_cmd
+  cmd=$train_cmd
   for upstream in $all_models; do
     model=$(upstream_dir "$upstream") config=$(conf "${upstream%_untrained}") untrained=()
     if [ "$model" != "$exp/$upstream" ]; then continue; fi # of --upstream-from
@@ -94,15 +94,16 @@ pretrain_upstreams() {
 }
 
 represent_sets() {
-  local upstream model set
+  local upstream model set array=()
   cmd=$cuda_cmd
+  if [ -n "$cuda_array_cmd" ]; then cmd=utils/run.py array=(--nj "$nj" --cmd "$cuda_array_cmd"); fi
   for upstream in $all_upstreams; do
     model=$(upstream_dir "$(model_of "$upstream")")
     for set in $labelled; do
       step "$reps" "${upstream}_$set" --in "$model/"model.{json,safetensors} "$feats/$set" \
         --out "$reps/$upstream/$set.h5" -- python -m speechrep.bin.dump --upstream "$model" \
         --feats-dir "$feats/$set" --out "$reps/$upstream/$set.h5" --layers "$(layers_of "$upstream")" \
-        --ngpu "$gpu_of_job"
+        --ngpu "$gpu_of_job" "${array[@]}"
     done
   done
   run_steps "$jobs_at_once"
@@ -112,7 +113,7 @@ train_tasks() {
   local task labels valid parts upstream model fewer=()
   if [ "$train_proportion" != 1 ]; then fewer=(--train-proportion "$train_proportion"); fi
   check_labels
-  cmd=$cuda_cmd
+  cmd=$train_cmd
   for task in $tasks; do
     labels=$(labels_of "$task") valid=$dev parts=()
     if [ "$task" = speaker ]; then valid=$train parts=(--train-split train --valid-split valid); fi

@@ -5,16 +5,20 @@ case "${backend:?}" in
   local)
     cpu_cmd="utils/run.py"
     cuda_cmd="utils/run.py"
-    array_cmd="" # feature extraction starts its jobs itself
+    train_cmd="utils/run.py"
+    array_cmd="" # features and representations start their jobs themselves
+    cuda_array_cmd=""
     ;;
   slurm)
     cpu_cmd="utils/slurm.py --mem 8G --num-threads ${nj:?}"
     cuda_cmd="utils/slurm.py --mem 32G --num-threads 8 --gpu ${ngpu:?}"
+    train_cmd="$cuda_cmd" # with --num-nodes N a training runs on N machines, --ngpu GPUs on each
     array_cmd="utils/slurm.py --mem 4G"
+    cuda_array_cmd="utils/slurm.py --mem 8G --gpu $((ngpu > 0))"
     ;;
   *)
     echo "cmd.sh: error: unknown backend '$backend', want local or slurm" >&2
     exit 2
     ;;
 esac
-export cpu_cmd cuda_cmd array_cmd
+export cpu_cmd cuda_cmd train_cmd array_cmd cuda_array_cmd

@@ -39,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     mix = layer_weights(args.layer_weights_from) if args.layer_weights_from else ()
     if mix:
         args.layers = "all"
-    model, reader = load_any(args.upstream, distributed.start(args.ngpu)), open_features(args.feats_dir)
+    elsewhere = args.cmd and not args.job  # where the jobs are launched there may be no GPU
+    device = distributed.start(0 if elsewhere else args.ngpu)
+    model, reader = load_any(args.upstream, device), open_features(args.feats_dir)
     work = Dump(model, reader, store_path, from_options(DumpConfig, args), args.upstream, args.nj, mix)
     if args.verify:
         _verify(work)
