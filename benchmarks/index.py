@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from speechrep.data import feature_dir
 from speechrep.data.features import open_features
 from speechrep.io.ark import ArkWriter
 from speechrep.io.data_dir import DataDir
@@ -88,9 +89,15 @@ def _data_dir(folder: Path) -> object:
     return data, data.wav_scp, data.utt2spk
 
 
+def _big_feature_dir(folder: Path) -> object:
+    feature_dir.BIG_BYTES = 0
+    return open_features(folder / "feats")
+
+
 ROWS: dict[str, Callable[[Path], object]] = {
     "data directory: wav.scp, utt2spk": _data_dir,
-    "feature directory": lambda folder: open_features(folder / "feats"),
+    "feature directory, in memory": lambda folder: open_features(folder / "feats"),
+    "feature directory, on disk": _big_feature_dir,
     "store": lambda folder: open_features(folder / "x.h5"),
 }
 

@@ -82,16 +82,13 @@ class Keys(Sequence[str]):
 
 
 def open_index(path: str | os.PathLike[str]) -> ScpIndex | None:
-    """Index a table, or None where a line is not plainly ``key value`` or out of order: read it whole then."""
+    """Index a table, or None where a line is not plainly ``key value`` or out of order."""
     starts, previous, offset = array("q", [0]), b"", 0
     with open(path, "rb") as stream:
         for line in stream:
             key, _, value = line.partition(b" ")
-            if (
-                not (previous < key and value.strip() and line.endswith(b"\n"))
-                or b"\t" in key
-                or b"\r" in line
-            ):
+            plain = value.strip() and line.endswith(b"\n") and b"\t" not in key and b"\r" not in line
+            if not plain or key <= previous:
                 return None
             offset += len(line)
             starts.append(offset)
