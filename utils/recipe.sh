@@ -58,7 +58,10 @@ inputs_as_given() { # variable...
 set_name() {
   local name=$1
   name=${name// /+}
-  echo "${name//[-:,]/_}"
+  name=${name//[-:,]/_}
+  # A file name holds 255 bytes, and some are made of two sets' names.
+  if [ "${#name}" -gt 60 ]; then name=${name:0:40}_etc_$(cksum <<<"$1" | cut -d ' ' -f 1); fi
+  echo "$name"
 }
 
 # Refuse options under which no stage would run, and a second run in the same experiment.
