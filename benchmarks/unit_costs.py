@@ -40,7 +40,7 @@ def main() -> None:
         row("stage 0, prepare_librispeech", "CPU ms per utterance", 1e3 * seconds / utts)
         row("stage 0, data directory", "bytes per utterance", size(data) / utts)
         row(
-            "stage 1, fbank80, compressed or not as configured",
+            "stage 1, fbank80",
             "bytes per frame",
             size(feats, ".ark") / frames,
         )
