@@ -71,7 +71,7 @@ extract_features() {
   for set in $(unique "$pretrain" "$labelled"); do
     find_audio "$set"
     step "$feats" "$set" --in "$feature_config" "$datadir/$set/"{wav.scp,utt2spk} "${audio[@]}" \
-      --out "$feats/$set/"{feats.scp,features.json} --own "$feats/$set" -- \
+      --out "$feats/$set/"{feats.scp,features.json} --own "$feats/$set" --sealed "$feats/$set" -- \
       python -m speechrep.bin.extract_feats --config "$feature_config" --data-dir "$datadir/$set" \
       --out-dir "$feats/$set" --nj "$nj" ${array_cmd:+--cmd "$array_cmd"}
   done
@@ -86,7 +86,7 @@ pretrain_upstreams() {
     if [ "$model" != "$exp/$upstream" ]; then continue; fi # of --upstream-from
     if [[ $upstream == *_untrained ]]; then untrained=(--max-steps 0); fi
     step "$exp" "$upstream" --in "$config" "$feats/$pretrain" "$feats/$dev" \
-      --out "$model/"model.{json,safetensors} --own "$model" -- \
+      --out "$model/"model.{json,safetensors} --own "$model" --sealed "$model/"model.{json,safetensors} -- \
       python -m speechrep.bin.pretrain --config "$config" --train-dir "$feats/$pretrain" \
       --valid-dir "$feats/$dev" --exp-dir "$model" --seed "$seed" --ngpu "$ngpu" "${untrained[@]}"
   done
@@ -101,9 +101,9 @@ represent_sets() {
     model=$(upstream_dir "$(model_of "$upstream")")
     for set in $labelled; do
       step "$reps" "${upstream}_$set" --in "$model/"model.{json,safetensors} "$feats/$set" \
-        --out "$reps/$upstream/$set.h5" -- python -m speechrep.bin.dump --upstream "$model" \
-        --feats-dir "$feats/$set" --out "$reps/$upstream/$set.h5" --layers "$(layers_of "$upstream")" \
-        --ngpu "$gpu_of_job" "${array[@]}"
+        --out "$reps/$upstream/$set.h5" --sealed "$reps/$upstream/$set.h5" -- \
+        python -m speechrep.bin.dump --upstream "$model" --feats-dir "$feats/$set" \
+        --out "$reps/$upstream/$set.h5" --layers "$(layers_of "$upstream")" --ngpu "$gpu_of_job" "${array[@]}"
     done
   done
   run_steps "$jobs_at_once"
@@ -120,7 +120,8 @@ train_tasks() {
     for upstream in $(upstreams_of "$task"); do
       model=$exp/${task}_$upstream
       step "$exp" "${task}_$upstream" --in "$(conf "$task")" "$reps/$upstream/"{"$train","$valid"}.h5 \
-        "$datadir/"{"$train","$valid"}"/$labels" --out "$model/"model.{json,safetensors} --own "$model" -- \
+        "$datadir/"{"$train","$valid"}"/$labels" --out "$model/"model.{json,safetensors} --own "$model" \
+        --sealed "$model/"model.{json,safetensors} -- \
         python -m speechrep.bin.train_downstream --task "$task" --config "$(conf "$task")" \
         --exp-dir "$model" --train "$reps/$upstream/$train.h5" --train-data "$datadir/$train" \
         --valid "$reps/$upstream/$valid.h5" --valid-data "$datadir/$valid" "${parts[@]}" \
@@ -143,7 +144,8 @@ decode_one() { # task upstream set
   local model=$exp/$1_$2 part=()
   if [ "$1" = speaker ]; then part=(--split test); fi
   step "$exp" "decode_$1_$2_$3" --in "$(conf decode)" "$model/"model.{json,safetensors} "$reps/$2/$3.h5" \
-    "$datadir/$3/$(labels_of "$1")" --out "$model/decode_$3/"{hyp,ref} -- python -m speechrep.bin.decode \
+    "$datadir/$3/$(labels_of "$1")" --out "$model/decode_$3/"{hyp,ref} \
+    --sealed "$model/decode_$3/"{hyp,ref} -- python -m speechrep.bin.decode \
     --config "$(conf decode)" --exp-dir "$model" --data "$reps/$2/$3.h5" --data-dir "$datadir/$3" \
     --out-dir "$model/decode_$3" --ngpu "$gpu_of_job" "${part[@]}"
 }
