@@ -1,0 +1,133 @@
+"""Time, memory, disk and files of every stage for corpora of any size, from measured unit costs.
+
+    python benchmarks/scaling.py [--hours "960 60000 1000000"]     # prints the tables of docs/scaling.md
+
+Nothing here is estimated but by multiplication; where a cost was not measured the table says so.
+"""
+
+import argparse
+import math
+from typing import NamedTuple
+
+
+class Cost(NamedTuple):
+    """A measured number and where it is from."""
+
+    value: float
+    unit: str
+    source: str
+
+
+UNIT = "benchmarks/unit_costs.py, 12 utterances of LibriSpeech, one core"
+H100 = "RESULTS.md, Pre-training, one H100, bf16, about 55,000 frames per step"
+FEATURES = "RESULTS.md, Features and archives, 251 utterances of LibriSpeech"
+INDEX = "benchmarks/index.py, 100,000 utterances"
+SAMPLER = "benchmarks/sampler.py, 50 million utterances (RESULTS.md)"
+COSTS = {
+    "utt": Cost(12.5, "s of audio per utterance", "251 utterances last 3141 s (RESULTS.md)"),
+    "frames": Cost(100, "frames per s of audio", "10 ms, conf/fbank80.yaml"),
+    "flac": Cost(183.9, "bytes per frame of FLAC", UNIT),
+    "prepare": Cost(1.103e-3, "CPU s per utterance, stage 0", UNIT),
+    "data_dir": Cost(181.3, "bytes per utterance, stage 0", UNIT),
+    "data_memory": Cost(467, "bytes of memory per utterance, wav.scp and utt2spk", INDEX),
+    "extract": Cost(0.626e-3, "CPU s per s of audio, stage 1", FEATURES + ", compressed, with CMVN"),
+    "feats": Cost(81.71, "bytes per frame, stage 1, compressed fbank80", UNIT),
+    "tables": Cost(268.8, "bytes per utterance, stage 1, tables and CMVN", UNIT),
+    "job": Cost(64e6, "bytes of memory of an extraction job", FEATURES + ", 10.5 hours"),
+    "apc_gpu": Cost(301_120, "frames per s, stage 2, APC 3 x 512", H100),
+    "mockingjay_gpu": Cost(337_142, "frames per s, stage 2, Mockingjay BASE", H100),
+    "sampler": Cost(50, "bytes of memory per utterance at the peak, stage 2", SAMPLER),
+    "order": Cost(23.4 / 50e6, "CPU s per utterance and epoch, stage 2", SAMPLER),
+    "index": Cost(16, "bytes of memory per utterance, feats.scp on disk", INDEX),
+    "apc_weights": Cost(16.42e6, "bytes of APC weights; a checkpoint: 3 times", UNIT),
+    "mockingjay_weights": Cost(87.93e6, "bytes of Mockingjay weights; a checkpoint: 3 times", UNIT),
+    "apc_dump": Cost(2618, "frames per CPU s, stage 3, APC", UNIT),
+    "mockingjay_dump": Cost(1370, "frames per CPU s, stage 3, Mockingjay", UNIT),
+    "apc_store": Cost(2049, "bytes per frame, stage 3, APC, float32", UNIT),
+    "mockingjay_store": Cost(3073, "bytes per frame, stage 3, Mockingjay, float32", UNIT),
+    "store_memory": Cost(315, "bytes of memory per utterance, stages 3 to 5", INDEX),
+}  # fmt: skip
+PART_FRAMES = 2_000_000  # of a job of stage 3, speechrep.upstream.dumping
+CORES = 32  # of a node, for the columns of time
+
+
+def main() -> None:
+    """Print unit costs and tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hours", default="960 60000 1000000")
+    args = parser.parse_args()
+    print("| unit cost | value | source |\n| --- | --- | --- |")
+    for cost in COSTS.values():
+        print(f"| {cost.unit} | {cost.value:.4g} | {cost.source} |")
+    for hours in map(float, args.hours.split()):
+        table(hours)
+
+
+def table(hours: float) -> None:
+    """All stages for a corpus of so many hours."""
+    c = {name: cost.value for name, cost in COSTS.items()}
+    seconds = hours * 3600
+    utts, frames = seconds / c["utt"], seconds * c["frames"]
+    print(f"\n### {hours:,.0f} h: {count(utts)} utterances, {count(frames)} frames\n")
+    print("| stage | time | memory of a process | disk | files |\n| --- | --- | --- | --- | --- |")
+    row("corpus, FLAC", "", "", frames * c["flac"], count(utts))
+    row("0 data directory", cores(utts * c["prepare"]), utts * c["data_memory"], utts * c["data_dir"], "5")
+    disk = frames * c["feats"] + utts * c["tables"]
+    row("1 features, fbank80", cores(seconds * c["extract"]), c["job"], disk, "7, and an archive per job")
+    for name, title in (("apc", "APC"), ("mockingjay", "Mockingjay BASE")):
+        epoch = duration(frames / c[f"{name}_gpu"]) + " of one H100 per epoch"
+        disk = (1 + 4 * 3) * c[f"{name}_weights"]  # conf/mockingjay.yaml keeps 4 checkpoints
+        row(f"2 pre-training, {title}", epoch, utts * (c["sampler"] + c["index"]), disk, "about 15")
+    print(f"| | of which the order of an epoch: {duration(utts * c['order'])} | | | |")
+    for name, title in (("apc", "APC"), ("mockingjay", "Mockingjay BASE")):
+        row(f"3 representations, {title}, float32", cores(frames / c[f"{name}_dump"]),
+            utts * c["store_memory"], frames * c[f"{name}_store"],
+            f"1; {count(math.ceil(frames / PART_FRAMES))} parts meanwhile")  # fmt: skip
+    row(
+        "4, 5 labelled sets only", "not measured", utts * c["store_memory"], None, "about 15 per task and row"
+    )
+
+
+def row(name: str, time: str, memory: float | str, disk: float | str | None, files: str) -> None:
+    """A line of a table."""
+    size = [bytes_(x) if isinstance(x, float) else x or "not measured" * (x is None) for x in (memory, disk)]
+    print(f"| {name} | {time} | {size[0]} | {size[1]} | {files} |")
+
+
+def cores(cpu_s: float) -> str:
+    """CPU seconds as time on a node."""
+    return f"{duration(cpu_s)} of CPU, {duration(cpu_s / CORES)} on {CORES} cores"
+
+
+def duration(seconds: float) -> str:
+    """Two digits in the unit that fits."""
+    for unit, length in (("years", 365.25 * 86400), ("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * length:
+            return f"{two_digits(seconds / length)} {unit}"
+    return f"{two_digits(seconds)} s"
+
+
+def bytes_(value: float) -> str:
+    """Two digits in the unit that fits."""
+    for unit, length in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if value >= length:
+            return f"{two_digits(value / length)} {unit}"
+    return f"{value:.0f} B"
+
+
+def count(value: float) -> str:
+    """Two digits and a word."""
+    for unit, length in (("billion", 1e9), ("million", 1e6), ("thousand", 1e3)):
+        if value >= length:
+            return f"{two_digits(value / length)} {unit}"
+    return f"{value:.0f}"
+
+
+def two_digits(value: float) -> str:
+    """A number to two digits, without exponent."""
+    digits = max(0, 1 - math.floor(math.log10(value))) if value else 0
+    return f"{round(value, 1 - math.floor(math.log10(value))) if value else 0:,.{digits}f}"
+
+
+if __name__ == "__main__":
+    main()
