@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         utt2spk=args.data_dir / "utt2spk", global_cmvn_from=args.global_cmvn_from,
     )  # fmt: skip
     if args.job:
-        if args.job in extraction.jobs and not extraction.is_done(args.job):
+        if args.job in extraction.jobs and not extraction.is_complete(args.job):
             extraction.run_job(args.job, reporter())
         return
     if extraction.is_whole():
@@ -163,7 +163,7 @@ def _require_global_cmvn(path: Path, meta: FeatureMeta) -> None:
 
 def launch(extraction: Extraction, words: Sequence[str], launcher: str) -> None:
     """Run the jobs that are not done, here or by a launcher."""
-    todo = [job for job in extraction.jobs if not extraction.is_done(job)]
+    todo = [job for job in extraction.jobs if not extraction.is_complete(job)]
     if not todo:
         return
     module, logs = "speechrep.bin.extract_feats", extraction.out_dir / "log"

@@ -96,6 +96,10 @@ class Extraction:
         size = self.archive(job).stat().st_size
         return found.get("digest") == self.digest(job) and found.get("bytes") == size
 
+    def is_complete(self, job: int) -> bool:
+        """Whether a job is done and lost nothing; a lost recording may be whole again by now."""
+        return self.is_done(job) and not read_json(self._marker(job)).get("lost")
+
     def run_job(self, job: int, progress: Callable[[int], None]) -> None:
         """Do a job, whatever is there of it.
 

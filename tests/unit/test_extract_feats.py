@@ -215,6 +215,21 @@ def test_too_many_lost_utterances_fail(data_dir: Path, broken: Path, tmp_path: P
     assert len((tmp_path / "f" / "lost_utterances").read_text().splitlines()) == 1
 
 
+def test_a_recording_put_right_is_read_again(data_dir: Path, broken: Path, tmp_path: Path):
+    path = tmp_path / "s1-05.flac"
+    good = shutil.copy2(data_dir / path.name, path).read_bytes()
+    time_ns = path.stat().st_mtime_ns
+    table = (broken / "wav.scp").read_text().splitlines()[4:7]  # one of three is more than may be lost
+    (broken / "wav.scp").write_text("\n".join(table).replace(str(data_dir / path.name), str(path)) + "\n")
+    for data, fails in ((good[:3000] + bytes(9) + good[3009:], True), (good, False)):
+        path.write_bytes(data)
+        os.utime(path, ns=(time_ns, time_ns))  # as a copy that keeps times
+        if fails:
+            with pytest.raises(InputError, match="1 of 3 utterances are lost"):
+                extract(broken, tmp_path / "f")
+    assert len(load_scp(extract(broken, tmp_path / "f") / "feats.scp")) == 3
+
+
 def test_commands_need_leave(data_dir: Path, broken: Path, tmp_path: Path):
     table = read_table(broken / "wav.scp")
     (broken / "wav.scp").write_text("".join(f"{utt_id} cat {path} |\n" for utt_id, path in table.items()))
