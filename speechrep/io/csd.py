@@ -7,6 +7,8 @@ Layout: ``/<root name>/data/<video id>/features`` (n, d) and ``.../intervals`` (
 import json
 import math
 import os
+import signal
+import time
 import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -74,6 +76,35 @@ def read_csd(path: str | os.PathLike[str]) -> Sequence:
                 where=path,
             )
     return Sequence(roots[0], metadata, tracks)
+
+
+def require_end(path: str | os.PathLike[str], limit_s: float = 0.0) -> None:
+    """See in a process apart that reading the file comes to an end: in a damaged one libhdf5 may loop.
+
+    Args:
+        path: the file.
+        limit_s: how long it may take; 0: two minutes, and a second for each megabyte.
+
+    Raises:
+        InputError: reading did not end, or killed the process. Other faults are left to :func:`read_csd`.
+    """
+    limit_s = limit_s or 120 + os.path.getsize(path) / 1e6
+    child = os.fork()
+    if child == 0:
+        try:
+            read_csd(path)
+        finally:
+            os._exit(0)
+    deadline, status = time.monotonic() + limit_s, None
+    while status is None and time.monotonic() < deadline:
+        ended, raw = os.waitpid(child, os.WNOHANG)
+        status = raw if ended else None
+        time.sleep(0.01)
+    if status is None:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    if status != 0:
+        raise InputError("reading it does not end, or ends badly: it is damaged", where=path, mend=_FETCH)
 
 
 def write_csd(

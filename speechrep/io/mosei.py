@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speechrep.errors import InputError
-from speechrep.io.csd import read_csd
+from speechrep.io.csd import read_csd, require_end
 
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")  # columns 1 to 6 of the label sequence
 FOLDS = ("train", "valid", "test")
@@ -152,6 +152,8 @@ def read_folds(folder: str | os.PathLike[str]) -> dict[str, str]:
 
 def _read_label_csd(path: Path, lines: Mapping[str, list[Line]]) -> list[Clip]:
     """Clips of a label sequence; it numbers no segments, so times tie them to the transcripts."""
+    if path.is_file():
+        require_end(path)
     sequence = read_csd(path)
     clips = []
     for video, track in sequence.tracks.items():

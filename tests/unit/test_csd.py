@@ -1,3 +1,5 @@
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from speechrep.errors import InputError
-from speechrep.io.csd import REQUIRED, Track, read_csd, write_csd
+from speechrep.io.csd import REQUIRED, Track, read_csd, require_end, write_csd
 
 METADATA = {key: "x" for key in REQUIRED if key != "root name"} | {"dimension names": ["a", "b"]}
 TRACKS = {
@@ -114,3 +116,12 @@ def test_contradictions_are_told_with_the_video(path, name, value, message):
     change(path, f"All Labels/{name}", value)
     with pytest.raises(InputError, match=message):
         read_csd(path)
+
+
+def test_a_file_whose_reading_does_not_end_is_refused(path, tmp_path):
+    require_end(path)
+    (tmp_path / "broken.csd").write_bytes(b"no HDF5")
+    require_end(tmp_path / "broken.csd")  # left to read_csd, which says what is wrong
+    os.mkfifo(tmp_path / "endless.csd")  # to open it is to wait for a writer
+    with pytest.raises(InputError, match=r"endless\.csd: reading it does not end"):
+        require_end(tmp_path / "endless.csd", limit_s=0.5)
