@@ -238,6 +238,37 @@ def test_slurm_interrupt_cancels(slurm, tmp_path):
     assert (slurm / "cancelled").read_text() == "1234\n"
 
 
+def test_slurm_several_machines(slurm, tmp_path):
+    srun = tmp_path / "bin/srun"  # two nodes, one after the other
+    srun.write_text(
+        "#!/usr/bin/env bash\nexport SLURM_NNODES=2\nwhile [[ $1 == --* ]]; do shift; done\n"
+        'for node in 0 1; do SLURM_NODEID=$node "$@" || exit; done\n'
+    )
+    srun.chmod(0o755)
+    environment = os.environ | {"SLURM_JOB_ID": "10007"}
+    words = ["--num-nodes", "2", "JOB=1:1", "x.JOB.log", "echo", "$HOME", "JOB"]
+    done = call(SLURM, *words, folder=tmp_path, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line for line in (tmp_path / "x.1.log").read_text().splitlines() if line.startswith("$HOME")]
+    where = rf"--master {re.escape(os.uname().nodename)}:20007"
+    for node, line in enumerate(lines):
+        assert re.fullmatch(rf"\$HOME 1 --num-nodes 2 --node-rank {node} {where}", line), line
+    assert len(lines) == 2 and "--nodes=2" in (slurm / "options").read_text().split("\n")
+
+
+def test_slurm_cancels_what_a_killed_launcher_left(slurm, tmp_path):
+    process = subprocess.Popen([sys.executable, SLURM, "x.log", "bash", "-c", "sleep 60"], cwd=tmp_path)
+    wait_for(tmp_path / "q/x.log.id")
+    process.kill()
+    process.wait()
+    assert not (slurm / "cancelled").exists()
+    assert call(SLURM, "x.log", "true", folder=tmp_path).returncode == 0
+    assert (slurm / "cancelled").read_text() == "1234\n"
+    (slurm / "cancelled").unlink()
+    assert call(SLURM, "x.log", "true", folder=tmp_path).returncode == 0
+    assert not (slurm / "cancelled").exists()  # the last one has ended
+
+
 def parallel(commands: list[list[str]], *options: str, folder: Path) -> subprocess.CompletedProcess:
     text = "".join(f"{len(words)}\0" + "".join(f"{word}\0" for word in words) for words in commands)
     return call(PARALLEL, *options, folder=folder, input=text)
