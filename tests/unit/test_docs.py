@@ -4,12 +4,18 @@ import re
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
+import soundfile
 import torch
-from models import model
+from models import meta, model
 
+from speechrep.config import to_dict
+from speechrep.frontend.fbank import FbankConfig
 from speechrep.io.store import StoreWriter
+from speechrep.upstream.apc import ApcConfig
 from speechrep.upstream.checkpoint import save_model
+from speechrep.upstream.registry import build
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -31,6 +37,18 @@ def test_fine_tuning_by_hand(tmp_path, monkeypatch):
     changed = {name for name, value in after.state_dict().items() if not torch.equal(value, before[name])}
     assert {name.split(".")[0] for name in changed} == {"rnns"}  # what only pre-training needs is left alone
     assert Path("phones/upstream/model.safetensors").exists()
+
+
+def test_representations(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frontend = FbankConfig(num_mel_bins=6)
+    save_model("exp/apc", build("apc", ApcConfig(hidden_size=8), meta(config=to_dict(frontend), cmvn="none")))
+    noise = np.random.default_rng(0).normal(0, 0.1, 16000 * 12)
+    soundfile.write("speech.flac", noise, 16000)
+    names: dict = {}
+    exec(compile("".join(blocks("representations.md")), "docs/representations.md", "exec"), names)
+    assert names["output"].hiddens[-1].shape == (1, 1198, 8) and names["output"].frame_shift_ms == 10.0
+    assert names["piece"].hiddens[-1].shape == (1, 198, 8)
 
 
 @pytest.mark.parametrize("layers", [0, 2])
