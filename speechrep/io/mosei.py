@@ -212,6 +212,8 @@ def _read_label_csv(path: Path) -> list[Clip]:
                 clips.append(clip)
     except FileNotFoundError:
         raise InputError("no such file", where=path) from None
+    except csv.Error as error:
+        raise InputError(f"not a table: {error}", where=path) from error
     return clips
 
 

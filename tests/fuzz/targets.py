@@ -24,7 +24,7 @@ from speechrep.config import make_parser
 from speechrep.decode.ngram import NgramScorer, estimate, write_arpa
 from speechrep.errors import InputError
 from speechrep.frontend.ready import ReadyConfig, ReadySource
-from speechrep.io import phone_labels
+from speechrep.io import mosei, phone_labels
 from speechrep.io.alignment import (
     Interval,
     read_ctm,
@@ -443,6 +443,12 @@ def _textgrid_seeds(folder: Path) -> list[bytes]:
     return [text.encode(), text.encode("utf-16")]
 
 
+def _transcripts(folder: Path, data: bytes) -> None:
+    (folder / "texts").mkdir(exist_ok=True)
+    _put(folder / "texts", "v1.txt", data)
+    mosei.read_transcripts(folder / "texts")
+
+
 def _json_lines(path: Path) -> None:
     read_log(path.parent)
 
@@ -536,6 +542,20 @@ TARGETS = {
     "store": Target(_store_seeds, _parse_store, (b"TREE", b"HEAP", b"SNOD"), (_huge_hdf5(),)),
     "csd": Target(_csd_seeds, _each(read_csd, name="x.csd"), (b"TREE", b"HEAP", b"SNOD"), (_huge_hdf5(),)),
     "hdf5": Target(_hdf5_seeds, _parse_ready, (b"TREE", b"HEAP", b"SNOD"), (_huge_hdf5(),)),
+    "mosei.csv": Target(
+        _seeds(
+            "file,index,start,end,label7,split\nv1,0,0.5,2.0,-3,0\nv1,1,2.0,3.5,1,1\n",
+            '"file","index","start","end","label7","split","x"\r\nv1,0,0.5,2.0,3,2,"a,b"\r\n',
+        ),
+        _each(mosei._read_label_csv),
+        (b"split", b"label7"),
+        (b"file,index,start,end,label7,split\n" + b"x" * 200_000 + b",0,0,1,1,0\n",),
+    ),
+    "mosei.txt": Target(
+        _seeds("v1___0___0.5___2.0___some words\nv1___1___2___3.5___\n"),
+        _transcripts,
+        (b"___",),
+    ),
     "lhotse": Target(
         _lhotse_seeds, _parse_lhotse, (b"null", b"{}", b"[]", b'"features": '), (DEEP, b"9" * 9999)
     ),
