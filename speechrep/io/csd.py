@@ -18,7 +18,7 @@ import numpy as np
 
 from speechrep.errors import InputError
 from speechrep.io.files import commit_file, parse_json, temporary_name
-from speechrep.io.hdf5 import reading, require_real_size
+from speechrep.io.hdf5 import reading, require_real_size, require_sound_heaps
 from speechrep.io.hdf5_disk import Disk
 
 REQUIRED = (  # every sequence that is written carries these; published ones lack some now and then
@@ -53,6 +53,7 @@ def read_csd(path: str | os.PathLike[str]) -> Sequence:
     """
     try:
         with reading(path, mend=_FETCH), h5py.File(path, "r") as file:
+            require_sound_heaps(path)
             roots = [name for name in file if {"data", "metadata"} <= set(_children(file[name]))]
             if len(roots) != 1 or len(file) != 1:
                 raise InputError(

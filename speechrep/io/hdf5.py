@@ -1,6 +1,9 @@
 """HDF5 files that others made: whatever the library says about a damaged one is an InputError."""
 
 import contextlib
+import mmap
+import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from speechrep.errors import InputError
 
 # What h5py raises depends on which byte is damaged.
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, NotImplementedError)
+_HEAP = b"GCOL\1\0\0\0"  # and version 1
 _MOST_PACKED = 1100  # times smaller than its content is what gzip can make of zeros
 
 
@@ -30,3 +34,39 @@ def require_real_size(dataset: h5py.Dataset, where: object) -> None:
     stored = min(dataset.id.get_storage_size(), file_bytes)
     if dataset.nbytes > _MOST_PACKED * stored:
         raise InputError(f"{dataset.name} claims {dataset.nbytes} bytes and holds {stored}", where=where)
+
+
+def require_sound_heaps(path: str | os.PathLike[str], skip: tuple[int, int] = (0, 0)) -> None:
+    """Refuse a file whose heaps of strings are damaged: the library reads some such for ever.
+
+    A heap ("global heap collection", III.E of the HDF5 file format) is a chain of objects, each with its
+    size; one of size 0 leads to itself. To be called before any string of the file is read.
+
+    Args:
+        path: the file.
+        skip: first byte and end of what is known to hold no heap, such as a large data set.
+
+    Raises:
+        InputError: naming the byte.
+    """
+    with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = -1
+        while (place := content.find(_HEAP, place + 1)) >= 0:
+            if skip[0] <= place < skip[1]:
+                place = skip[1] - 1
+            elif place % 8 == 0 and not _is_chain(content, place):
+                raise InputError(f"a damaged heap of strings at byte {place}", where=path)
+
+
+def _is_chain(content: mmap.mmap, place: int) -> bool:
+    (size,) = struct.unpack_from("<Q", content, place + 8) if place + 16 <= len(content) else (0,)
+    end, place = place + size, place + 16
+    if size < 16 or end > len(content):
+        return False
+    while place + 16 <= end:
+        number, _, _, size = struct.unpack_from("<HHIQ", content, place)
+        step = 16 + -(-size // 8) * 8 if number else size  # what is free, number 0, counts its header
+        if not 16 <= step <= end - place:
+            return False
+        place += step
+    return True

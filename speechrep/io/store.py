@@ -34,7 +34,7 @@ from speechrep.config import to_dict
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FORMAT, FeatureMeta, parse_meta
 from speechrep.io.files import commit_file, parse_json, temporary_name
-from speechrep.io.hdf5 import reading, require_real_size
+from speechrep.io.hdf5 import reading, require_real_size, require_sound_heaps
 from speechrep.io.hdf5_disk import Disk
 
 DTYPES = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
@@ -192,6 +192,7 @@ class Store:
         return frames.astype(np.float32, copy=False)
 
     def _read_index(self, store: h5py.File) -> None:
+        require_sound_heaps(self.path, _extent(store.get("feats")))
         if "meta" not in store.attrs:
             raise InputError("an HDF5 file without our metadata; not a feature store", where=self.path)
         for name in ("feats", "utt_ids", "start", "num_frames"):
@@ -250,3 +251,9 @@ class Store:
     def __del__(self) -> None:
         if getattr(self, "_descriptor", None) is not None:
             os.close(self._descriptor)
+
+
+def _extent(feats: Any) -> tuple[int, int]:
+    """First byte and end of the frames in the file, if they lie in one piece."""
+    start = feats.id.get_offset() if isinstance(feats, h5py.Dataset) else None
+    return (0, 0) if start is None else (start, start + feats.nbytes)

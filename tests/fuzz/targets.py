@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -311,6 +312,15 @@ def _store_seeds(folder: Path) -> list[bytes]:
     return [(folder / "one.h5").read_bytes(), (folder / "two.h5").read_bytes()]
 
 
+def _endless_store() -> bytes:
+    """A store whose first heap of strings has an object of size 0, which libhdf5 reads for ever."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = bytearray(_store_seeds(Path(folder))[0])
+    place = data.index(b"GCOL") + 16
+    data[place : place + 16] = bytes(16)
+    return bytes(data)
+
+
 def _parse_store(folder: Path, data: bytes) -> None:
     store = Store(_put(folder, "x.h5", data))
     for utt_id in store.utt_ids[:5]:
@@ -539,7 +549,9 @@ TARGETS = {
         _torch_seeds, _parse_torch, (b"cos\nsystem\n", b"R.", b"\x80\x02", b"PK\3\4", b"Q", b"\x8d")
     ),
     "checkpoint": Target(_state_seeds, _parse_state),
-    "store": Target(_store_seeds, _parse_store, (b"TREE", b"HEAP", b"SNOD"), (_huge_hdf5(),)),
+    "store": Target(
+        _store_seeds, _parse_store, (b"TREE", b"HEAP", b"SNOD", b"GCOL"), (_huge_hdf5(), _endless_store())
+    ),
     "csd": Target(_csd_seeds, _each(read_csd, name="x.csd"), (b"TREE", b"HEAP", b"SNOD"), (_huge_hdf5(),)),
     "hdf5": Target(_hdf5_seeds, _parse_ready, (b"TREE", b"HEAP", b"SNOD"), (_huge_hdf5(),)),
     "mosei.csv": Target(
