@@ -21,7 +21,7 @@ class Cost(NamedTuple):
 UNIT = "benchmarks/unit_costs.py, 12 utterances of LibriSpeech, one core"
 H100 = "RESULTS.md, Pre-training, one H100, bf16, about 55,000 frames per step"
 FEATURES = "RESULTS.md, Features and archives, 251 utterances of LibriSpeech"
-INDEX = "benchmarks/index.py, 100,000 utterances"
+INDEX = "benchmarks/index.py (RESULTS.md)"
 SAMPLER = "benchmarks/sampler.py, 50 million utterances (RESULTS.md)"
 COSTS = {
     "utt": Cost(12.5, "s of audio per utterance", "251 utterances last 3141 s (RESULTS.md)"),
@@ -38,7 +38,7 @@ COSTS = {
     "mockingjay_gpu": Cost(337_142, "frames per s, stage 2, Mockingjay BASE", H100),
     "sampler": Cost(50, "bytes of memory per utterance at the peak, stage 2", SAMPLER),
     "order": Cost(23.4 / 50e6, "CPU s per utterance and epoch, stage 2", SAMPLER),
-    "index": Cost(16, "bytes of memory per utterance, feats.scp on disk", INDEX),
+    "index": Cost(20, "bytes of memory per utterance, feats.scp on disk", INDEX),
     "apc_weights": Cost(16.42e6, "bytes of APC weights; a checkpoint: 3 times", UNIT),
     "mockingjay_weights": Cost(87.93e6, "bytes of Mockingjay weights; a checkpoint: 3 times", UNIT),
     "apc_dump": Cost(2618, "frames per CPU s, stage 3, APC", UNIT),
