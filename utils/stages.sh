@@ -111,7 +111,7 @@ represent_sets() {
 
 train_tasks() {
   local task labels valid parts upstream model fewer=()
-  if [ "$train_proportion" != 1 ]; then fewer=(--train-proportion "$train_proportion"); fi
+  if [ "$train_proportion" != 1.0 ]; then fewer=(--train-proportion "$train_proportion"); fi
   check_labels
   cmd=$train_cmd
   for task in $tasks; do

@@ -155,13 +155,16 @@ def test_other_features_and_layers_run_beside_the_first(finished):
     before = state()
     config = RECIPE.parent / "conf/mel160.yaml"
     words = ["--feature-config", str(config), "--upstreams", "fbank apc apc_layer0 apc_layers"]
-    done = run(finished, *words, "--tasks", "phone", "--controls", "false", "--stage", "1")
+    words += ["--tasks", "phone", "--controls", "false", "--train-proportion", "0.5"]
+    done = run(finished, *words, "--stage", "1")
     assert done.returncode == 0, done.stderr
     found = results(finished, "demo_mel160")
     rows = ("fbank", "apc", "apc_layer0", "apc_layers")
     assert set(found) == {("phone", upstream, "accuracy") for upstream in rows}
     assert len({found["phone", upstream, "accuracy"]["value"] for upstream in rows}) == len(rows)
     assert not (finished / "exp/demo_mel160/apc_layer0").exists(), "one model has all layers"
+    for log in (finished / "exp/demo_mel160/logs").glob("4_phone_*.log"):
+        assert "train-proportion 0.5: " in log.read_text()
     assert {entry["features"] for entry in found.values()} == {"mel160"}
     assert state() == before
 
