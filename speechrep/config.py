@@ -142,6 +142,8 @@ def load_yaml(stream: Any, where: object) -> dict[Any, Any]:
     """
     try:
         values = yaml.safe_load(stream)
+    except OSError as error:  # a failed read does not tell of which file
+        raise InputError(error.strerror or str(error), where=where) from error
     except (yaml.YAMLError, ValueError, RecursionError, AttributeError, LookupError, TypeError) as error:
         # PyYAML lets through what Python says of a tagged value that is none of its kind.
         raise InputError(f"not valid YAML: {error}", where=where) from error

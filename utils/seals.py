@@ -1,13 +1,12 @@
 """What finished steps vouch for: checksums of their products, so that no later step reads a damaged one."""
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from speechrep.errors import InputError
-from speechrep.io.files import read_json
+from speechrep.io.files import read_json, sha256
 
 # What is read for the checksums of a step, the smallest files first; of a larger rest only the size counts.
 # Stores and weights of any size carry checksums of their own.
@@ -67,10 +66,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _checksum(path: Path, content: bool) -> str:
-    if not content:
-        return f"{path.stat().st_size} bytes"
-    with open(path, "rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:16]
+    try:
+        return sha256(path)[:16] if content else f"{path.stat().st_size} bytes"
+    except OSError as error:  # a failed read, unlike a failed open, does not tell of which file
+        raise InputError(error.strerror or str(error), where=path) from error

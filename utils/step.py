@@ -209,6 +209,8 @@ def fingerprints(inputs: tuple[Path, ...]) -> dict[str, str]:
             raise InputError(
                 "input is missing", where=path, mend="run the stage that makes it first"
             ) from None
+        except OSError as error:  # a failed read, unlike a failed open, does not tell of which file
+            raise InputError(error.strerror or str(error), where=error.filename or path) from error
     return seen
 
 
