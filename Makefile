@@ -1,9 +1,10 @@
 # make demo         the whole recipe on a small generated corpus, ending with a table of results
 # make test         style checks and all tests that are not slow; make test-all: the slow ones too
 # make demo-mosei   the sentiment recipe on a generated miniature of its corpus
+# make faults       faults in every stage of both recipes, written into docs/reliability.md
 # make fuzz         damaged files for every parser, SECONDS=600 of processor time each
 # make audit        the installed packages against PyPI's list of known vulnerabilities; needs the internet
-.PHONY: demo demo-mosei test test-all lint fuzz audit venv clean
+.PHONY: demo demo-mosei test test-all lint faults fuzz audit venv clean
 
 BIN := .venv/bin
 # The recipes use the active virtual environment: here it is ours, whatever the caller's is.
@@ -23,6 +24,11 @@ test: lint
 
 test-all: lint
 	$(PYTEST)
+
+faults: venv
+	rm -f build/faults.jsonl && mkdir -p build
+	-SPEECHREP_FAULTS=$(CURDIR)/build/faults.jsonl $(PYTEST) tests/faults
+	$(BIN)/python tests/faults/matrix.py build/faults.jsonl --out docs/reliability.md
 
 SECONDS = 600
 fuzz: venv

@@ -1,0 +1,115 @@
+"""The commands of each stage into which faults are injected, and the files that they read, by kind."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A step of a stage.
+
+    Attributes:
+        stage: its number.
+        marker: of the step, below the working folder.
+        files: kind of file to one (the first) of its inputs, a pattern below the working folder.
+        state: the same for what a killed run left and the next one reads.
+        more: words added to the command.
+        workers: what ``more`` must be for it to have workers, and the shim's condition that meets one.
+    """
+
+    stage: int
+    marker: str
+    files: dict[str, str]
+    state: dict[str, str] = dataclasses.field(default_factory=dict)
+    more: tuple[str, ...] = ()
+    workers: tuple[tuple[str, ...], dict[str, object]] | None = None
+
+
+FORKED = {"kind": "kill", "child": 1, "at": 1}
+JOB = {"kind": "kill", "in": "--job 1", "at": 2}
+LOADER = {"kind": "killread", "child": 1, "at": 2}
+LOADERS = ("--num-workers", "2")
+
+
+def feature_files(folder: str) -> dict[str, str]:
+    """What is read of a feature directory."""
+    names = {"ark": "feats.1.ark", "ark (CMVN)": "cmvn.ark", "scp": "feats.scp", "scp (CMVN)": "cmvn.scp",
+             "JSON": "features.json", "text table": "utt2num_frames"}  # fmt: skip
+    return {kind: f"{folder}/{name}" for kind, name in names.items()}
+
+
+def trained(model: str) -> dict[str, str]:
+    """What is read of an interrupted training."""
+    return {
+        "checkpoint .pt": f"{model}/checkpoints/step-3.pt",
+        "JSON (checkpoint)": f"{model}/checkpoints/step-3.json",
+        "YAML (of a run)": f"{model}/config.yaml",
+    }
+
+
+def model_files(model: str) -> dict[str, str]:
+    """What is read of a model."""
+    return {"safetensors": f"{model}/model.safetensors", "JSON (model)": f"{model}/model.json"}
+
+
+def last_stages(feature: str, task: str, labels: str, sets: tuple[str, str, str]) -> list[Target]:
+    """Stages 2 to 5, the same for both recipes."""
+    train, _, test = sets
+    kind = "CTM" if labels.endswith("ctm") else "text table"
+    model, decoded = f"exp/demo/{task}_apc", f"exp/demo/{task}_apc/decode_{test}"
+    return [
+        Target(2, "exp/demo/.done/apc", {"YAML": "conf/apc.yaml"} | feature_files(f"dump/{feature}/{train}"),
+               trained("exp/demo/apc"), workers=(LOADERS, LOADER)),
+        Target(3, f"dump/demo/.done/apc_{test}",
+               model_files("exp/demo/apc") | feature_files(f"dump/{feature}/{test}"),
+               workers=(("--nj", "2"), JOB)),
+        Target(4, f"exp/demo/.done/{task}_apc",
+               {"YAML": f"conf/{task}.yaml", "HDF5": f"dump/demo/apc/{train}.h5",
+                kind: f"data/{train}/{labels}"},
+               trained(model), workers=(LOADERS, LOADER)),
+        Target(5, f"exp/demo/.done/decode_{task}_apc_{test}",
+               model_files(model) | {"YAML": "conf/decode.yaml", "HDF5": f"dump/demo/apc/{test}.h5",
+                                     kind: f"data/{test}/{labels}"}),
+        Target(5, f"exp/demo/.done/score_{task}_apc_{test}",
+               {"text (hyp)": f"{decoded}/hyp", "text (ref)": f"{decoded}/ref",
+                "JSON (model)": f"{model}/model.json"},
+               {"JSON (results)": "exp/demo/results.json"}),
+    ]  # fmt: skip
+
+
+TARGETS = {
+    "librispeech": [
+        Target(0, "data/.done/mini_corpus", {"YAML": "conf/mini_corpus.yaml"},
+               workers=(("--nj", "2"), FORKED)),
+        Target(0, "data/.done/mini_test",
+               {"text (SPEAKERS.TXT)": "corpus/LibriSpeech/SPEAKERS.TXT",
+                "text (trans.txt)": "corpus/LibriSpeech/mini-test/**/*.trans.txt",
+                "FLAC": "corpus/LibriSpeech/mini-test/**/*.flac",
+                "TextGrid": "corpus/alignments/mini-test/**/*.TextGrid"}),
+        Target(1, "dump/fbank80/.done/mini_test",
+               {"YAML": "conf/fbank80.yaml", "scp": "data/mini_test/wav.scp",
+                "text table": "data/mini_test/utt2spk", "FLAC": "corpus/LibriSpeech/mini-test/**/*.flac"},
+               more=("--nj", "2"), workers=((), JOB)),
+        *last_stages("fbank80", "phone", "phones.ctm", ("mini_train", "mini_dev", "mini_test")),
+    ],
+    "mosei": [
+        Target(0, "data/.done/mini_corpus", {"YAML": "conf/mini_mosei.yaml"},
+               workers=(("--nj", "2"), FORKED)),
+        Target(0, "data/.done/mini_sets",
+               {".csd": "corpus/CMU_MOSEI_Labels.csd", "text (folds)": "corpus/folds/test.txt",
+                "text (transcript)": "corpus/Raw/Transcript/Segmented/Combined/2*.txt",
+                "WAV": "corpus/Raw/Audio/**/2*.wav"}),
+        Target(1, "dump/fbank80_video/.done/mini_test",
+               {"YAML": "conf/fbank80_video.yaml", "scp": "data/mini_test/wav.scp",
+                "text table": "data/mini_test/segments", "WAV": "corpus/Raw/Audio/**/-djq*.wav"},
+               more=("--nj", "2"), workers=((), JOB)),
+        *last_stages(
+            "fbank80_video", "sentiment", "utt2sentiment", ("mini_train", "mini_valid", "mini_test")
+        ),
+    ],
+}  # fmt: skip
+# Where a changed value may go unnoticed: there is no checksum, and people may edit the file.
+SILENT = {"YAML", "CTM", "TextGrid", "WAV", ".csd", "text table", "scp", "JSON (results)",
+          "text (SPEAKERS.TXT)", "text (trans.txt)", "text (folds)", "text (transcript)"}  # fmt: skip
+# Kinds that the recipe's checksums cover, and what of them goes unnoticed when a command is run by itself.
+SEALED = {"ark", "ark (CMVN)", "HDF5", "safetensors"}
+SILENT_ALONE = {"ark", "ark (CMVN)"}

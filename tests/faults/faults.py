@@ -1,0 +1,268 @@
+"""Injects one fault and says how it went: an outcome of matrix.OUTCOMES, and the evidence."""
+
+import contextlib
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from commands import SILENT, SILENT_ALONE, Target
+from lab import Done, Lab, Step, digests
+
+
+class Seen(NamedTuple):
+    """What came of a fault."""
+
+    outcome: str
+    what: str
+
+
+def rng(*seed: object) -> random.Random:
+    """Chance that repeats."""
+    return random.Random(" ".join(map(str, seed)))
+
+
+def last_line(text: str) -> str:
+    """What a message says at its end."""
+    return (text.strip().splitlines() or [""])[-1][-300:]
+
+
+def after_success(lab: Lab, stage: int, silent: bool = False) -> Seen:
+    """The outcome of a run that ended well in spite of the fault."""
+    differing = lab.differences(stage)
+    if not differing:
+        return Seen("unaffected", "")
+    return Seen("unnoticed" if silent else "LOST", f"differs: {' '.join(differing[:3])}")
+
+
+def after_failure(lab: Lab, stage: int, done: Done, again: Done, words_wanted: bool) -> Seen:
+    """The outcome of a run that failed and was, with the fault gone, run again."""
+    if done.status is None:
+        return Seen("LOST", f"hung: {last_line(done.text)}")
+    if words_wanted and not done.is_clear:
+        return Seen("LOST", f"status {done.status}, no clear words: {last_line(done.text)}")
+    if again.status != 0:
+        return Seen("LOST", f"cannot be run again: {last_line(again.text)}")
+    if differing := lab.differences(stage):
+        return Seen("LOST", f"run again, it differs: {' '.join(differing[:3])}")
+    return Seen("refused" if words_wanted else "recovered", last_line(done.text))
+
+
+def without_change(lab: Lab, before: dict[str, str], seen: Seen, done: Done) -> Seen:
+    """The same outcome, unless a failed run changed something that was there before it."""
+    if done.status == 0:
+        return seen
+    now = digests(lab.work)
+    changed = [path for path, digest in before.items() if now.get(path) != digest]
+    return Seen("LOST", f"changed {changed[0]}") if changed else seen
+
+
+# One command
+
+
+class Bench:
+    """A target, ready for faults; counts the operations of its undisturbed run."""
+
+    def __init__(self, lab: Lab, target: Target):
+        self.lab, self.target, self.step = lab, target, lab.step(target.stage, target.marker)
+        self.prepare()
+        done = self.fork(kind="count")
+        assert done.status == 0, done.text
+        assert not lab.differences(target.stage)
+        self.operations = done.fired
+
+    def prepare(self, left: bool = False) -> None:
+        """The state before the step, or the one that a killed run ``left``."""
+        lab, step = self.lab, self.step
+        lab.restore_before(self.target.stage, step)
+        if left:
+            for path in step.products:
+                kept = lab.state(self.target.stage + 1) / path.relative_to(lab.work)
+                if kept.is_dir():
+                    shutil.copytree(kept, path, dirs_exist_ok=True)
+                elif not path.exists():
+                    shutil.copy2(kept, path)
+            for path in lab.work.glob(f"{self._folder()}/checkpoints/*"):
+                if not path.stem.startswith("step-3"):
+                    path.unlink()
+
+    def _folder(self) -> str:
+        return str(self.step.products[0].relative_to(self.lab.work))
+
+    def fork(self, more: tuple[str, ...] = (), sealed: bool = True, **fault: object) -> Done:
+        """Run the command; ``sealed``: after comparing checksums, as the recipe does."""
+        return self.lab.fork(self.step, more=(*self.target.more, *more), sealed=sealed, **fault)
+
+    def file(self, pattern: str) -> Path:
+        """The first input of a kind."""
+        return sorted(self.lab.work.glob(pattern))[0]
+
+    def kill(self, number: int) -> Seen:
+        """SIGKILL at an operation on files, in the middle of writing where it writes."""
+        self.prepare()
+        at = rng(self.lab.recipe.name, self.target.marker, "kill", number).randint(1, self.operations)
+        done = self.fork(kind="kill", at=at)
+        if not done.fired:
+            return after_success(self.lab, self.target.stage)
+        seen = after_failure(self.lab, self.target.stage, done, self.fork(), words_wanted=False)
+        return seen._replace(what=f"operation {at} of {self.operations}: {seen.what}")
+
+    def full_disk(self, number: int) -> Seen:
+        """ENOSPC from an operation on."""
+        self.prepare()
+        before = digests(self.lab.work)
+        at = rng(self.lab.recipe.name, self.target.marker, "enospc", number).randint(1, self.operations)
+        done = self.fork(kind="enospc", at=at)
+        if done.status == 0:
+            return after_success(self.lab, self.target.stage)
+        seen = without_change(self.lab, before, Seen("", ""), done)
+        seen = seen if seen.outcome else after_failure(self.lab, self.target.stage, done, self.fork(), True)
+        return seen._replace(what=f"operation {at} of {self.operations}: {seen.what}")
+
+    def read_error(self, kind: str) -> Seen:
+        """EIO when reading one input."""
+        left = kind in self.target.state
+        self.prepare(left)
+        before = digests(self.lab.work)
+        path = self.file((self.target.state if left else self.target.files)[kind])
+        done = self.fork(kind="eio", path=path)
+        if done.status == 0:
+            return after_success(self.lab, self.target.stage)
+        seen = without_change(self.lab, before, Seen("", ""), done)
+        return seen if seen.outcome else after_failure(self.lab, self.target.stage, done, self.fork(), True)
+
+    def corrupt(self, kind: str, number: int, alone: bool = False) -> Seen:
+        """One byte of one input exchanged; ``alone``: without the checksums of the recipe's markers."""
+        chance = rng(self.lab.recipe.name, self.target.marker, "byte", kind, number, alone)
+        left = kind in self.target.state
+        self.prepare(left)
+        path = self.file((self.target.state if left else self.target.files)[kind])
+        good, stat = path.read_bytes(), path.stat()
+        all_before = everything(self.lab.work)
+        # Every other one near the beginning, where binary formats keep what is needed to read the rest.
+        place = chance.randrange(len(good) if number % 2 else min(len(good), 2048))
+        byte = good[place] ^ chance.randint(1, 255)
+        path.write_bytes(good[:place] + bytes([byte]) + good[place + 1 :])
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # a medium that errs does not tell
+        before = digests(self.lab.work)
+        done = self.fork(sealed=not alone)
+        told = f"byte {place} of {path.name} {good[place]} -> {byte}: "
+        if done.status == 0:
+            path.write_bytes(good)
+            seen = after_success(
+                self.lab, self.target.stage, silent=kind in (SILENT_ALONE if alone else SILENT)
+            )
+            return seen._replace(what=told + seen.what)
+        seen = without_change(self.lab, before, Seen("", ""), done)
+        path.write_bytes(good)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        if not seen.outcome and done.is_clear and everything(self.lab.work) == all_before:
+            seen = Seen("refused", last_line(done.text))  # run again, it would be the undisturbed run
+        elif not seen.outcome:
+            seen = after_failure(self.lab, self.target.stage, done, self.fork(), True)
+        return seen._replace(what=told + seen.what)
+
+    def worker_dies(self) -> Seen:
+        """SIGKILL to one of its processes."""
+        assert self.target.workers
+        more, fault = self.target.workers
+        self.prepare()
+        undisturbed = self.fork(more)
+        assert undisturbed.status == 0, undisturbed.text
+        wanted = digests(self.lab.work)  # other batches than those of one process round otherwise
+        self.prepare()
+        done = self.fork(more, **fault)
+        if not done.fired or done.status == 0:
+            return Seen("LOST", f"no worker was met, or not missed: {last_line(done.text)}")
+        again = self.fork(more)
+        seen = after_failure(self.lab, self.target.stage, done, again, True)
+        same = again.status == 0 and digests(self.lab.work) == wanted
+        return Seen("refused", last_line(done.text)) if same and done.is_clear else seen
+
+
+def everything(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Every file below a folder, with its size and time."""
+    stats = ((path, path.stat()) for path in folder.rglob("*") if path.is_file())
+    return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in stats}
+
+
+# A whole stage
+
+
+def machine_goes_down(lab: Lab, stage: int, seconds: float, number: int) -> Seen:
+    """SIGKILL to every process of a run, after a share of the time it takes."""
+    lab.restore(stage)
+    share = rng(lab.recipe.name, stage, "down", number).uniform(0.1, 0.9)
+    process = lab.start(stage)
+    time.sleep(share * seconds)
+    lab.kill_everything()
+    done = lab.finish(process)
+    if done.status == 0:
+        return after_success(lab, stage)
+    return after_failure(lab, stage, done, lab.rerun(stage), words_wanted=False)
+
+
+def two_runs(lab: Lab, stage: int, *other: str) -> Seen:
+    """The same stage twice at once; ``other``: words of the second one alone."""
+    lab.restore(stage)
+    processes = [lab.start(stage), lab.start(stage, *other)]
+    dones = [lab.finish(process) for process in processes]
+    failed = [done for done in dones if done.status != 0]
+    for done in failed:
+        if "another run is at work on this" not in done.text or "Traceback" in done.text:
+            return Seen("LOST", last_line(done.text))
+    if len(failed) == len(dones):
+        return after_failure(lab, stage, failed[0], lab.rerun(stage), words_wanted=True)
+    if other:
+        shutil.rmtree(lab.work / "exp/other", ignore_errors=True)
+    seen = after_success(lab, stage)
+    return Seen("refused", last_line(failed[0].text)) if failed and seen.outcome == "unaffected" else seen
+
+
+def disk_fills_up(lab: Lab, stage: int) -> Seen | None:
+    """The stage on a file system with room for a share of what it writes; None where none can be mounted."""
+    share = rng(lab.recipe.name, stage, "disk").uniform(0.0, 0.9)
+    lab.state(stage + 1)
+    with small_disk(lab.work) as resize:
+        if resize is None:
+            return None
+        lab.restore(stage)
+        used = blocks(lab.work)
+        room = share * (blocks(lab.state(stage + 1)) - used)
+        resize(used + room)
+        done = lab.run(stage)
+        resize(1 << 30)
+        if done.status == 0:
+            return after_success(lab, stage)
+        seen = after_failure(lab, stage, done, lab.rerun(stage), words_wanted=True)
+        return seen._replace(what=f"room for {share:.0%}: {seen.what}")
+
+
+def blocks(folder: Path) -> int:
+    """Bytes that the files below a folder take on a tmpfs."""
+    sizes = (path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(-(-size // 4096) * 4096 for size in sizes)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator:
+    """Mount a tmpfs on a folder; gives what sets its size, or None where mounting is not allowed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1g", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        yield None
+        return
+    try:
+        yield lambda size: subprocess.run(
+            ["mount", "-o", f"remount,size={int(size)}", str(folder)], check=True, capture_output=True
+        )
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+__all__ = ["Bench", "Seen", "Step", "disk_fills_up", "machine_goes_down", "two_runs"]

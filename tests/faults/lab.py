@@ -1,0 +1,306 @@
+"""A recipe on a tiny corpus, its state before every stage, and means to disturb a stage and compare."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+REPOSITORY = Path(__file__).parents[2]
+SHIM = Path(__file__).with_name("shim.c")
+ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("FAULT_")} | {
+    "VIRTUAL_ENV": sys.prefix,
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+# What tells when, where and how fast, and differs from run to run.
+TRANSIENT = {"created", "commit", "started", "seconds", "host", "valid_seconds"}
+NO_RESULT = ("/logs/", "/log/", "/tensorboard/", "/checkpoints/", "/.done/")
+OWNED = {"model.json", "features.json", "hyp", "wav.scp", "utt2sentiment"}  # their folders are a step's own
+NO_RESULT_NAMES = ("train_log.jsonl", "README.md", "RESULTS.md", "report.html")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A recipe and the words with which it is run."""
+
+    name: str
+    words: tuple[str, ...]
+    confs: tuple[str, ...]  # folders below the repository; the later ones win
+    changes: dict[str, str]  # configuration to its whole content
+
+
+LIBRISPEECH = Recipe(
+    "librispeech",
+    ("--corpus", "mini", "--upstreams", "apc", "--controls", "false", "--tasks", "phone",
+     "--feature-config", "conf/fbank80.yaml"),
+    ("egs/librispeech/conf", "egs/librispeech/conf/small", "tests/recipe/conf"),
+    {"mini_corpus.yaml": "speakers: 2 1 1\nsentences: 4\nmin-words: 4\nmax-words: 5\n"},
+)  # fmt: skip
+MOSEI = Recipe(
+    "mosei",
+    ("--mosei-dir", "mini", "--upstreams", "apc", "--controls", "false",
+     "--feature-config", "conf/fbank80_video.yaml"),
+    ("egs/librispeech/conf", "egs/librispeech/conf/small", "egs/mosei/conf", "egs/mosei/conf/small",
+     "tests/recipe/conf"),
+    {},
+)  # fmt: skip
+RECIPES = {recipe.name: recipe for recipe in (LIBRISPEECH, MOSEI)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """How something ended."""
+
+    status: int | None  # None: it hung
+    text: str  # what it said
+    fired: int  # how often the fault happened, in the process where it did most often
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it failed as a program should: in words, by itself, and not with a traceback."""
+        return (self.status or 0) > 0 and "error" in self.text and "Traceback" not in self.text
+
+
+class Lab:
+    """Always works in the same folder, so that absolute paths in data directories stay true.
+
+    ``light``: no torch is imported for the forks.
+    """
+
+    def __init__(self, recipe: Recipe, base: Path, light: bool = False):
+        self.recipe, self.base, self.light = recipe, base, light
+        self.work, self.fired = base / "work", base / "fired"
+        self.shim = base / "shim.so"
+        self.server: subprocess.Popen | None = None
+        base.mkdir(parents=True, exist_ok=True)
+        build = ["gcc", "-O1", "-shared", "-fPIC", "-o", str(self.shim), str(SHIM), "-ldl"]
+        subprocess.run(build, check=True, capture_output=True)
+        conf = self.work / "conf"
+        conf.mkdir(parents=True)
+        for folder in recipe.confs:
+            for path in (REPOSITORY / folder).glob("*.yaml"):
+                shutil.copy(path, conf)
+        for name, text in recipe.changes.items():
+            (conf / name).write_text(text)
+        self._keep(0)
+
+    # States
+
+    def state(self, stage: int) -> Path:
+        """The undisturbed state before a stage; of 6, the end."""
+        if not (self.base / f"before-{stage}").exists():
+            self.restore(stage - 1)
+            done = self.run(stage - 1)
+            assert done.status == 0, done.text
+            self._keep(stage)
+        return self.base / f"before-{stage}"
+
+    def restore(self, stage: int) -> None:
+        """Put the working folder into the state before a stage."""
+        before = self.state(stage)
+        for path in self.work.iterdir() if self.work.exists() else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.copytree(before, self.work, dirs_exist_ok=True, symlinks=True)
+
+    def _keep(self, stage: int) -> None:
+        shutil.copytree(self.work, self.base / f"before-{stage}", symlinks=True)
+
+    def differences(self, stage: int) -> list[str]:
+        """Results that differ from those of an undisturbed run of a stage."""
+        reference, now = digests(self.state(stage + 1)), digests(self.work)
+        return sorted(path for path in reference.keys() | now.keys() if reference.get(path) != now.get(path))
+
+    # Whole stages, as users run them
+
+    def run_words(self, stage: int, *more: str) -> list[str]:
+        """The command of one stage."""
+        folders = ["--corpus-dir", "corpus", "--expdir", "exp", "--dumpdir", "dump", "--datadir", "data"]
+        return [
+            str(REPOSITORY / f"egs/{self.recipe.name}/run.sh"), *self.recipe.words, *folders,
+            "--confdir", "conf", "--nj", "2" if stage < 2 else "1", "--stage", str(stage),
+            "--stop-stage", str(stage), *more,
+        ]  # fmt: skip
+
+    def start(self, stage: int, *more: str, **fault: object) -> subprocess.Popen:
+        """Start a stage, disturbed as the shim's variables say (``kind="kill", at=3``...)."""
+        self.fired.unlink(missing_ok=True)
+        self.marker = f"{self.base}-{random.random()}"  # tells our processes from all others
+        return subprocess.Popen(
+            self.run_words(stage, *more), cwd=self.work, text=True, stdin=subprocess.DEVNULL,
+            env=ENVIRONMENT | self._fault(fault) | {"FAULTS_RUN": self.marker},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def finish(self, process: subprocess.Popen, limit_s: float = 1500) -> Done:
+        """Wait for a stage."""
+        try:
+            text = process.communicate(timeout=limit_s)[0]
+        except subprocess.TimeoutExpired:
+            self.kill_everything()
+            return Done(None, process.communicate()[0], self._times())
+        return Done(process.returncode, text, self._times())
+
+    def run(self, stage: int, *more: str, **fault: object) -> Done:
+        """Run a stage to its end."""
+        return self.finish(self.start(stage, *more, **fault))
+
+    def rerun(self, stage: int) -> Done:
+        """Run a stage again, as soon as what is left of the one before lets go."""
+        for _ in range(100):
+            done = self.run(stage)
+            if "another run is at work" not in done.text:
+                break
+            time.sleep(0.2)
+        return done
+
+    def kill_everything(self) -> None:
+        """SIGKILL to all processes of the last start, as when the machine goes down."""
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for entry in Path("/proc").iterdir():
+                try:
+                    if entry.name.isdigit() and self.marker.encode() in (entry / "environ").read_bytes():
+                        os.kill(int(entry.name), number)
+                except OSError:  # it ended meanwhile, or is another user's
+                    continue
+
+    def _fault(self, fault: dict[str, object]) -> dict[str, str]:
+        if not fault:
+            return {}
+        values = {"root": self.work, "fired": self.fired} | fault
+        return {f"FAULT_{key.upper()}": str(value) for key, value in values.items()} | {
+            "LD_PRELOAD": str(self.shim)
+        }
+
+    def _times(self) -> int:
+        pids = self.fired.read_text().split() if self.fired.exists() else []
+        return max((pids.count(pid) for pid in set(pids)), default=0)
+
+    # Single commands, in forks
+
+    def step(self, stage: int, marker: str) -> "Step":
+        """A step that a stage has run, by its marker's relative path."""
+        return Step.read(self.state(stage + 1) / marker, self)
+
+    def restore_before(self, stage: int, step: "Step") -> None:
+        """The state in which a step's inputs are there and its outputs are not."""
+        self.restore(stage + 1)
+        for path in step.products:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        step.marker.unlink()
+
+    def fork(
+        self,
+        step: "Step",
+        limit_s: float = 150,
+        more: Sequence[str] = (),
+        sealed: bool = True,
+        **fault: object,
+    ) -> Done:
+        """Run a step's command in a fork of the server; ``sealed``: its inputs are compared first."""
+        if self.server is None:
+            path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "utils")])
+            self.server = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("server.py")), *["light"] * self.light],
+                env=ENVIRONMENT | {"LD_PRELOAD": str(self.shim), "PYTHONPATH": path, "LC_ALL": "C",
+                                   "PYTHONIOENCODING": "UTF-8"},
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+        assert self.server.stdin and self.server.stdout
+        self.fired.unlink(missing_ok=True)
+        log = self.base / "fork.log"
+        job = {
+            "folder": str(REPOSITORY / f"egs/{self.recipe.name}"), "log": str(log), "limit_s": limit_s,
+            "command": [*step.command, *more], "inputs": step.inputs if sealed else (),
+            "environment": self._fault(fault),
+        }  # fmt: skip
+        self.server.stdin.write(json.dumps(job) + "\n")
+        self.server.stdin.flush()
+        answer = json.loads(self.server.stdout.readline())
+        return Done(answer["status"], log.read_text(errors="replace"), self._times())
+
+    def close(self) -> None:
+        """End the server."""
+        if self.server:
+            assert self.server.stdin
+            self.server.stdin.close()
+            self.server.wait(timeout=30)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A step, as its marker tells."""
+
+    name: str
+    marker: Path
+    command: tuple[str, ...]  # module and words
+    inputs: tuple[str, ...]
+    products: tuple[Path, ...]
+
+    @classmethod
+    def read(cls, marker: Path, lab: Lab) -> "Step":
+        """From a marker of a kept state."""
+        value = json.loads(marker.read_text())
+        outputs = [Path(path) for path in value["outputs"]]
+        owned = {path.parent for path in outputs if path.name in OWNED}
+        kept = next(parent for parent in marker.parents if parent.name.startswith("before-"))
+        whole = [lab.work / "corpus"] if marker.name == "mini_corpus" else []
+        own = [path for path in outputs if path.name in ("results.json",)]
+        assert all(path.is_relative_to(lab.work) for path in outputs), outputs
+        return cls(
+            marker.name, lab.work / marker.relative_to(kept), tuple(value["command"][2:]),
+            tuple(value["inputs"]), (*(own or [*owned, *outputs]), *whole),
+        )  # fmt: skip
+
+
+def digests(root: Path) -> dict[str, str]:
+    """What the results below a folder are, by relative path: nothing that tells when or how fast."""
+    found = {}
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = Path(folder, name)
+            relative = f"/{path.relative_to(root)}"
+            if name.startswith(".") or name in NO_RESULT_NAMES or any(part in relative for part in NO_RESULT):
+                continue
+            if not any(part.startswith(".") for part in Path(relative).parts):
+                found[relative] = hashlib.sha256(_content(path)).hexdigest()[:16]
+    return found
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return _lasting_content(path)
+    except (ValueError, OSError):  # damaged by us
+        return path.read_bytes()
+
+
+def _lasting_content(path: Path) -> bytes:
+    if path.suffix == ".json":
+        return json.dumps(_lasting(json.loads(path.read_text())), sort_keys=True).encode()
+    if path.suffix == ".h5":
+        with h5py.File(path) as store:
+            meta = json.dumps(_lasting(json.loads(store.attrs["meta"])), sort_keys=True)
+            parts = [np.asarray(store[name][:]).tolist() for name in ("utt_ids", "start", "num_frames")]
+            return store["feats"][:].tobytes() + f"{meta}{parts}".encode()
+    return path.read_bytes()
+
+
+def _lasting(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _lasting(item) for key, item in value.items() if key not in TRANSIENT}
+    if isinstance(value, list):  # results.json is a set: which score was there first is chance
+        items = [_lasting(item) for item in value]
+        return sorted(items, key=str) if items and isinstance(items[0], dict) else items
+    return value

@@ -1,0 +1,106 @@
+"""What happened to each stage under each fault: collected by the tests, written as a table.
+
+SPEECHREP_FAULTS=FILE python -m pytest -q tests/faults
+python tests/faults/matrix.py FILE --out docs/reliability.md
+"""
+
+import argparse
+import collections
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+OUTCOMES = {
+    "refused": "ended with an error in words that names the culprit; what was there before is untouched",
+    "recovered": "ended early; the same command then gave what an undisturbed run gives, bit for bit",
+    "unaffected": "went on and gave what an undisturbed run gives, bit for bit",
+    "unnoticed": "went on, and a value of the result is another: nothing there could have told",
+    "LOST": "anything else: a traceback, a hang, a damaged state, or a rerun that differs",
+}
+FAULTS = ("kill -9", "full disk", "read error", "corrupted byte", "worker dies", "two runs")
+STAGES = ("0 data", "1 features", "2 pre-training", "3 representations", "4 downstream", "5 scores")
+
+
+def table(rows: Sequence[dict], keys: Sequence[str], columns: Sequence[str], column_key: str) -> list[str]:
+    """A Markdown table that counts outcomes by two keys."""
+    cells: dict[tuple, collections.Counter] = collections.defaultdict(collections.Counter)
+    for row in rows:
+        cells[tuple(row[key] for key in keys), row[column_key]][row["outcome"]] += 1
+    lines = [
+        f"| {' | '.join([*keys, *columns])} |",
+        f"|{'---|' * (len(keys) + len(columns))}",
+    ]
+    for head in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
+        counts = (cells[head, column] for column in columns)
+        text = (", ".join(f"{n} {outcome}" for outcome, n in in_order(count)) or "-" for count in counts)
+        lines.append(f"| {' | '.join([*head, *text])} |")
+    return lines
+
+
+def in_order(counts: collections.Counter) -> Iterable[tuple[str, int]]:
+    """Outcomes and their numbers, worst first."""
+    return ((outcome, counts[outcome]) for outcome in reversed(OUTCOMES) if counts[outcome])
+
+
+def page(rows: Sequence[dict], commit: str, date: str) -> str:
+    """The whole of docs/reliability.md."""
+    total = collections.Counter(row["outcome"] for row in rows)
+    lines = [
+        "# What happens when something breaks",
+        "",
+        "Faults are injected into every stage of both recipes, on tiny corpora. This page is written by the",
+        "tests, by",
+        "",
+        "    make faults",
+        "",
+        f"at commit {commit}, {date}: {len(rows)} injections.",
+        "",
+        "| outcome | count | meaning |",
+        "|---|---|---|",
+        *(f"| {outcome} | {total[outcome]} | {meaning} |" for outcome, meaning in OUTCOMES.items()),
+        "",
+        Path(__file__).with_name("reliability.md").read_text().strip(),
+    ]
+    for recipe in dict.fromkeys(row["recipe"] for row in rows):
+        own = sorted(
+            (row for row in rows if row["recipe"] == recipe), key=lambda row: FAULTS.index(row["fault"])
+        )
+        lines += ["", f"## Recipe {recipe}: outcomes by fault and stage", ""]
+        lines += table(own, ["fault"], STAGES, "stage")
+        lines += ["", f"## Recipe {recipe}: a corrupted byte, by kind of file", ""]
+        bytes_ = sorted(
+            (row for row in own if row["fault"] == "corrupted byte"), key=lambda row: row["detail"]
+        )
+        files = [row | {"file": row["detail"]} for row in bytes_]
+        lines += table(files, ["file"], STAGES, "stage")
+    silent = sorted({(row["recipe"], row["stage"], row["detail"], row["what"])
+                     for row in rows if row["outcome"] == "unnoticed"})  # fmt: skip
+    lines += ["", "## Every unnoticed change", ""]
+    lines += [f"- {recipe}, stage {stage}, {detail}: {what}" for recipe, stage, detail, what in silent] or [
+        "None."
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("matrices", nargs="+", type=Path, help="what the tests wrote")
+    parser.add_argument("--out", type=Path, required=True, help="the page")
+    args = parser.parse_args()
+    rows = [row for path in args.matrices for row in map(json.loads, path.read_text().splitlines())]
+    rows.sort(key=lambda row: (row["recipe"], row["stage"], row["fault"], row["detail"]))
+    words = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(words, capture_output=True, text=True, check=True)
+    args.out.write_text(page(rows, commit.stdout.strip(), time.strftime("%Y-%m-%d", time.gmtime())))
+    if any(row["outcome"] == "LOST" for row in rows):
+        sys.exit("something was lost")
+
+
+if __name__ == "__main__":
+    main()
