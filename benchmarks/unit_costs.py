@@ -1,6 +1,8 @@
-"""Unit costs for docs/scaling.md that no other benchmark has: stages 0, 3 and 4, on real speech.
+"""Unit costs for docs/scaling.md that no other benchmark has: stages 0 to 5, on real speech.
 
     PYTHONPATH=. python benchmarks/unit_costs.py --corpus ../shared/data/librispeech-real/LibriSpeech
+    PYTHONPATH=. python benchmarks/unit_costs.py --corpus ../shared/data/librispeech-phones/LibriSpeech \\
+        --set test-other --alignments ../shared/data/librispeech-phones/alignments --upstreams ""
 
 CPU seconds of one thread, and bytes on disk.
 """
@@ -13,7 +15,15 @@ from pathlib import Path
 
 import torch
 
-from speechrep.bin import dump, extract_feats, prepare_librispeech, pretrain
+from speechrep.bin import (
+    decode,
+    dump,
+    extract_feats,
+    prepare_librispeech,
+    pretrain,
+    score,
+    train_downstream,
+)
 from speechrep.data.features import open_features
 
 
@@ -23,12 +33,15 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="folder that holds SPEAKERS.TXT")
     parser.add_argument("--set", default="train-clean-100")
     parser.add_argument("--conf", type=Path, default=Path("egs/librispeech/conf"))
+    parser.add_argument("--alignments", type=Path, help="of the set's phones: stages 4 and 5 too")
+    parser.add_argument("--upstreams", default="apc mockingjay")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         data, feats = work / "data" / args.set.replace("-", "_"), work / "feats"
         prepare = ["--corpus", str(args.corpus), "--sets", args.set, "--out-dir", str(work / "data")]
+        prepare += ["--alignments", str(args.alignments)] if args.alignments else []
         seconds = timed(prepare_librispeech.main, prepare)
         extract = ["--config", str(args.conf / "fbank80.yaml"), "--data-dir", str(data), "--nj", "1"]
         timed(extract_feats.main, [*extract, "--out-dir", str(feats)])
@@ -45,7 +58,7 @@ def main() -> None:
             size(feats, ".ark") / frames,
         )
         row("stage 1, tables", "bytes per utterance", (size(feats) - size(feats, ".ark")) / utts)
-        for upstream in ("apc", "mockingjay"):
+        for upstream in args.upstreams.split():
             exp, store = work / upstream, work / f"{upstream}.h5"
             words = ["--config", str(args.conf / f"{upstream}.yaml"), "--max-steps", "0"]
             words += ["--train-dir", str(feats), "--valid-dir", str(feats), "--exp-dir", str(exp)]
@@ -58,6 +71,25 @@ def main() -> None:
             row(f"stage 3, {upstream}", "frames per CPU s", frames / seconds)
             row(f"stage 3, {upstream}", "bytes per frame", store.stat().st_size / frames)
             row(f"stage 2, {upstream}, weights", "bytes", (exp / "model.safetensors").stat().st_size)
+        if args.alignments:
+            phones(args, data, feats, frames, work)
+
+
+def phones(args: argparse.Namespace, data: Path, feats: Path, frames: int, work: Path) -> None:
+    """Stages 4 and 5 of the phone task on the features themselves, trained and tested on the same set."""
+    given = ["--data", str(feats), "--data-dir", str(data)]
+    train = ["--task", "phone", "--config", str(args.conf / "phone.yaml"), "--exp-dir", str(work / "phone")]
+    for part in ("train", "valid"):
+        train += [f"--{part}", str(feats), f"--{part}-data", str(data)]
+    row("stage 4, phone on fbank80", "frames per CPU s", frames / timed(train_downstream.main, train))
+    row("stage 4, phone on fbank80", "bytes", size(work / "phone"))
+    words = ["--exp-dir", str(work / "phone"), *given, "--out-dir", str(work / "decode")]
+    row("stage 5, decode, phone on fbank80", "frames per CPU s", frames / timed(decode.main, words))
+    row("stage 5, decode, phone", "bytes per frame", size(work / "decode") / frames)
+    words = ["--task", "phone", "--upstream", "fbank", "--features", "fbank80", "--set", args.set]
+    words += ["--exp-dir", str(work / "phone"), "--out", str(work / "results.json")]
+    words += ["--ref", str(work / "decode/ref"), "--hyp", str(work / "decode/hyp")]
+    row("stage 5, score, phone", "frames per CPU s", frames / timed(score.main, words))
 
 
 def timed(command: Callable[[Sequence[str]], None], words: list[str]) -> float:
