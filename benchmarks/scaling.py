@@ -19,6 +19,7 @@ class Cost(NamedTuple):
 
 
 UNIT = "benchmarks/unit_costs.py, 12 utterances of LibriSpeech, one core"
+PHONES = "benchmarks/unit_costs.py --alignments, 50 utterances of LibriSpeech, one core"
 H100 = "RESULTS.md, Pre-training, one H100, bf16, about 55,000 frames per step"
 FEATURES = "RESULTS.md, Features and archives, 251 utterances of LibriSpeech"
 INDEX = "benchmarks/index.py (RESULTS.md)"
@@ -46,6 +47,11 @@ COSTS = {
     "apc_store": Cost(2049, "bytes per frame, stage 3, APC, float32", UNIT),
     "mockingjay_store": Cost(3073, "bytes per frame, stage 3, Mockingjay, float32", UNIT),
     "store_memory": Cost(315, "bytes of memory per utterance, stages 3 to 5", INDEX),
+    "phone": Cost(1.495e4, "frames per CPU s, stage 4, phone on fbank80, linear", PHONES),
+    "phone_model": Cost(8.29e4, "bytes, stage 4, the same", PHONES),
+    "decode": Cost(4.231e5, "frames per CPU s, stage 5, decoding it", PHONES),
+    "score": Cost(2.215e6, "frames per CPU s, stage 5, its score", PHONES),
+    "hyp": Cost(5.923, "bytes per frame, stage 5, hyp and ref", PHONES),
 }  # fmt: skip
 PART_FRAMES = 2_000_000  # of a job of stage 3, speechrep.upstream.dumping
 CORES = 32  # of a node, for the columns of time
@@ -83,9 +89,10 @@ def table(hours: float) -> None:
         row(f"3 representations, {title}, float32", cores(frames / c[f"{name}_dump"]),
             utts * c["store_memory"], frames * c[f"{name}_store"],
             f"1; {count(math.ceil(frames / PART_FRAMES))} parts meanwhile")  # fmt: skip
-    row(
-        "4, 5 labelled sets only", "not measured", utts * c["store_memory"], None, "about 15 per task and row"
-    )
+    row("4 phone task on fbank80", cores(frames / c["phone"]), None, c["phone_model"], "15")
+    seconds = frames / c["decode"] + frames / c["score"]
+    row("5 its decoding and score", cores(seconds), utts * c["store_memory"], frames * c["hyp"], "5")
+    print("| 4, 5 the other tasks | not measured | not measured | not measured | 20 per row |")
 
 
 def row(name: str, time: str, memory: float | str, disk: float | str | None, files: str) -> None:
