@@ -159,6 +159,7 @@ def _read_metadata(group: h5py.Group, key: str, path: object) -> Any:
     node = group[key]
     if not isinstance(node, h5py.Dataset) or node.size != 1:
         raise InputError(f"metadata {key!r} are not one string", where=path)
+    require_real_size(node, path)
     value = np.ravel(node[()])[0]
     if not isinstance(value, (bytes, str)):
         raise InputError(f"metadata {key!r} are no JSON", where=path)
