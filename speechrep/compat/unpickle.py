@@ -149,7 +149,7 @@ def _read_zip(path: Path, size: int) -> Any:
 
 def _is_plain(info: zipfile.ZipInfo, size: int) -> bool:
     """Whether a member lies in the file as it is, as torch stores all: it then is no longer than the file."""
-    return info.compress_type == zipfile.ZIP_STORED and info.file_size <= size
+    return info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size <= size
 
 
 def _data_start(path: Path, info: zipfile.ZipInfo) -> int:
