@@ -213,6 +213,8 @@ def _read(
             where=where,
         )
     want = min(stop, sound.frames) - start
+    if want < 1:  # a header may even claim a length or a rate that makes this negative
+        raise InputError(f"no samples between {start_s} s and {end_s} s", where=where)
     if start:
         sound.seek(start)
     blocks = []
