@@ -19,7 +19,7 @@ NUM_STEPS = 160
 def agent(sets, exp, port):  # noqa: F811
     """A torchrun that meets the other at a port and starts its worker anew when either is lost."""
     meet = ["--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-id=test", "--rdzv-conf",
-            "join_timeout=120,keep_alive_interval=1,keep_alive_max_attempt=3,read_timeout=30"]  # fmt: skip
+            "join_timeout=600,keep_alive_interval=2,keep_alive_max_attempt=10,read_timeout=120"]  # fmt: skip
     run = ["--nnodes=2", "--nproc-per-node=1", "--max-restarts=3", "--local-addr=127.0.0.1", *meet]
     words = [*SMALL["mockingjay"], *sets, *STEPS, "--max-steps", str(NUM_STEPS), "--exp-dir", str(exp)]
     return [sys.executable, "-m", "torch.distributed.run", *run, "-m", "speechrep.bin.pretrain", *words]
@@ -33,7 +33,7 @@ def kill_with_children(pid):
 
 
 def wait_for_listener(port):
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while True:
         with socket.socket() as probe:
             if not probe.connect_ex(("127.0.0.1", port)):
@@ -52,12 +52,12 @@ def test_a_lost_machine_rejoins(tmp_path, sets, start, monkeypatch):  # noqa: F8
     stays = start(agent(sets, tmp_path / "two", port))
     wait_for_listener(port)  # the machine that is lost must not be the one they meet at
     lost = start(agent(sets, tmp_path / "two", port))
-    wait_for(tmp_path / "two/checkpoints/step-?0.json", stays)
+    wait_for(tmp_path / "two/checkpoints/step-?0.json", stays, seconds=600)
     kill_with_children(lost.pid)
     lost.wait()
     assert not (tmp_path / "two/checkpoints/finished.json").exists()
     again = start(agent(sets, tmp_path / "two", port))
-    assert (stays.wait(400), again.wait(400)) == (0, 0)
+    assert (stays.wait(900), again.wait(900)) == (0, 0)
     words = command(sets, tmp_path / "one", NUM_STEPS, "--accumulate", "2")
     subprocess.run(words, check=True, cwd=REPOSITORY, env=ENVIRONMENT)
     losses = [read_model(tmp_path / name)[1]["valid"]["loss"] for name in ("one", "two")]
