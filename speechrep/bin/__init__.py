@@ -29,6 +29,11 @@ def run(main: Callable[[], None]) -> None:
         if error.errno is None:
             raise
         sys.exit(f"{os.path.basename(sys.argv[0])}: error: {_reason(error)}")
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):  # torch's words, which a signal brings up anywhere
+            raise
+        told = f"a process that reads data died, is memory short? The same command goes on. {error}"
+        sys.exit(f"{os.path.basename(sys.argv[0])}: error: {told}")
 
 
 def _reason(error: OSError) -> str:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from speechrep.data.batches import Batches, BatchSampler, Segment
-from speechrep.errors import InputError
 
 
 class SegmentDataset(Protocol):
@@ -59,14 +58,7 @@ class Loader:
             self._order.begin(epoch, skip)
             self._running = iter(self._torch_loader)
         self._ahead = -1
-        try:
-            yield from itertools.islice(self._running, count)
-        except RuntimeError as error:
-            if "DataLoader worker" in str(error):  # torch's words for one that is gone
-                raise InputError(
-                    f"a process that reads data died: {error}", mend="is memory short? run the same again"
-                ) from error
-            raise
+        yield from itertools.islice(self._running, count)
         self._ahead = epoch + 1
 
     def num_batches(self, epoch: int = 0) -> int:
