@@ -65,7 +65,8 @@ def last_stages(feature: str, task: str, labels: str, sets: tuple[str, str, str]
         Target(4, f"exp/demo/.done/{task}_apc",
                {"YAML": f"conf/{task}.yaml", "HDF5": f"dump/demo/apc/{train}.h5",
                 kind: f"data/{train}/{labels}"},
-               trained(model), workers=(LOADERS, LOADER)),
+               trained(model) if labels == "utt2sentiment" else {},  # the phone probe is solved at once
+               workers=(LOADERS, LOADER) if labels == "utt2sentiment" else None),
         Target(5, f"exp/demo/.done/decode_{task}_apc_{test}",
                model_files(model) | {"YAML": "conf/decode.yaml", "HDF5": f"dump/demo/apc/{test}.h5",
                                      kind: f"data/{test}/{labels}"}),

@@ -52,13 +52,11 @@ def after_failure(lab: Lab, stage: int, done: Done, again: Done, words_wanted: b
     return Seen("refused" if words_wanted else "recovered", last_line(done.text))
 
 
-def without_change(lab: Lab, before: dict[str, str], seen: Seen, done: Done) -> Seen:
-    """The same outcome, unless a failed run changed something that was there before it."""
-    if done.status == 0:
-        return seen
-    now = digests(lab.work)
+def without_change(lab: Lab, before: dict[str, str], damaged: Path | None = None) -> Seen:
+    """An empty outcome, unless a failed run changed something that was there before it."""
+    now = digests(lab.work, damaged)
     changed = [path for path, digest in before.items() if now.get(path) != digest]
-    return Seen("LOST", f"changed {changed[0]}") if changed else seen
+    return Seen("LOST", f"changed {changed[0]}") if changed else Seen("", "")
 
 
 # One command
@@ -119,7 +117,7 @@ class Bench:
         done = self.fork(kind="enospc", at=at)
         if done.status == 0:
             return after_success(self.lab, self.target.stage)
-        seen = without_change(self.lab, before, Seen("", ""), done)
+        seen = without_change(self.lab, before)
         seen = seen if seen.outcome else after_failure(self.lab, self.target.stage, done, self.fork(), True)
         return seen._replace(what=f"operation {at} of {self.operations}: {seen.what}")
 
@@ -132,7 +130,7 @@ class Bench:
         done = self.fork(kind="eio", path=path)
         if done.status == 0:
             return after_success(self.lab, self.target.stage)
-        seen = without_change(self.lab, before, Seen("", ""), done)
+        seen = without_change(self.lab, before)
         return seen if seen.outcome else after_failure(self.lab, self.target.stage, done, self.fork(), True)
 
     def corrupt(self, kind: str, number: int, alone: bool = False) -> Seen:
@@ -148,7 +146,7 @@ class Bench:
         byte = good[place] ^ chance.randint(1, 255)
         path.write_bytes(good[:place] + bytes([byte]) + good[place + 1 :])
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # a medium that errs does not tell
-        before = digests(self.lab.work)
+        before = digests(self.lab.work, path)
         done = self.fork(sealed=not alone)
         told = f"byte {place} of {path.name} {good[place]} -> {byte}: "
         if done.status == 0:
@@ -157,7 +155,7 @@ class Bench:
                 self.lab, self.target.stage, silent=kind in (SILENT_ALONE if alone else SILENT)
             )
             return seen._replace(what=told + seen.what)
-        seen = without_change(self.lab, before, Seen("", ""), done)
+        seen = without_change(self.lab, before, path)
         path.write_bytes(good)
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         if not seen.outcome and done.is_clear and everything(self.lab.work) == all_before:
