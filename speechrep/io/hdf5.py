@@ -50,12 +50,12 @@ def require_sound_heaps(path: str | os.PathLike[str], skip: tuple[int, int] = (0
         InputError: naming the byte.
     """
     with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        place = -1
-        while (place := content.find(_HEAP, place + 1)) >= 0:
-            if skip[0] <= place < skip[1]:
-                place = skip[1] - 1
-            elif place % 8 == 0 and not _is_chain(content, place):
-                raise InputError(f"a damaged heap of strings at byte {place}", where=path)
+        # Not by one search that passes over the frames: it would read all of them, to open a store.
+        for begin, end in ((0, skip[0]), (skip[1], len(content))):
+            place = begin - 1
+            while (place := content.find(_HEAP, place + 1, end)) >= 0:
+                if place % 8 == 0 and not _is_chain(content, place):
+                    raise InputError(f"a damaged heap of strings at byte {place}", where=path)
 
 
 def _is_chain(content: mmap.mmap, place: int) -> bool:
