@@ -62,3 +62,21 @@ def test_a_store_is_read_by_h5py_alone(tmp_path, monkeypatch, layers):
     names: dict = {"h5py": h5py}
     exec(compile(code, "docs/downstream.md", "exec"), names)
     assert (names["feats"] == feats).all()
+
+
+def test_adding_a_front_end_and_a_model():
+    energy, smooth = blocks("adding.md")
+    names: dict = {"__name__": "adding"}
+    exec(compile(energy, "docs/adding.md", "exec"), names)
+    frontend = names["Energy"](names["EnergyConfig"]())
+    feats = frontend(np.full(16000, 0.1, np.float32), 16000)
+    assert feats.shape == (100, 1) and np.allclose(feats, np.log(0.01), atol=1e-4)
+
+    exec(compile(smooth, "docs/adding.md", "exec"), names)
+    upstream = names["Smooth"](names["SmoothConfig"](), meta())
+    feats, lens = torch.randn(2, 20, meta().dim), torch.tensor([20, 12])
+    loss, stats = upstream.pretrain_loss(feats, lens)
+    loss.backward()
+    assert stats["weight"] == 32 and upstream.filter.weight.grad.abs().sum() > 0
+    alone = upstream(feats[1:, :12], lens[1:]).hiddens[-1]
+    torch.testing.assert_close(upstream(feats, lens).hiddens[-1][1:, :12], alone)
