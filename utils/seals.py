@@ -9,7 +9,7 @@ from speechrep.errors import InputError
 from speechrep.io.files import read_json, sha256
 
 # What is read for the checksums of a step, the smallest files first; of a larger rest only the size counts.
-# Stores and weights of any size carry checksums of their own.
+# Weights of any size carry a checksum of their own.
 SEAL_BYTES = 64_000_000
 
 

@@ -113,4 +113,4 @@ SILENT = {"YAML", "CTM", "TextGrid", "WAV", ".csd", "text table", "scp", "JSON (
           "text (SPEAKERS.TXT)", "text (trans.txt)", "text (folds)", "text (transcript)"}  # fmt: skip
 # Kinds that the recipe's checksums cover, and what of them goes unnoticed when a command is run by itself.
 SEALED = {"ark", "ark (CMVN)", "HDF5", "safetensors"}
-SILENT_ALONE = {"ark", "ark (CMVN)"}
+SILENT_ALONE = {"ark", "ark (CMVN)", "HDF5"}
