@@ -36,7 +36,7 @@ class DumpConfig:
 
     layers: str = opt("last", "last, first, all, or numbers parted by commas, 0 the first layer")
     dtype: str = opt("float32", "number format of the store; float16 halves it", sorted(DTYPES))
-    precision: str = opt("fp32", "number format of the model; bf16 is faster, to about 1 %", ("fp32", "bf16"))
+    precision: str = opt("fp32", "number format of the model; bf16 is faster and near", ("fp32", "bf16"))
     max_frames: int = opt(0, "frames of a batch, padding included; 0: 2000 on a CPU, 32000 on a GPU")
     part_frames: int = opt(
         2000000, "larger sets are dumped in parts of so many frames; a part is kept when done"
