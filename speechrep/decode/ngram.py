@@ -1,6 +1,7 @@
 """N-gram language models: estimating one, and using any ARPA file in a search through kenlm."""
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -93,6 +94,9 @@ def write_arpa(path: str | Path, tables: list[dict[Gram, float]]) -> None:
         stream.write("\n\\end\\\n")
 
 
+_COUNT = re.compile(rb"ngram +\d{1,2} *= *(\d{1,15})")
+
+
 class NgramScorer:
     """An ARPA file in a search (see :class:`speechrep.decode.beam.Scorer`); a state is one history per row.
 
@@ -111,6 +115,7 @@ class NgramScorer:
             raise InputError("n-gram models need kenlm", where=path, mend="pip install kenlm") from None
         if not Path(path).is_file():
             raise InputError("no such language model", where=path)
+        _require_counts(Path(path))
         try:
             self._model = kenlm.Model(str(path))
         except (OSError, RuntimeError, ValueError) as error:
@@ -160,6 +165,21 @@ class NgramScorer:
             scores = [self._model.BaseScore(state, word, after) * _LOG10 for word in self._words]
             found = self._scores[history] = np.array(scores)
         return found
+
+
+def _require_counts(path: Path) -> None:
+    """Refuse an ARPA file whose numbers of n-grams cannot be: kenlm takes memory for them, or crashes."""
+    with path.open("rb") as stream:
+        line = stream.readline(100)
+        if line.strip() != b"\\data\\":
+            return  # kenlm's own format, or none
+        while not line.startswith(b"\\1-grams:"):
+            line = stream.readline(100)
+            found = _COUNT.fullmatch(line.strip())
+            if line.startswith(b"ngram") and not (found and int(found[1]) <= path.stat().st_size):
+                raise InputError(f"a number of n-grams that cannot be: {line!r}", where=path)
+            if not line:
+                raise InputError("no n-grams", where=path)
 
 
 def ngram_sentences(texts: Iterable[str], tokenizer: Tokenizer) -> list[list[str]]:
