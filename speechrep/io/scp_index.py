@@ -82,18 +82,25 @@ class Keys(Sequence[str]):
 
 
 def open_index(path: str | os.PathLike[str]) -> ScpIndex | None:
-    """Index a table, or None where a line is not plainly ``key value`` or out of order."""
+    """Index a table, or None where a line is not plainly ``key value`` in UTF-8, or out of order."""
     starts, previous, offset = array("q", [0]), b"", 0
     with open(path, "rb") as stream:
         for line in stream:
             key, _, value = line.partition(b" ")
             plain = value.strip() and line.endswith(b"\n") and b"\t" not in key and b"\r" not in line
-            if not plain or key <= previous:
+            if not plain or key <= previous or not _is_text(line):
                 return None
             offset += len(line)
             starts.append(offset)
             previous = key
     return ScpIndex(path, np.frombuffer(starts, np.int64)) if len(starts) > 1 else None
+
+
+def _is_text(line: bytes) -> bool:
+    try:
+        return line.isascii() or bool(line.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def numbers_beside(path: str | os.PathLike[str], index: ScpIndex) -> np.ndarray | None:
