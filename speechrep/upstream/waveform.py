@@ -120,7 +120,12 @@ def open_file(path: str | os.PathLike[str]) -> tuple[ReadSamples, int, int]:
         InputError: not such a file.
     """
     read_audio(path, end_s=0.01)  # tells what is wrong with it, without reading on
-    info = soundfile.info(os.fspath(path))
+    try:
+        info = soundfile.info(os.fspath(path))
+    except soundfile.SoundFileError as error:  # one within an archive, which read_audio takes
+        raise InputError(
+            "cannot be read piece by piece", where=path, mend="read it whole and give its samples"
+        ) from error
     rate = info.samplerate
 
     def read(start: int, stop: int) -> np.ndarray:

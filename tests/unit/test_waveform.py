@@ -163,6 +163,15 @@ def test_stereo_and_foreign_features_are_told(tmp_path):
         small("apc", feature="kaldi").extract(noise(), RATE)
 
 
+def test_a_file_within_an_archive_is_read_whole_but_not_streamed(tmp_path):
+    soundfile.write(tmp_path / "a.wav", noise(), RATE)
+    (tmp_path / "wav.ark").write_bytes(b"a " + (tmp_path / "a.wav").read_bytes())
+    place, upstream = f"{tmp_path}/wav.ark:2", small("apc")
+    assert upstream.extract_file(place).hidden_lens > 0
+    with pytest.raises(InputError, match=r"wav\.ark:2: cannot be read piece by piece"):
+        next(upstream.stream_file(place))
+
+
 def test_files_that_hold_no_speech_are_told(tmp_path):
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), RATE)
     soundfile.write(tmp_path / "nan.wav", np.full(RATE, np.nan, np.float32), RATE, subtype="FLOAT")
