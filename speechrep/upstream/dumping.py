@@ -86,7 +86,9 @@ class Dump:
 
     def part_path(self, number: int) -> Path:
         """Where a part lies until all are merged."""
-        return self.out.with_name(self.out.name + ".parts") / f"part-{number:04d}.h5"
+        # Of another precision are other vectors, which a store does not tell of itself.
+        precision = "" if self.config.precision == "fp32" else f".{self.config.precision}"
+        return self.out.with_name(f"{self.out.name}{precision}.parts") / f"part-{number:04d}.h5"
 
     def run(self, numbers: Sequence[int], report: Callable[[int], None]) -> None:
         """Write those of the parts that are not there yet.

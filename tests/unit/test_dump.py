@@ -182,6 +182,9 @@ def test_parts_of_another_model_or_older_than_the_features_are_not_kept(feats, t
     (tmp_path / "x.h5").rename(part)
     with pytest.raises(InputError, match=r"part-0000\.h5: was not dumped"):
         works[1].finish()
+    half = Dump(works[0].model, reader, out, DumpConfig(precision="bf16"))
+    with pytest.raises(InputError, match=r"part-0000\.h5: was not dumped"):
+        half.finish()
     os.utime(part, (0, 0))
     with pytest.raises(InputError, match="was not dumped"):
         works[0].finish()
