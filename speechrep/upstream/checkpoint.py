@@ -45,9 +45,9 @@ def rebuild(info: Mapping[str, Any], where: object) -> Upstream:
 def _outline(info: Mapping[str, Any], num_weights: int, where: object) -> Upstream:
     """The model without memory for its weights: a damaged description can ask for any number of them."""
     config = info.get("config")
-    layers = config.get("num_layers", 0) if isinstance(config, dict) else 0
-    if isinstance(layers, int) and layers > num_weights:
-        raise InputError(f"{num_weights} weights cannot be {layers} layers", where=where)
+    for name, value in config.items() if isinstance(config, dict) else ():
+        if str(name).endswith("_layers") and isinstance(value, int) and value > num_weights:
+            raise InputError(f"{name} is {value}, for {num_weights} weights", where=where)
     try:
         with torch.device("meta"):
             return rebuild(info, where)

@@ -518,7 +518,7 @@ TARGETS = {
         (
             BOMB.encode(),
             b"lr: !!python/object/apply:os.system ['touch hacked']\n",
-            DEEP[:5000],
+            DEEP[:1200],
             b"lr: " + b"9" * 10_000,
             b"seed: " + b"9" * 10_000,
         ),
