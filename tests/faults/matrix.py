@@ -45,7 +45,7 @@ def in_order(counts: collections.Counter) -> Iterable[tuple[str, int]]:
     return ((outcome, counts[outcome]) for outcome in reversed(OUTCOMES) if counts[outcome])
 
 
-def page(rows: Sequence[dict], commit: str, date: str) -> str:
+def page(rows: Sequence[dict], commit: str, date: str, note: str = "") -> str:
     """The whole of docs/reliability.md."""
     total = collections.Counter(row["outcome"] for row in rows)
     lines = [
@@ -56,7 +56,7 @@ def page(rows: Sequence[dict], commit: str, date: str) -> str:
         "",
         "    make faults",
         "",
-        f"at commit {commit}, {date}: {len(rows)} injections.",
+        f"at commit {commit}, {date}: {len(rows)} injections.{note and f' {note}'}",
         "",
         "| outcome | count | meaning |",
         "|---|---|---|",
@@ -92,12 +92,15 @@ def main() -> None:
     )
     parser.add_argument("matrices", nargs="+", type=Path, help="what the tests wrote")
     parser.add_argument("--out", type=Path, required=True, help="the page")
+    parser.add_argument("--note", default="", help="a sentence on how they were made")
     args = parser.parse_args()
     rows = [row for path in args.matrices for row in map(json.loads, path.read_text().splitlines())]
     rows.sort(key=lambda row: (row["recipe"], row["stage"], row["fault"], row["detail"]))
     words = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(words, capture_output=True, text=True, check=True)
-    args.out.write_text(page(rows, commit.stdout.strip(), time.strftime("%Y-%m-%d", time.gmtime())))
+    args.out.write_text(
+        page(rows, commit.stdout.strip(), time.strftime("%Y-%m-%d", time.gmtime()), args.note)
+    )
     if any(row["outcome"] == "LOST" for row in rows):
         sys.exit("something was lost")
 
