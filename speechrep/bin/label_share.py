@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = from_options(PhoneConfig, args)
     if config.hidden_layers:
         raise InputError("only linear probes are solved here", where="--hidden-layers")
+    if config.pretrained:
+        raise InputError("only stored representations are probed here", where="--pretrained")
     out_dir = Path(args.out_dir)
     options = to_dict(config) | {
         "layer": args.layer,

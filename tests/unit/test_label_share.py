@@ -62,3 +62,5 @@ def test_the_command(tmp_path, capsys):
         run("--classes", "41")
     with pytest.raises(InputError, match="only linear probes"):
         run("--hidden-layers", "1")
+    with pytest.raises(InputError, match="only stored representations"):
+        run("--pretrained", "exp/apc")
