@@ -99,6 +99,8 @@ class Slurm:
             _kill(pid)
         for pid in _processes(lambda words, _env: str(self.folder) in words and "slurm" in words):
             _kill(pid)
+        for pid in _processes(lambda words, env: words.startswith("slurmstepd") and self._ours(env)):
+            _kill(pid)
         for name in ("slurmctld", "n1", "n2", "munged"):
             with contextlib.suppress(OSError, ValueError):
                 _kill(int((self.folder / f"{name}.pid").read_text()))
