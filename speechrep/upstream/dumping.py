@@ -20,6 +20,7 @@ from speechrep.data.identity import are_equal, require_equal
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
+from speechrep.io.files import commit_file
 from speechrep.io.store import DTYPES, Store, StoreWriter
 from speechrep.upstream.base import Upstream
 from speechrep.upstream.represented import represented_meta, require_input_of, vector_lens
@@ -113,7 +114,7 @@ class Dump:
         if missing:
             raise InputError("was not dumped", where=missing[0], mend="run the same again")
         if len(paths) == 1:
-            os.replace(paths[0], self.out)
+            commit_file(paths[0], self.out)
         else:
             with StoreWriter(
                 self.out, self.meta, self.reader.utt_ids, self.lengths.tolist(), self.num_layers
