@@ -71,10 +71,11 @@ class AsrTask:
         """Frames of utterances spread evenly over the training set, as the encoder would read them."""
         last = len(self._train.utt_ids) - 1
         picked = np.unique(np.linspace(0, last, _STATISTICS_UTTERANCES).astype(int))
-        frames = []
+        front, frames = self.model.front.eval(), []  # a model inside that will be tuned would drop out
         for index in picked:
             feats = torch.from_numpy(self._train.feats.read(self._train.utt_ids[index]))[None]
-            frames.append(self.model.front.represent(feats, torch.tensor([feats.shape[1]]))[0][0])
+            frames.append(front.represent(feats, torch.tensor([feats.shape[1]]))[0][0])
+        front.train()
         return torch.cat(frames)
 
     def train_loader(self) -> Loader:

@@ -430,6 +430,20 @@ def test_a_model_inside_is_trained_only_if_asked_and_travels_with_the_recogniser
     assert texts[0] == texts[1]
 
 
+def test_statistics_of_a_model_inside_are_those_without_dropout(tmp_path):
+    meta = FeatureMeta("fbank", {}, 6, 10.0, 16000)
+    save_model(tmp_path / "apc", build("apc", ApcConfig(hidden_size=8, num_layers=2, dropout=0.5), meta))
+    sets = [make_set(tmp_path / name, 3, 0) for name in ("train", "valid")]
+    fronts = [
+        asr.AsrTask(
+            AsrConfig(pretrained=str(tmp_path / "apc"), fine_tune=tuned), *sets, Loading()
+        ).model.front
+        for tuned in (False, True)
+    ]
+    assert torch.equal(fronts[0].mean, fronts[1].mean) and torch.equal(fronts[0].scale, fronts[1].scale)
+    assert [front.upstream.training for front in fronts] == [False, True]
+
+
 def test_a_model_inside_wants_its_own_features(upstream, tmp_path):
     sets = [make_set(tmp_path / name, 3, 0) for name in ("train", "valid")]
     sets[0].feats.meta = FeatureMeta("fbank", {}, 6, 12.5, 16000)
