@@ -81,7 +81,9 @@ def submit(array: JobArray, args: argparse.Namespace) -> str:
     job_id = done.stdout.strip().split(";")[0]
     if done.returncode or not job_id.isdigit():
         raise ValueError(f"sbatch refused the job: {(done.stderr or done.stdout).strip()}")
-    submitted.write_text(f"{job_id} {Path(array.log).name}\n")
+    written = submitted.with_suffix(".tmp")  # half of it would name another job
+    written.write_text(f"{job_id} {Path(array.log).name}\n")
+    written.replace(submitted)
     return job_id
 
 

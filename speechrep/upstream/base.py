@@ -155,17 +155,17 @@ class Upstream(torch.nn.Module):
             margin: frames seen but not given on each side, likewise.
         """
         whole = open_samples(samples), len(samples), sample_rate
-        yield from self._stream(self._long_features(*whole, "samples"), window, margin)
+        yield from self._stream(self._long_features(*whole, "samples"), max(1, window), margin)
 
     def stream_file(
         self, path: str | os.PathLike[str], window: int = 1000, margin: int = 250
     ) -> Iterator[Output]:
         """As :meth:`stream`, for a file of one channel and of any length: it is read piece by piece."""
-        yield from self._stream(self._long_features(*open_file(path), path), window, margin)
+        yield from self._stream(self._long_features(*open_file(path), path), max(1, window), margin)
 
     def _stream(self, feats: LongFeatures, window: int, margin: int) -> Iterator[Output]:
         r, T = self.downsample, feats.num_frames
-        window, margin = max(1, window // r) * r, margin // r * r
+        window, margin = (window // r or 1) * r, margin // r * r
         for start in range(0, T // r * r, window):
             first, end = max(0, start - margin), min(T, start + window)
             output = self(self._batch(feats.read(first, min(T, end + margin))))
