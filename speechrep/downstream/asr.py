@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from speechrep.config import from_dict
-from speechrep.data.batches import BatchSampler
 from speechrep.data.features import FeatureReader
 from speechrep.data.loader import Loader
 from speechrep.decode.greedy import greedy
@@ -15,7 +14,7 @@ from speechrep.downstream.asr_data import TranscribedDataset, labelled_dataset, 
 from speechrep.downstream.asr_decoder import decoder_targets
 from speechrep.downstream.asr_input import InputLayer
 from speechrep.downstream.asr_model import Recogniser, attention_greedy, ctc_loss
-from speechrep.downstream.base import Labelled, Loading, description
+from speechrep.downstream.base import Labelled, Loading, description, make_loader
 from speechrep.downstream.inside import is_time_to_tune, param_groups
 from speechrep.downstream.split import draw
 from speechrep.score.edit import count_errors
@@ -87,11 +86,7 @@ class AsrTask:
         return self._loader(self._valid, shuffle=False)
 
     def _loader(self, dataset: TranscribedDataset, shuffle: bool) -> Loader:
-        sampler = BatchSampler(
-            dataset.num_frames, self.config.max_frames, self._loading.seed, max_utts=self.config.max_utts,
-            rank=self._loading.rank, world_size=self._loading.world_size, shuffle=shuffle,
-        )  # fmt: skip
-        return Loader(dataset, sampler, self._loading.num_workers)
+        return make_loader(dataset, self._loading, self.config.max_frames, self.config.max_utts, shuffle)
 
     def loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
         """Loss summed over utterances; its weight is the number of units in the transcripts."""

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import torch
 
 from speechrep.config import opt, to_dict
+from speechrep.data.batches import BatchSampler
 from speechrep.data.features import FeatureReader
 from speechrep.data.identity import require_equal
+from speechrep.data.loader import Loader
 from speechrep.errors import InputError
 from speechrep.train.task import Task
 
@@ -57,6 +59,23 @@ class Loading(NamedTuple):
     rank: int = 0
     world_size: int = 1
     device: torch.device | str = "cpu"  # of a model inside, which represents what the task begins with
+
+
+def make_loader(dataset: Any, loading: Loading, max_frames: int, max_utts: int, shuffle: bool) -> Loader:
+    """Batches of a dataset of whole utterances.
+
+    Args:
+        dataset: has ``num_frames``, and what :class:`Loader` wants.
+        loading: seed, processes, ranks.
+        max_frames: budget of a batch, padding included.
+        max_utts: most utterances in a batch; 0 for any number.
+        shuffle: in an order that changes with every epoch, or in a fixed one.
+    """
+    sampler = BatchSampler(
+        dataset.num_frames, max_frames, loading.seed, max_utts=max_utts, rank=loading.rank,
+        world_size=loading.world_size, shuffle=shuffle,
+    )  # fmt: skip
+    return Loader(dataset, sampler, loading.num_workers)
 
 
 class Kind(NamedTuple):

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechrep.data.batches import BatchSampler, Segment
+from speechrep.data.batches import Segment
 from speechrep.data.loader import Loader
-from speechrep.downstream.base import Loading
+from speechrep.downstream.base import Loading, make_loader
 from speechrep.downstream.probe import Probe, Statistics, choose, probe_loss
 from speechrep.downstream.solve import solve
 
@@ -113,8 +113,4 @@ class ProbeTask:
 
     def loader(self, dataset: Any, shuffle: bool) -> Loader:
         """Batches of a dataset."""
-        sampler = BatchSampler(
-            dataset.num_frames, self.batch_vectors, self.loading.seed, max_utts=self.max_utts,
-            shuffle=shuffle, rank=self.loading.rank, world_size=self.loading.world_size,
-        )  # fmt: skip
-        return Loader(dataset, sampler, self.loading.num_workers)
+        return make_loader(dataset, self.loading, self.batch_vectors, self.max_utts, shuffle)

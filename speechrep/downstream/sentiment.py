@@ -18,7 +18,7 @@ from speechrep.config import from_dict, opt
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.features import FeatureReader
 from speechrep.data.loader import Loader, pad_arrays
-from speechrep.downstream.base import Labelled, Loading, TaskConfig, description
+from speechrep.downstream.base import Labelled, Loading, TaskConfig, description, make_loader
 from speechrep.downstream.split import draw, part_of
 from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir
@@ -197,11 +197,7 @@ class SentimentTask:
 
     def loader(self, dataset: SentimentDataset, shuffle: bool) -> Loader:
         """Batches of a dataset."""
-        sampler = BatchSampler(
-            dataset.num_frames, self.config.max_frames, self._loading.seed, max_utts=self.config.max_utts,
-            rank=self._loading.rank, world_size=self._loading.world_size, shuffle=shuffle,
-        )  # fmt: skip
-        return Loader(dataset, sampler, self._loading.num_workers)
+        return make_loader(dataset, self._loading, self.config.max_frames, self.config.max_utts, shuffle)
 
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """Squared error or cross-entropy summed over utterances; and what validation watches."""

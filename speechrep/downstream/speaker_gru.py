@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechrep.data.batches import BatchSampler
 from speechrep.data.loader import Loader
-from speechrep.downstream.base import Loading
+from speechrep.downstream.base import Loading, make_loader
 from speechrep.downstream.labelled_frames import LabelledFrames
 
 LEAST_SCALE = 1e-3  # a dimension that never varies is not blown up
@@ -98,8 +97,4 @@ class SpeakerGruTask:
 
     def loader(self, dataset: LabelledFrames, shuffle: bool) -> Loader:
         """Batches of a dataset."""
-        sampler = BatchSampler(
-            dataset.num_frames, self.config.batch_frames, self.loading.seed, max_utts=self.config.batch_utts,
-            shuffle=shuffle, rank=self.loading.rank, world_size=self.loading.world_size,
-        )  # fmt: skip
-        return Loader(dataset, sampler, self.loading.num_workers)
+        return make_loader(dataset, self.loading, self.config.batch_frames, self.config.batch_utts, shuffle)
