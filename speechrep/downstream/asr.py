@@ -15,7 +15,7 @@ from speechrep.downstream.asr_decoder import decoder_targets
 from speechrep.downstream.asr_input import InputLayer
 from speechrep.downstream.asr_model import Recogniser, attention_greedy, ctc_loss
 from speechrep.downstream.base import Labelled, Loading, description, make_loader
-from speechrep.downstream.inside import is_time_to_tune, param_groups
+from speechrep.downstream.inside import is_time_to_tune, param_groups, refuse_if_never_tuned
 from speechrep.downstream.split import draw
 from speechrep.score.edit import count_errors
 from speechrep.text.registry import load_tokenizer, parse_tokenizer, train_tokenizer
@@ -154,6 +154,10 @@ class AsrTask:
             "asr", self.config, self._feats,
             tokenizer=self.tokenizer.to_json(), input=_input_of(self._feats), pretrained=self._upstream_json,
         )  # fmt: skip
+
+    def begin_run(self, total_steps: int) -> None:
+        """The time of a model inside must come."""
+        refuse_if_never_tuned(self.config, total_steps)
 
     def begin_step(self, step: int) -> None:
         """A model inside joins once its time has come."""

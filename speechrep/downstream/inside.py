@@ -69,6 +69,19 @@ def is_time_to_tune(config: Any, step: int) -> bool:
     return config.fine_tune and step >= config.fine_tune_after
 
 
+def refuse_if_never_tuned(config: Any, total_steps: int) -> None:
+    """Refuse a training that ends before the upstream's time comes; one of no steps trains nothing anyway.
+
+    Raises:
+        InputError: by a task's options, it would stay frozen.
+    """
+    if config.fine_tune and total_steps and not is_time_to_tune(config, total_steps - 1):
+        raise InputError(
+            f"training ends after {total_steps} steps, so the model inside would stay frozen",
+            where=f"--fine-tune-after {config.fine_tune_after}", mend="begin earlier, or train longer",
+        )  # fmt: skip
+
+
 def param_groups(model: nn.Module, upstream: Upstream | None, config: Any, lr: float) -> list[dict[str, Any]]:
     """What the optimiser is given: all but the upstream at ``lr``, a tuned upstream at its share of it."""
     inner = list(upstream.parameters()) if upstream is not None else []
@@ -139,6 +152,10 @@ class TunedTask:
     def valid_loader(self) -> Loader:
         """Batches in a fixed order."""
         return self.head.loader(self._valid, shuffle=False)
+
+    def begin_run(self, total_steps: int) -> None:
+        """The upstream's time must come."""
+        refuse_if_never_tuned(self.config, total_steps)
 
     def begin_step(self, step: int) -> None:
         """The upstream joins once its time has come."""

@@ -12,8 +12,9 @@ from speechrep.data.loader import Loader
 class Task(Protocol):
     """Something to train. More is optional; the functions of this module use what there is.
 
-    ``param_groups(lr) -> list[dict]`` replaces "all parameters at lr"; ``begin_step(step)`` hears of every
-    optimiser step before it, from 0, and may freeze or thaw parameters; ``summary(stats) -> dict`` turns the
+    ``param_groups(lr) -> list[dict]`` replaces "all parameters at lr"; ``begin_run(total_steps)`` hears
+    how long training will be, and may refuse; ``begin_step(step)`` hears of every optimiser step before it,
+    from 0, and may freeze or thaw parameters; ``summary(stats) -> dict`` turns the
     averaged statistics into those reported (adds a ratio, an error rate); ``pictures() -> dict`` draws what
     TensorBoard shows after a validation, name to uint8 (height, width, 3). ``leaves_unused`` is true where
     the loss of a step may not depend on all parameters that can be trained.
@@ -50,6 +51,13 @@ def param_groups(task: Task, lr: float) -> list[dict[str, Any]]:
     if own is not None:
         return own(lr)
     return [{"params": [p for p in task.model.parameters() if p.requires_grad], "lr": lr}]
+
+
+def begin_run(task: Task, total_steps: int) -> None:
+    """Tell the task how many optimiser steps training will have."""
+    own = getattr(task, "begin_run", None)
+    if own is not None:
+        own(total_steps)
 
 
 def begin_step(task: Task, step: int) -> None:

@@ -29,7 +29,15 @@ from speechrep.train.forward import Forward
 from speechrep.train.log import TrainLog
 from speechrep.train.optim import build_optimizer, lr_factor, set_lr
 from speechrep.train.stats import add, averages, reduced
-from speechrep.train.task import Task, begin_step, param_groups, parts_to_compile, pictures, summary
+from speechrep.train.task import (
+    Task,
+    begin_run,
+    begin_step,
+    param_groups,
+    parts_to_compile,
+    pictures,
+    summary,
+)
 
 # Losses are sums over thousands of frames; this keeps scaled fp16 gradients in range and cancels later.
 NOMINAL_WEIGHT = 4096.0
@@ -108,6 +116,7 @@ class Trainer:
         self.trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.loader = task.train_loader()
         self.total_steps = self._total_steps() if self.trainable else 0
+        begin_run(task, self.total_steps)
         self.warmup = config.warmup_steps or round(config.warmup_share * self.total_steps)
         self.progress = Progress()
         self.best_stats: dict[str, float] = {}

@@ -189,6 +189,9 @@ def test_refusals(tmp_path, labelled, apc):
         run(
             "phone", labelled, tmp_path / "b", "--l2", "1e-3 1e-4", "--fine-tune", "true", "--pretrained", apc
         )
+    words = ["--fine-tune", "true", "--fine-tune-after", 3, "--max-steps", 3, "--pretrained", apc]
+    with pytest.raises(InputError, match="--fine-tune-after 3: training ends after 3 steps, so the model in"):
+        run("phone", labelled, tmp_path / "late", "--l2", "1e-3", *words)
     dump.main(["--upstream", str(apc), "--feats-dir", str(labelled[0]), "--out", str(tmp_path / "x.h5")])
     with pytest.raises(InputError, match=r"x\.h5: holds representations of apc"):
         run("speaker, gru", (tmp_path / "x.h5", labelled[1]), tmp_path / "c", "--pretrained", apc)
