@@ -12,7 +12,7 @@ from lab import RECIPES, Lab
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All but the fast file are slow."""
     for item in items:
-        if item.path.parent.name == "faults" and item.path.name != "test_fast.py":
+        if item.path.parent.name == "faults" and item.path.name != "test_faults_fast.py":
             item.add_marker(pytest.mark.slow)
 
 

@@ -88,6 +88,6 @@ def test_a_failing_child_is_an_error(capfd):
         if item == 3:
             raise ValueError("three is bad")
 
-    with pytest.raises(RuntimeError, match="3 failed"):
+    with pytest.raises(InputError, match="3: the process that made it failed, see above"):
         fork_each(range(5), work, nj=2)
     assert "three is bad" in capfd.readouterr().err
