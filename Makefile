@@ -2,7 +2,7 @@
 # make test         style checks and all tests that are not slow; make test-all: the slow ones too
 # make demo-mosei   the sentiment recipe on a generated miniature of its corpus
 # make faults       faults in every stage of both recipes, written into docs/reliability.md
-# make fuzz         damaged files for every parser, SECONDS=600 of processor time each
+# make fuzz         damaged files for every parser, until it had SECONDS=600 of processor time, earlier runs counted
 # make audit        the installed packages against PyPI's list of known vulnerabilities; needs the internet
 .PHONY: demo demo-mosei test test-all lint faults fuzz audit venv clean
 
@@ -32,7 +32,9 @@ faults: venv
 
 SECONDS = 600
 fuzz: venv
-	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) --keep fuzz-failed
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) --record tests/fuzz/record.json \
+	  --keep fuzz-failed
+	$(BIN)/python tests/fuzz/record.py --page docs/reliability.md
 
 # In an environment of its own, so that it is not audited itself; --strict: what cannot be looked up is an error.
 audit: venv

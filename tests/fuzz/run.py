@@ -1,6 +1,11 @@
 """Feed damaged files to every parser of files that others made.
 
     PYTHONPATH=. python tests/fuzz/run.py [--seconds 600] [--targets "ark store"] [--keep DIR]
+    PYTHONPATH=. python tests/fuzz/run.py --seconds 600 --record tests/fuzz/record.json
+
+With a record, targets take turns in slices until each has had its seconds, those of earlier runs counted; as
+many such runs as there are cores may share one record. Killed at any moment a run loses the slice it is in,
+with SIGTERM not even that.
 
 Each target runs in a process of its own with little memory to spare. Whatever a file holds, a parser must
 give a value or an InputError: no other exception, no crash of the interpreter, no case beyond two seconds of
@@ -25,6 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mutate import mutated
+from record import ROOT, Record
 from targets import TARGETS, Target
 
 from speechrep.errors import InputError
@@ -32,6 +38,9 @@ from speechrep.errors import InputError
 SPARE_BYTES = 512 << 20  # of address space, beyond what the process has at its start
 CASE_S = 2  # the files have some thousand bytes
 MOST_FAILURES = 5  # of a target; then it ends
+
+
+STOPPING: list[int] = []  # the signal that asked for an end
 
 
 class Hang(BaseException):
@@ -44,11 +53,18 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--targets", default=" ".join(TARGETS))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--record", type=Path, help="a table that this run reads and adds to")
+    parser.add_argument("--slice", type=float, default=60, help="seconds of a turn, with a record")
     parser.add_argument("--keep", type=Path, help="folder for the inputs that failed")
     parser.add_argument("--case", type=Path, help="only this input, here, without limits")
     parser.add_argument("--json", action="store_true", help="print what was found as JSON")
     args = parser.parse_args()
-    keep = args.keep or Path(tempfile.mkdtemp(prefix="fuzz-failed-"))
+    keep = (args.keep or Path(tempfile.mkdtemp(prefix="fuzz-failed-"))).absolute()
+    signal.signal(signal.SIGTERM, lambda number, _frame: STOPPING.append(number))
+    if args.record:
+        return take_turns(
+            args.targets.split(), args.seconds, args.slice, Record(args.record.absolute()), keep
+        )
     report = {}
     for name in args.targets.split():
         if args.case:
@@ -66,6 +82,27 @@ def main() -> int:
     return int(any(found["failures"] for found in report.values()))
 
 
+def take_turns(names: list[str], seconds: float, slice_s: float, record: Record, keep: Path) -> int:
+    """Go on where the record ends, until every target has had its seconds or failed; 1 if any failed."""
+    for name in [name for name in names if TARGETS[name].missing()]:
+        print(f"{name:12} skipped: {TARGETS[name].missing()}", flush=True)
+        names.remove(name)
+    failed = False
+    while not STOPPING:
+        name, seed = record.next(names, seconds)
+        if not name:
+            break
+        with workplace() as folder:
+            part = _in_child(name, slice_s, seed, folder)
+            kinds = _keep(name, part, folder, keep)
+        found = {key: part[key] for key in ("files", "cases", "refused")}
+        record.add(name, found | {"seconds": round(part["seconds"], 1), "failures": [k for k, _ in kinds]})
+        failed = failed or bool(kinds)
+        print(f"{name:12} seed {seed}: {part['seconds']:.0f} s, {part['cases']} cases", flush=True)
+        print("".join(f"    {text}\n" for _, text in kinds), end="", flush=True)
+    return int(failed)
+
+
 def told(found: dict) -> str:
     """One line about a target."""
     if found["skipped"]:
@@ -81,12 +118,7 @@ def fuzz(name: str, seconds: float, seed: int, keep: Path) -> dict:
     while not total["skipped"] and spent < seconds and len(total["failures"]) < MOST_FAILURES:
         with workplace() as folder:
             part = _in_child(name, seconds - spent, seed, folder)
-            case = folder / "case"
-            for failure, data in _collect(part, case):
-                path = keep / f"{name}-{hashlib.sha256(data).hexdigest()[:12]}"
-                keep.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
-                total["failures"].append(f"{failure} ({path})")
+            total["failures"] += [text for _, text in _keep(name, part, folder, keep)]
         total["cases"] += part["cases"]
         total["refused"] += part["refused"]
         total["peak_mb"] = max(total["peak_mb"], part["peak_mb"])
@@ -97,11 +129,19 @@ def fuzz(name: str, seconds: float, seed: int, keep: Path) -> dict:
     return total
 
 
-def _collect(part: dict, case: Path) -> Iterator[tuple[str, bytes]]:
-    for failure in part["failures"]:
-        yield failure["what"], bytes.fromhex(failure["data"])
+def _keep(name: str, part: dict, folder: Path, keep: Path) -> list[tuple[str, str]]:
+    """Kinds of failures, each with its text; the inputs are kept."""
+    failures = [(f["kind"], f["what"], bytes.fromhex(f["data"])) for f in part["failures"]]
     if part["died"]:
-        yield part["died"], case.read_bytes() if case.exists() else b""
+        case = folder / "case"
+        failures.append((part["died"], part["died"], case.read_bytes() if case.exists() else b""))
+    texts = []
+    for kind, what, data in failures:
+        path = keep / f"{name}-{hashlib.sha256(data).hexdigest()[:12]}"
+        keep.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        texts.append((kind, f"{what} ({path})"))
+    return texts
 
 
 def _in_child(name: str, seconds: float, seed: int, folder: Path) -> dict:
@@ -127,7 +167,7 @@ def _in_child(name: str, seconds: float, seed: int, folder: Path) -> dict:
     code = os.waitstatus_to_exitcode(status)
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
     seconds_used = used.ru_utime + used.ru_stime
-    return {"cases": 0, "refused": 0, "peak_mb": 0, "failures": [], "seconds": seconds_used,
+    return {"cases": 0, "refused": 0, "peak_mb": 0, "failures": [], "seconds": seconds_used, "files": [],
             "died": f"the interpreter died: {how}"}  # fmt: skip
 
 
@@ -150,14 +190,15 @@ def _too_long(number: int, frame: object) -> None:
 
 def _cases(target: Target, seconds: float, seed: int, folder: Path) -> dict:
     seeds = target.prepare(folder)
-    for data in seeds:
-        target.parse(folder, data)  # what is good must be taken
+    files = _files_used(target, folder, seeds)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rng = random.Random(f"{seed}")
     cases, refused, failures = 0, 0, []
     started = time.process_time()
     queue = list(target.hostile)
-    while queue or (time.process_time() - started < seconds and len(failures) < MOST_FAILURES):
+    while queue or (
+        time.process_time() - started < seconds and len(failures) < MOST_FAILURES and not STOPPING
+    ):
         data = queue.pop() if queue else mutated(seeds, target.words, rng)
         (folder / "case").write_bytes(data)
         what = _outcome(target, folder, data)
@@ -167,7 +208,20 @@ def _cases(target: Target, seconds: float, seed: int, folder: Path) -> dict:
             failures.append({"what": what, "data": data.hex(), "kind": kind})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     return {"cases": cases, "refused": refused, "peak_mb": peak // 1024, "failures": failures,
-            "seconds": time.process_time() - started}  # fmt: skip
+            "seconds": time.process_time() - started, "files": files}  # fmt: skip
+
+
+def _files_used(target: Target, folder: Path, seeds: list[bytes]) -> list[str]:
+    """The files of the package that the good files lead through; what is good must be taken."""
+    used: set[str] = set()
+    sys.setprofile(lambda frame, _event, _arg: used.add(frame.f_code.co_filename))
+    try:
+        for data in seeds:
+            target.parse(folder, data)
+    finally:
+        sys.setprofile(None)
+    package = f"{ROOT / 'speechrep'}{os.sep}"
+    return sorted(os.path.relpath(name, ROOT) for name in used if name.startswith(package))
 
 
 def _outcome(target: Target, folder: Path, data: bytes) -> str:

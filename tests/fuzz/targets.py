@@ -37,7 +37,7 @@ from speechrep.io.alignment import (
 from speechrep.io.ark import ArkWriter, load_scp, matrix_shape, read_matrix
 from speechrep.io.audio import read_audio
 from speechrep.io.csd import REQUIRED, Track, read_csd, write_csd
-from speechrep.io.data_dir import DataDir, read_segments, validate
+from speechrep.io.data_dir import DataDir, validate
 from speechrep.io.data_fix import fix
 from speechrep.io.feature_meta import FeatureMeta, read_meta, write_meta
 from speechrep.io.files import read_json
@@ -125,14 +125,11 @@ def _parse_data_dir(folder: Path, data: bytes) -> None:
     (path / names[(data[0] if data else 0) % len(names)]).write_bytes(data[1:])
     for name in ("spk2gender", "utt2dur", "utt2num_frames", "segments"):
         getattr(DataDir(path), name, None)
-    validate(path)
-
-
-def _parse_fix(folder: Path, data: bytes) -> None:
     try:
-        _parse_data_dir(folder, data)
+        validate(path)
     except InputError:
-        fix(folder / "data")
+        fix(path)
+        raise
 
 
 def _data_dir_seeds(folder: Path) -> list[bytes]:
@@ -387,7 +384,8 @@ def _parse_tokenizer(folder: Path, data: bytes) -> None:
     tokenizer.decode(tokenizer.encode("the cat"))
 
 
-def _blogmel(path: Path) -> None:
+def _parse_blogmel(folder: Path, data: bytes) -> None:
+    path = _put(folder, "x.gz" if data[:2] == b"\x1f\x8b" else "x", data)
     stream = open_text(str(path))
     with stream:
         list(read_blogmel(stream, str(path)))
@@ -477,9 +475,7 @@ TARGETS = {
         _seeds("a-1 some words\na-2 more\n", "a\tb\n", "x é\n"),
         _each(read_table, lambda p: read_table(p, allow_empty=True), read_text),
     ),
-    "segments": Target(_seeds("a-1 a 0 1.5\na-2 a 1.5 -1\n"), _each(read_segments)),
     "data_dir": Target(_data_dir_seeds, _parse_data_dir),
-    "fix_data_dir": Target(_data_dir_seeds, _parse_fix),
     "speakers": Target(
         _seeds("; comment\n1 | F | dev | 8 | A\n2 | M | dev | 8 | B | C\n"), _each(read_genders)
     ),
@@ -574,11 +570,10 @@ TARGETS = {
     "arpa": Target(
         _arpa_seeds, _parse_arpa, (b"\\data\\", b"\\end\\", b"ngram 1=", b"99999999999"), missing=_no_kenlm
     ),
-    "blogmel": Target(_seeds("a\n1 2 3\n4 5 6\n.\nb\n1 2 3\n.\n"), _each(_blogmel), (b".\n", b"1e999")),
-    "blogmel.gz": Target(
-        lambda _f: [zlib.compress(b"a\n1 2\n.\n", 1, 31)],
-        _each(_blogmel, name="x.gz"),
-        (),
+    "blogmel": Target(
+        lambda _f: [b"a\n1 2 3\n4 5 6\n.\nb\n1 2 3\n.\n", zlib.compress(b"a\n1 2\n.\n", 1, 31)],
+        _parse_blogmel,
+        (b".\n", b"1e999"),
         (zlib.compress(b"a\n" + b"1" * (64 << 20), 9, 31),),
     ),
     "tar": Target(
