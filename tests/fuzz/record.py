@@ -65,13 +65,16 @@ class Record:
     @contextlib.contextmanager
     def changing(self) -> Iterator[dict[str, dict]]:
         """The table, to be changed; written when the block ends."""
-        with open(self.path.with_name(f".{self.path.name}.lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
             table = self.read()
             yield table
             new = self.path.with_name(f".{self.path.name}.new")
             new.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
             os.replace(new, self.path)
+        finally:
+            os.close(folder)
 
     def next(self, names: Sequence[str], seconds: float) -> tuple[str, int]:
         """The target that has had the least so far and a seed that it never had; "" when all had enough."""
@@ -87,8 +90,7 @@ class Record:
 
     def add(self, name: str, part: dict) -> None:
         """Count a part of a run: ``files, seconds, cases, refused, failures`` (one text per kind)."""
-        commit = _git("rev-parse", "--short", "HEAD") + ("+" if _git("diff", "HEAD", "--", "speechrep") else "")
-        new = {"code": fingerprint(part["files"]), "commit": commit, "machine": machine(),
+        new = {"code": fingerprint(part["files"]), "commit": commit(), "machine": machine(),
                "date": time.strftime("%Y-%m-%d", time.gmtime()), **part}  # fmt: skip
         with self.changing() as table:
             _add(table.setdefault(name, {"seeds": 0, "runs": []})["runs"], new)
@@ -119,9 +121,12 @@ def machine() -> str:
     return f"{model or platform.machine()}, {os.cpu_count()} cores"
 
 
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True)
-    return done.stdout.strip()
+def commit() -> str:
+    """The checkout's, with a + if its package differs from it."""
+    git = ["git", "-C", str(ROOT)]
+    name = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "speechrep"]).returncode
+    return name.strip() + "+" * bool(changed)
 
 
 def section(table: dict[str, dict]) -> str:
