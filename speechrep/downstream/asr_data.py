@@ -73,6 +73,10 @@ class TranscribedDataset:
         utt_id = self.utt_ids[segment.index]
         return {"utt_id": utt_id, "feats": self.feats.read(utt_id), "labels": self.labels[segment.index]}
 
+    def over(self, feats: FeatureReader) -> "TranscribedDataset":
+        """The same utterances and transcripts with other features."""
+        return TranscribedDataset(feats, dict(zip(self.utt_ids, self.labels, strict=True)))
+
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         """Padded ``feats`` (B, T, F) or (B, T, L, F), ``labels`` (B, N), their lengths and ``utt_ids``."""
         feats, feat_lens = pad_arrays([item["feats"] for item in items])

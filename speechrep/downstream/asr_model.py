@@ -36,15 +36,15 @@ class Recogniser(nn.Module):
 
     def out_lens(self, feat_lens: torch.Tensor) -> torch.Tensor:
         """Encoder frames of utterances of ``feat_lens`` (B,) input frames."""
-        return self.encoder.out_lens(self.front.out_lens(feat_lens))
+        return self.encoder.out_lens(feat_lens)
 
     def least_out_lens(self, feat_lens: torch.Tensor) -> torch.Tensor:
         """The same in training, where warping may shorten them."""
-        return self.encoder.out_lens(shortest(self.front.out_lens(feat_lens), self.config.tempo_warp))
+        return self.encoder.out_lens(shortest(feat_lens, self.config.tempo_warp))
 
     def encode(self, feats: torch.Tensor, feat_lens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T, F) or (B, T, L, F) and (B,) to the encoder's (B, T', D) and (B,)."""
-        frames, lens = self.front(feats, feat_lens)
+        frames, lens = self.front(feats), feat_lens
         config = self.config
         if self.training and (config.tempo_warp or config.frequency_warp):
             frames, lens = warp(frames, lens, config.tempo_warp, config.frequency_warp)

@@ -43,56 +43,8 @@ class HeadTask(Task, Protocol):
         """Batches of a dataset, as large as the task's."""
 
 
-class HoldsUpstream(nn.Module):
-    """A module with a pre-trained model inside, which is trained or not."""
-
-    upstream: Upstream | None  # set by the subclass; a default here would hide the submodule
-    is_tuning = False
-
-    def set_tuning(self, tuning: bool) -> None:
-        """Train the upstream from now on, or not."""
-        self.is_tuning = tuning
-        if self.upstream is not None:
-            self.upstream.requires_grad_(tuning)
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> "HoldsUpstream":
-        """A frozen upstream never drops out."""
-        super().train(mode)
-        if self.upstream is not None:
-            self.upstream.train(mode and self.is_tuning)
-        return self
-
-
-def is_time_to_tune(config: Any, step: int) -> bool:
-    """Whether the upstream is trained at a step, by a task's options."""
-    return config.fine_tune and step >= config.fine_tune_after
-
-
-def refuse_if_never_tuned(config: Any, total_steps: int) -> None:
-    """Refuse a training that ends before the upstream's time comes; one of no steps trains nothing anyway.
-
-    Raises:
-        InputError: by a task's options, it would stay frozen.
-    """
-    if config.fine_tune and total_steps and not is_time_to_tune(config, total_steps - 1):
-        raise InputError(
-            f"training ends after {total_steps} steps, so the model inside would stay frozen",
-            where=f"--fine-tune-after {config.fine_tune_after}", mend="begin earlier, or train longer",
-        )  # fmt: skip
-
-
-def param_groups(model: nn.Module, upstream: Upstream | None, config: Any, lr: float) -> list[dict[str, Any]]:
-    """What the optimiser is given: all but the upstream at ``lr``, a tuned upstream at its share of it."""
-    inner = list(upstream.parameters()) if upstream is not None else []
-    known = {id(p) for p in inner}
-    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
-    groups: list[dict[str, Any]] = [{"params": rest, "lr": lr}]
-    return [*groups, {"params": inner, "lr": lr * config.fine_tune_lr}] if config.fine_tune else groups
-
-
-class WithUpstream(HoldsUpstream):
-    """A task's model, the head, on top of the model it reads.
+class WithUpstream(nn.Module):
+    """A task's model, the head, on top of the model it reads, which is trained or not.
 
     Args:
         upstream: takes acoustic features.
@@ -100,12 +52,22 @@ class WithUpstream(HoldsUpstream):
         config: of the task.
     """
 
-    upstream: Upstream
-
     def __init__(self, upstream: Upstream, head: nn.Module, config: TaskConfig):
         super().__init__()
         self.upstream, self.head, self.config = upstream, head, config
         self.set_tuning(config.fine_tune)
+
+    def set_tuning(self, tuning: bool) -> None:
+        """Train the upstream from now on, or not."""
+        self.is_tuning = tuning
+        self.upstream.requires_grad_(tuning)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "WithUpstream":
+        """A frozen upstream never drops out."""
+        super().train(mode)
+        self.upstream.train(mode and self.is_tuning)
+        return self
 
     def represent(self, feats: Tensor, feat_lens: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, F) and (B,) to (B, T', D), or (B, T', L, D) of all layers, and (B,)."""
@@ -154,12 +116,24 @@ class TunedTask:
         return self.head.loader(self._valid, shuffle=False)
 
     def begin_run(self, total_steps: int) -> None:
-        """The upstream's time must come."""
-        refuse_if_never_tuned(self.config, total_steps)
+        """Refuse a training that ends before the upstream's time; one of no steps trains nothing anyway.
+
+        Raises:
+            InputError: the upstream would stay frozen.
+        """
+        if self.config.fine_tune and total_steps and not self._is_time(total_steps - 1):
+            raise InputError(
+                f"training ends after {total_steps} steps, so the model inside would stay frozen",
+                where=f"--fine-tune-after {self.config.fine_tune_after}",
+                mend="begin earlier, or train longer",
+            )
 
     def begin_step(self, step: int) -> None:
         """The upstream joins once its time has come."""
-        self.model.set_tuning(is_time_to_tune(self.config, step))
+        self.model.set_tuning(self._is_time(step))
+
+    def _is_time(self, step: int) -> bool:
+        return self.config.fine_tune and step >= self.config.fine_tune_after
 
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """The task's, of the upstream's vectors."""
@@ -175,7 +149,11 @@ class TunedTask:
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """Head and upstream, each at its own rate."""
-        return param_groups(self.model, self.model.upstream, self.config, lr)
+        groups = [{"params": [p for p in self.model.head.parameters() if p.requires_grad], "lr": lr}]
+        if self.config.fine_tune:
+            inner = list(self.model.upstream.parameters())
+            groups.append({"params": inner, "lr": lr * self.config.fine_tune_lr})
+        return groups
 
     def describe(self) -> dict[str, Any]:
         """The head's description, but of the acoustic features; and the upstream's."""

@@ -9,7 +9,9 @@ TASKS: dict[str, Kind] = {
     "speaker": with_upstream(
         Kind(speaker.SpeakerConfig, speaker.build, speaker.load, speaker.decode, NoOptions)
     ),
-    "asr": Kind(asr_config.AsrConfig, asr.AsrTask, asr.load, asr_decode.decode, asr_config.AsrDecodeConfig),
+    "asr": with_upstream(
+        Kind(asr_config.AsrConfig, asr.AsrTask, asr.load, asr_decode.decode, asr_config.AsrDecodeConfig)
+    ),
     "sentiment": with_upstream(
         Kind(sentiment.SentimentConfig, sentiment.SentimentTask, sentiment.load, sentiment.decode, NoOptions)
     ),

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import logging
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +28,6 @@ from speechrep.io.feature_meta import FeatureMeta
 from speechrep.text.registry import train_tokenizer
 from speechrep.train.config import TrainConfig
 from speechrep.train.trainer import train
-from speechrep.upstream.apc import ApcConfig
-from speechrep.upstream.checkpoint import load as load_upstream
-from speechrep.upstream.checkpoint import save_model
-from speechrep.upstream.registry import build
 
 ABC = train_tokenizer("char", ["ABC"], 0, "here")
 SMALL = AsrConfig(num_layers=2, hidden=12, stack=3, dropout=0.1, max_frames=600)
@@ -401,53 +396,3 @@ def test_a_search_the_model_cannot_do_is_refused(joint):
         Searcher(model, AsrDecodeConfig(method="ctc-beam"))
     with pytest.raises(InputError, match="no model"):
         Searcher(model, AsrDecodeConfig(method="beam", lm="/nowhere/lm"))
-
-
-@pytest.fixture
-def upstream(tmp_path):
-    """A small untrained APC in a directory."""
-    torch.manual_seed(0)
-    meta = FeatureMeta("fbank", {}, 6, 10.0, 16000)
-    save_model(tmp_path / "apc", build("apc", ApcConfig(hidden_size=8, num_layers=2), meta))
-    return str(tmp_path / "apc")
-
-
-@pytest.mark.parametrize("fine_tune", [False, True])
-def test_a_model_inside_is_trained_only_if_asked_and_travels_with_the_recogniser(
-    upstream, fine_tune, tmp_path
-):
-    task, _, test, _ = train_on_made_up_speech(
-        tmp_path, 4, 1e-2, pretrained=upstream, fine_tune=fine_tune, mix_layers=True
-    )
-    before = load_upstream(upstream).state_dict()
-    after = task.model.front.upstream.state_dict()
-    assert any(not torch.equal(before[name], after[name]) for name in before) == fine_tune
-    assert [len(group["params"]) > 0 for group in task.param_groups(1.0)] == [True] * (1 + fine_tune)
-    shutil.rmtree(upstream)
-    model = asr.load(task.describe())
-    model.load_state_dict(task.model.state_dict())
-    texts = [decoded(used, test, tmp_path / name) for name, used in (("a", task.model), ("b", model))]
-    assert texts[0] == texts[1]
-
-
-def test_statistics_of_a_model_inside_are_those_without_dropout(tmp_path):
-    meta = FeatureMeta("fbank", {}, 6, 10.0, 16000)
-    save_model(tmp_path / "apc", build("apc", ApcConfig(hidden_size=8, num_layers=2, dropout=0.5), meta))
-    sets = [make_set(tmp_path / name, 3, 0) for name in ("train", "valid")]
-    fronts = [
-        asr.AsrTask(
-            AsrConfig(pretrained=str(tmp_path / "apc"), fine_tune=tuned), *sets, Loading()
-        ).model.front
-        for tuned in (False, True)
-    ]
-    assert torch.equal(fronts[0].mean, fronts[1].mean) and torch.equal(fronts[0].scale, fronts[1].scale)
-    assert [front.upstream.training for front in fronts] == [False, True]
-
-
-def test_a_model_inside_wants_its_own_features(upstream, tmp_path):
-    sets = [make_set(tmp_path / name, 3, 0) for name in ("train", "valid")]
-    sets[0].feats.meta = FeatureMeta("fbank", {}, 6, 12.5, 16000)
-    with pytest.raises(InputError, match=r"frame_shift_ms is 12\.5 but .*apc was made for 10\.0"):
-        asr.AsrTask(AsrConfig(pretrained=upstream), *sets, Loading())
-    with pytest.raises(InputError, match="give --pretrained"):
-        AsrConfig(fine_tune=True)
