@@ -22,7 +22,9 @@ logger = logging.getLogger("report")
 def main(argv: Sequence[str] | None = None) -> None:
     """Read results.json; print the table on stdout, and write what ``--out`` and ``--html`` name."""
     parser = make_parser(__doc__)
-    parser.add_argument("--results", required=True, help="results.json of an experiment")
+    parser.add_argument(
+        "--results", required=True, nargs="+", help="results.json of an experiment; of several, one table"
+    )
     parser.add_argument("--out", default="", help="RESULTS.md to write")
     parser.add_argument(
         "--html", default="", help="page to write, with everything to see; made from the results' folder"
@@ -30,9 +32,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--made-by", default="", help="the command line that made the results")
     parser.add_argument("--order", default="", help="tasks and upstreams in the order of the table")
     args = parser.parse_args(argv)
-    results = in_order(read_results(args.results), args.order.split())
+    read = [result for path in args.results for result in read_results(path)]
+    results = in_order(read, args.order.split())
     if not results:
-        raise InputError("holds no result", where=args.results, mend="run stages 4 and 5 of the recipe")
+        raise InputError(
+            "holds no result", where=", ".join(args.results), mend="run stages 4 and 5 of the recipe"
+        )
     about = {
         "date": max(result.created for result in results),
         "command": args.made_by or "not recorded",
@@ -49,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.html:
         from speechrep.report.html import report  # imports matplotlib and torch, which the table does without
 
-        page = report(Path(args.results).parent, results, about, args.order.split())
+        page = report(Path(args.results[0]).parent, results, about, args.order.split())
         with atomic_open(args.html) as stream:
             stream.write(page)
         logger.info("the same with pictures: %s", args.html)

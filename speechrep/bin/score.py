@@ -1,13 +1,17 @@
 """Score what decode wrote and put the figures, with intervals over utterances, into results.json.
 
-python -m speechrep.bin.score --task phone --exp-dir exp/phone_apc --ref exp/phone_apc/decode_test/ref \\
-    --hyp exp/phone_apc/decode_test/hyp --upstream apc --features fbank80 --set test --out exp/results.json
+    python -m speechrep.bin.score --task phone --exp-dir exp/phone_apc --upstream apc --features fbank80 \\
+        --ref exp/phone_apc/decode_test/ref --hyp exp/phone_apc/decode_test/hyp --set test --out results.json
+
+Several references and as many hypotheses are the parts of a rotation: scored as one set.
 """
 
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from speechrep import provenance
 from speechrep.bin import run
@@ -17,11 +21,12 @@ from speechrep.io.model_files import WEIGHTS, read_info
 from speechrep.io.table import read_table
 from speechrep.score import sentiment, wer
 from speechrep.score.bootstrap import REPLICATIONS, ratio_interval
-from speechrep.score.classification import count_correct
+from speechrep.score.classification import Counts, count_correct
 from speechrep.score.results import add_results
 
 logger = logging.getLogger(__name__)
 Info = dict[str, Any]  # model.json
+Table = dict[str, Any]  # utterance to its labels or words
 
 
 class Figure(NamedTuple):
@@ -37,8 +42,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser = make_parser(__doc__)
     parser.add_argument("--task", required=True, choices=sorted(SCORERS), help="which task was decoded")
-    parser.add_argument("--ref", required=True, metavar="FILE", help="references, Kaldi text")
-    parser.add_argument("--hyp", required=True, metavar="FILE", help="hypotheses, the same format")
+    parser.add_argument("--name", default="", help="what the table calls the task, if not by its name")
+    parser.add_argument("--ref", required=True, metavar="FILE", nargs="+", help="references, Kaldi text")
+    parser.add_argument("--hyp", required=True, metavar="FILE", nargs="+", help="hypotheses, the same format")
+    parser.add_argument(
+        "--baseline-hyp", default=[], metavar="FILE", nargs="+",
+        help="of another representation: the difference in accuracy is scored too, utterances paired",
+    )  # fmt: skip
+    parser.add_argument("--baseline", default="baseline", metavar="NAME", help="its name, for the table")
     parser.add_argument("--upstream", required=True, metavar="NAME", help="representation, for the table")
     parser.add_argument("--features", required=True, metavar="NAME", help="acoustic features, for the table")
     parser.add_argument("--set", required=True, metavar="NAME", help="the decoded set, for the table")
@@ -55,6 +66,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if info.get("task") != args.task:
         raise InputError(f"a model of task {info.get('task')!r}, not {args.task!r}", where=args.exp_dir)
     figures = SCORERS[args.task](args.ref, args.hyp, args.bootstrap, info)
+    if args.baseline_hyp:
+        if SCORERS[args.task] is not _accuracy:
+            raise InputError(f"differences are of accuracies, {args.task} has none", where="--baseline-hyp")
+        difference = _difference(args.ref, args.hyp, args.baseline_hyp, args.bootstrap)
+        figures[f"accuracy - {args.baseline}"] = difference
     entries = []
     for metric, figure in figures.items():
         low, high = figure.ci95
@@ -64,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )  # fmt: skip
         entries.append(
             {
-                "task": args.task,
+                "task": args.name or args.task,
                 "upstream": args.upstream,
                 "features": args.features,
                 "set": args.set,
@@ -82,31 +98,61 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_results(args.out, entries)
 
 
-def _accuracy(ref: str, hyp: str, replications: int, info: Info) -> dict[str, Figure]:
+def _joined(paths: Sequence[str], read: Callable[[str], Table]) -> Table:
+    """The tables of several files as one."""
+    joined: Table = {}
+    for path in paths:
+        table = read(path)
+        twice = sorted(table.keys() & joined.keys())
+        if twice:
+            raise InputError(f"utterance {twice[0]} is in an earlier file too", where=path)
+        joined |= table
+    return joined
+
+
+def _counts(refs: Sequence[str], hyps: Sequence[str]) -> Counts:
+    return count_correct(
+        _joined(refs, read_table), _joined(hyps, read_table), ", ".join(refs), ", ".join(hyps)
+    )
+
+
+def _accuracy(refs: Sequence[str], hyps: Sequence[str], replications: int, info: Info) -> dict[str, Figure]:
     """Correct labels: of frames for phones, of utterances for speakers."""
-    counts = count_correct(read_table(ref), read_table(hyp), ref, hyp)
+    counts = _counts(refs, hyps)
     low, high = ratio_interval(counts.correct, counts.scored, replications=replications)
     figure = Figure(counts.accuracy, (100 * low, 100 * high), len(counts.scored), "higher")
     return {"accuracy": figure}
 
 
-def _error_rates(ref: str, hyp: str, replications: int, info: Info) -> dict[str, Figure]:
-    refs, hyps = wer.read_text(ref), wer.read_text(hyp)
+def _difference(refs: Sequence[str], hyps: Sequence[str], others: Sequence[str], replications: int) -> Figure:
+    """Points of accuracy above the other hypotheses; each draw has the same utterances of both."""
+    counts, other = _counts(refs, hyps), _counts(refs, others)
+    gained = (counts.correct - other.correct).astype(np.float64)
+    low, high = ratio_interval(gained, counts.scored, replications=replications)
+    value = counts.accuracy - other.accuracy
+    return Figure(value, (100 * low, 100 * high), len(counts.scored), "higher")
+
+
+def _error_rates(
+    refs: Sequence[str], hyps: Sequence[str], replications: int, info: Info
+) -> dict[str, Figure]:
+    ref_texts, hyp_texts = _joined(refs, wer.read_text), _joined(hyps, wer.read_text)
     figures = {}
     for metric, unit in (("wer", "word"), ("cer", "char")):
-        scores = wer.score(refs, hyps, unit, where=hyp)
+        scores = wer.score(ref_texts, hyp_texts, unit, where=", ".join(hyps))
         rates = wer.bootstrap([scores], replications, seed=0)
         figures[metric] = Figure(scores.rate, wer.interval(rates[0]), len(scores.utt_ids), "lower")
     return figures
 
 
-def _sentiment(ref: str, hyp: str, replications: int, info: Info) -> dict[str, Figure]:
-    preds, truths = sentiment.pair(read_table(hyp), read_table(ref), hyp, ref)
+def _sentiment(refs: Sequence[str], hyps: Sequence[str], replications: int, info: Info) -> dict[str, Figure]:
+    joined = _joined(hyps, read_table), _joined(refs, read_table)
+    preds, truths = sentiment.pair(*joined, ", ".join(hyps), ", ".join(refs))
     found = sentiment.score(preds, truths, info["config"]["mode"], replications=replications)
     return {name: Figure(*figure, sentiment.BETTER[name]) for name, figure in found.items()}
 
 
-SCORERS: dict[str, Callable[[str, str, int, Info], dict[str, Figure]]] = {
+SCORERS: dict[str, Callable[[Sequence[str], Sequence[str], int, Info], dict[str, Figure]]] = {
     "phone": _accuracy, "speaker": _accuracy, "asr": _error_rates, "sentiment": _sentiment,
 }  # fmt: skip
 

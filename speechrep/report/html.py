@@ -23,7 +23,7 @@ from speechrep.report.page import (
     table,
 )  # fmt: skip
 from speechrep.report.runs import Run
-from speechrep.report.table import HOW_TO_READ, Result, is_control, layout
+from speechrep.report.table import Result, how_to_read, is_control, layout
 from speechrep.score.details import operation
 
 SECONDS = 3.0  # of an utterance in a picture
@@ -86,7 +86,7 @@ def _results(it: Experiment) -> list[Html]:
     controls = [is_control(row[0].split(" ")[0]) for row in body]
     return [
         table(titles, body, dim=controls),
-        note(" ".join(HOW_TO_READ)),
+        note(" ".join(how_to_read(it.results))),
         figures(
             [_drawn("Values and their intervals; controls are hollow.", lambda: intervals.draw(it.results))]
         ),
@@ -103,10 +103,16 @@ def _published(it: Experiment) -> list[Html]:
     rows = []
     for item in paper.PUBLISHED:
         if item.task in tasks:
-            sets = sorted({result.set for result in it.results if result.task == item.task})
+            members = [result for result in it.results if result.task == item.task]
+            sets = sorted({result.set for result in members})
             values = "; ".join(f"{name} {value}" for name, value in item.figures)
             rows.append(
-                [item.task, f"{item.metric} %: {values}", item.what, paper.comparable(item.task, sets)]
+                [
+                    item.task,
+                    f"{item.metric} %: {values}",
+                    item.what,
+                    paper.comparable(item.task, sets, [result.checkpoint for result in members]),
+                ]
             )
     without = sorted(tasks - {item.task for item in paper.PUBLISHED})
     parts = (

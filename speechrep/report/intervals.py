@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from speechrep.report import style
-from speechrep.report.table import ARROWS, RATES, Result, is_control
+from speechrep.report.table import ARROWS, Result, is_control, is_rate, over_seeds
 
 
 def draw(results: Sequence[Result], title: str = "") -> Figure:
     """A panel for each task, set and metric, a line for each representation; controls hollow and grey."""
-    columns = list(dict.fromkeys(result.column for result in results))
-    members = [[result for result in results if result.column == column] for column in columns]
+    summaries = over_seeds(results)
+    columns = list(dict.fromkeys(summary.column for summary in summaries))
+    members = [[summary for summary in summaries if summary.column == column] for column in columns]
     for rows in members:
         rows.sort(key=lambda result: is_control(result.upstream))
     heights = [0.42 + 0.21 * len(rows) for rows in members]
@@ -37,6 +38,6 @@ def draw(results: Sequence[Result], title: str = "") -> Figure:
         axis.grid(axis="x", color="#dddddd", linewidth=0.6)
         axis.set_axisbelow(True)
         task, set_name, metric = rows[0].column
-        unit = "%" if metric in RATES else ""
+        unit = "%" if is_rate(metric) else ""
         style.label(axis, f"{task}, {metric} {unit}{ARROWS[rows[0].better]}, {set_name}")
     return drawn

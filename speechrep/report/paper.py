@@ -4,8 +4,13 @@ Liu, Yang, Chi, Hsu and Lee, "Mockingjay", ICASSP 2020: table 2, and for phones 
 gives differences only; those that follow from its sums are marked.
 """
 
+import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from speechrep.errors import InputError
+from speechrep.io.model_files import read_info
 
 SOURCE = "Liu et al., Mockingjay, ICASSP 2020"
 
@@ -45,15 +50,60 @@ PUBLISHED = (
 )  # fmt: skip
 
 
-def comparable(task: str, sets: Sequence[str]) -> str:
-    """Whether results of a task on these sets may be held against the paper's, and why."""
-    if task == "sentiment" and any(name.startswith("mockingjay_") for name in sets):
-        return (
-            "yes, as far as the protocol goes: the same split, labels and metric. The upstreams were trained "
-            "on other data for other times."
-        )
+# Our rows, and what the paper calls them.
+ROWS = {
+    "fbank": "Mel", "apc": "APC", "mockingjay": "BASE", "mockingjay_large": "LARGE",
+    "mockingjay_large_layers": "LARGE-WS", "mockingjay_finetune": "BASE-FT2",
+}  # fmt: skip
+
+
+def figure(task: str, metric: str, upstream: str) -> str:
+    """What the paper has for one of our rows; "" if nothing."""
+    for item in PUBLISHED:
+        if (item.task, item.metric) == (task, metric):
+            return dict(item.figures).get(ROWS.get(upstream, ""), "")
+    return ""
+
+
+def comparable(task: str, sets: Sequence[str], checkpoints: Sequence[str] = ()) -> str:
+    """Whether results of a task on these sets may be held against the paper's, and why.
+
+    Args:
+        task, sets: as in results.json.
+        checkpoints: the models behind the results, whose options tell the rest; what is gone tells nothing.
+    """
     if task == "sentiment":
+        if any(name.startswith("mockingjay_") for name in sets):
+            return (
+                "yes, as far as the protocol goes: the same split, labels and metric. The upstreams were "
+                "trained on other data for other times."
+            )
         return "no: other clips; --protocol mockingjay of egs/mosei has the paper's split"
+    infos = [_info(checkpoint) for checkpoint in checkpoints]
     if task == "speaker":
+        if set(sets) == {"train_clean_100:test"} and any(map(_is_papers_speakers, infos)):
+            return (
+                "yes, but for the draw: the same speakers and classifier, another tenth of their utterances"
+            )
         return "no: other speakers and another split, a linear probe of the mean frame, other training data"
+    if set(sets) == {"test_clean"} and any(map(_is_papers_phones, infos)):
+        return "yes, but for the aligner's version: the same sets, classes and classifier"
     return "no: other labels and sets, a linear probe of single frames, other training data"
+
+
+def _info(checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        return read_info(Path(checkpoint).parent)
+    except InputError:
+        return {}
+
+
+def _is_papers_speakers(info: dict[str, Any]) -> bool:
+    config = info.get("config", {})
+    return config.get("model") == "gru" and config.get("min_utts") == 122
+
+
+def _is_papers_phones(info: dict[str, Any]) -> bool:
+    config, trained_on = info.get("config", {}), str(info.get("features_path", ""))
+    two_hidden = config.get("classes") == "72" and config.get("hidden_layers") == 2
+    return two_hidden and "train_clean_360" in trained_on

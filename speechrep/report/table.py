@@ -1,23 +1,30 @@
 """The table the recipe is about: representations down, tasks across, each value with its interval."""
 
 import dataclasses
+import math
 import os
 import re
+import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from speechrep.config import from_dict
 from speechrep.errors import InputError
 from speechrep.io.files import read_json
+from speechrep.report import paper
 
 RATES = ("wer", "cer", "accuracy", "acc2", "acc2_non0", "f1", "f1_non0", "acc5", "acc7")  # in percent
 ARROWS = {"higher": "↑", "lower": "↓"}
 MISSING = "-"
-HOW_TO_READ = (
+_HOW_TO_READ = (
     "In brackets: the 95 % bootstrap interval over test utterances. ↑ more is better, ↓ less is better.",
     "Controls show what comes for free: context frames alone, the same network with random weights, or "
     "always the same answer.",
     "A representation has learnt something for a task where it beats them by more than the intervals.",
+)
+_OF_SEEDS = "± the standard deviation over {} seeds; value and interval are then the means over them."
+_DIFFERENCE = (
+    "Differences (accuracy - name) are in points, their intervals paired: a draw has the same utterances of both."
 )
 # Rows that are there to keep the others honest: plain context, the same networks with random weights, and
 # always the same answer.
@@ -76,6 +83,47 @@ def read_results(path: str | os.PathLike[str]) -> list[Result]:
     return results
 
 
+@dataclasses.dataclass(frozen=True)
+class Summary(Result):
+    """What all seeds say of one cell of the table: means of values and of bounds."""
+
+    spread: float = math.nan
+    """Standard deviation over seeds (n - 1), NaN of a single one."""
+    seeds: int = 1
+
+
+def over_seeds(results: Iterable[Result]) -> list[Summary]:
+    """One summary for each row and column, in the order in which they first come."""
+    groups: dict[tuple[tuple[str, str], tuple[str, str, str]], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.row, result.column), []).append(result)
+    return [_summary(group) for group in groups.values()]
+
+
+def _summary(group: Sequence[Result]) -> Summary:
+    values = [result.value for result in group]
+    bounds = zip(*(result.ci95 for result in group), strict=True)
+    means = {"value": statistics.fmean(values), "ci95": tuple(map(statistics.fmean, bounds))}
+    spread = statistics.stdev(values) if len(values) > 1 else math.nan
+    return Summary(**(dataclasses.asdict(group[0]) | means), spread=spread, seeds=len(values))
+
+
+def is_rate(metric: str) -> bool:
+    """Whether a figure is in percent, or a difference of such in points."""
+    return metric.partition(" - ")[0] in RATES
+
+
+def how_to_read(results: Sequence[Result]) -> list[str]:
+    """Sentences that explain what a table of these results holds."""
+    seeds = sorted({summary.seeds for summary in over_seeds(results)} - {1})
+    told = list(_HOW_TO_READ)
+    if seeds:
+        told.insert(1, _OF_SEEDS.format(" or ".join(map(str, seeds))))
+    if any(" - " in result.metric for result in results):
+        told.append(_DIFFERENCE)
+    return told
+
+
 def is_control(upstream: str) -> bool:
     """Whether a row is a control: what the others must beat to mean something."""
     return bool(_CONTROL.search(upstream))
@@ -93,28 +141,52 @@ def in_order(results: Sequence[Result], names: Sequence[str]) -> list[Result]:
 def layout(results: Sequence[Result]) -> tuple[list[list[str]], list[list[str]]]:
     """The header lines and the rows of the table as text; the same number of cells in each.
 
-    Rows and columns keep the order in which they first come, controls below the rest.
+    Rows and columns keep the order in which they first come, controls below the rest. Where the protocol is a
+    paper's, its figures stand beside ours.
     """
     columns = list(dict.fromkeys(result.column for result in results))
     rows = sorted(dict.fromkeys(result.row for result in results), key=lambda row: is_control(row[0]))
-    cells = {(result.row, result.column): result for result in results}
+    cells = {(result.row, result.column): result for result in over_seeds(results)}
     header = [["representation", "features"], ["", ""], ["", ""]]
     for column in columns:
         task, set_name, metric = column
         members = [result for result in results if result.column == column]
-        unit = "%" if metric in RATES else ""
+        unit = "%" if is_rate(metric) else ""
         header[0].append(task)
         header[1].append(f"{metric} {unit}{ARROWS[members[0].better]}")
         header[2].append(f"{set_name}, n = {_range(result.n for result in members)}")
-    body = [
-        [
-            upstream + (" (control)" if is_control(upstream) else ""),
-            features,
-            *(_cell(cells.get(((upstream, features), column))) for column in columns),
-        ]
-        for upstream, features in rows
-    ]
+        if _beside(members):
+            for line, cell in zip(header, (task, metric, paper.SOURCE), strict=True):
+                line.append(cell)
+    body = []
+    for row in rows:
+        upstream, features = row
+        body.append([upstream + (" (control)" if is_control(upstream) else ""), features])
+        for column in columns:
+            body[-1].append(_cell(cells.get((row, column))))
+            if _beside([result for result in results if result.column == column]):
+                body[-1].append(paper.figure(column[0], column[2], upstream) or MISSING)
     return header, body
+
+
+def _beside(members: Sequence[Result]) -> bool:
+    """Whether a column is measured as the paper measures, and the paper has figures for it."""
+    task, set_name, metric = members[0].column
+    if not any(paper.figure(task, metric, result.upstream) for result in members):
+        return False
+    return paper.comparable(task, [set_name], [result.checkpoint for result in members]).startswith("yes")
+
+
+def published(results: Sequence[Result]) -> list[str]:
+    """A sentence for each task of which the paper has figures: whether ours may be held against them."""
+    told = []
+    for task in dict.fromkeys(item.task for item in paper.PUBLISHED):
+        members = [result for result in results if result.task == task]
+        if members:
+            sets = sorted({result.set for result in members})
+            verdict = paper.comparable(task, sets, [result.checkpoint for result in members])
+            told.append(f"Comparable with {paper.SOURCE}, {task}: {verdict}.")
+    return told
 
 
 def terminal(results: Sequence[Result]) -> str:
@@ -145,17 +217,19 @@ def markdown(results: Sequence[Result], about: dict[str, Any]) -> str:
         "",
         *(f"| {' | '.join(line)} |" for line in [titles, ["---"] * len(titles), *body]),
         "",
-        *HOW_TO_READ,
+        *how_to_read(results),
+        *published(results),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _cell(result: Result | None) -> str:
-    if result is None:
+def _cell(summary: Summary | None) -> str:
+    if summary is None:
         return MISSING
-    digits = 1 if result.metric in RATES else 3
-    low, high = result.ci95
-    return f"{result.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    digits = 1 if is_rate(summary.metric) else 3
+    low, high = summary.ci95
+    spread = f" ±{summary.spread:.{digits}f}" if summary.seeds > 1 else ""
+    return f"{summary.value:.{digits}f}{spread} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _range(counts: Iterable[int]) -> str:
