@@ -5,6 +5,7 @@
 A large set is dumped in parts; run again after a kill, the finished ones are kept. --nj makes them jobs.
 """
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from speechrep.errors import InputError
 from speechrep.io.store import Store
 from speechrep.io.store_export import export_ark, export_espnet
 from speechrep.train import distributed
-from speechrep.upstream.dumping import Dump, DumpConfig
+from speechrep.upstream.dumping import BATCH_FRAMES, Dump, DumpConfig
 
 FORMATS = ("hdf5", "espnet", "ark")
 MODULE = "speechrep.bin.dump"
@@ -42,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     elsewhere = args.cmd and not args.job  # where the jobs are launched there may be no GPU
     device = distributed.start(0 if elsewhere else args.ngpu)
     model, reader = load_any(args.upstream, device), open_features(args.feats_dir)
-    work = Dump(model, reader, store_path, from_options(DumpConfig, args), args.upstream, args.nj, mix)
+    config = from_options(DumpConfig, args)
+    if not config.max_frames:  # who waits for jobs must foresee the same batches
+        config = dataclasses.replace(config, max_frames=BATCH_FRAMES[args.ngpu > 0])
+    work = Dump(model, reader, store_path, config, args.upstream, args.nj, mix)
     if args.verify:
         _verify(work)
         return

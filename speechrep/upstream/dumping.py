@@ -2,12 +2,13 @@
 
 import dataclasses
 import hashlib
+import itertools
 import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +30,14 @@ logger = logging.getLogger(__name__)
 
 # What a CPU computes at once should stay in its cache: 8000 frames of BASE take 1.2 times the seconds.
 BATCH_FRAMES = {False: 2000, True: 32000}
+
+
+class Part(NamedTuple):
+    """What is computed in one go and kept: some batches of a run of utterances."""
+
+    run: range
+    rank: int  # of its batches this one and every ``count``-th after it
+    count: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +62,7 @@ class Dump:
         out: the ``.h5`` file.
         config: what to store.
         where: the model's file, for messages.
-        nj: at least so many parts, for that many jobs.
+        nj: parts for so many jobs; job k of them takes parts k, k + nj, ...
         mix: (layers,) weights; if given, the weighted sum of the layers is stored instead of each.
 
     Raises:
@@ -80,10 +89,7 @@ class Dump:
             raise InputError(f"{len(mix)} weights for the layers {list(self.layers)}", where=where)
         self.num_layers = len(self.layers) if len(self.layers) > 1 and not mix else 0
         self.meta = self._meta()
-        count = max(nj, -(-int(self.lengths.sum()) // config.part_frames))
-        ends = np.searchsorted(self.lengths.cumsum(), self.lengths.sum() * np.arange(1, count + 1) / count)
-        bounds = np.unique([0, *(ends + 1).clip(max=len(self.lengths))])
-        self.parts = [range(a, b) for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)]
+        self.parts = self._plan(nj)
 
     def part_path(self, number: int) -> Path:
         """Where a part lies until all are merged."""
@@ -100,16 +106,20 @@ class Dump:
         """
         done = 0
         for number in numbers:
-            if not self._is_done(self.part_path(number), self.parts[number]):
-                self._write(self.part_path(number), self.parts[number], lambda n, done=done: report(done + n))
-            done += len(self.parts[number])
+            path, part = self.part_path(number), self.parts[number]
+            rows = self._rows(part)
+            if not self._is_done(path, rows):
+                self._write(path, part, rows, lambda n, done=done: report(done + n))
+            done += len(rows)
             report(done)
 
     def finish(self) -> None:
         """Make the store of all parts, and remove them."""
         paths = [self.part_path(number) for number in range(len(self.parts))]
         missing = [
-            path for path, part in zip(paths, self.parts, strict=True) if not self._is_done(path, part)
+            path
+            for path, part in zip(paths, self.parts, strict=True)
+            if not self._is_done(path, self._rows(part))
         ]
         if missing:
             raise InputError("was not dumped", where=missing[0], mend="run the same again")
@@ -163,13 +173,46 @@ class Dump:
                 found.append(f"values: {utt_id} is not what the model gives")
         return found
 
-    def _is_done(self, path: Path, part: range) -> bool:
+    def _plan(self, nj: int) -> list[Part]:
+        """Runs of utterances, and their batches dealt out if there are fewer runs than jobs.
+
+        What pads an utterance changes its vectors' last bits. So jobs share out whole batches, and which
+        utterances form a batch does not depend on their number.
+        """
+        total = int(self.lengths.sum())
+        count = max(1, -(-total // self.config.part_frames))
+        ends = np.searchsorted(self.lengths.cumsum(), total * np.arange(1, count + 1) / count)
+        bounds = np.unique([0, *(ends + 1).clip(max=len(self.lengths))]).tolist()
+        runs = [range(a, b) for a, b in itertools.pairwise(bounds)]
+        if nj <= len(runs):
+            return [Part(run, 0, 1) for run in runs]
+        shares = [min(nj, len(self._sampler(Part(run, 0, 1)).batches(0))) for run in runs]
+        return [
+            Part(run, rank, share) for run, share in zip(runs, shares, strict=True) for rank in range(share)
+        ]
+
+    def _sampler(self, part: Part) -> BatchSampler:
+        budget = self.config.max_frames or BATCH_FRAMES[self.device.type == "cuda"]
+        return BatchSampler(
+            self.reader.num_frames[part.run], budget, seed=0, rank=part.rank, world_size=part.count,
+            shuffle=False,
+        )  # fmt: skip
+
+    def _rows(self, part: Part) -> Sequence[int]:
+        """The part's utterances, as places in the set."""
+        if part.count == 1:
+            return part.run
+        return sorted(
+            part.run[segment.index] for batch in self._sampler(part).batches(0) for segment in batch
+        )
+
+    def _is_done(self, path: Path, rows: Sequence[int]) -> bool:
         if not path.is_file() or self._older_than_features(path):
             return False
         store = Store(path)
         return (
-            store.utt_ids == [self.reader.utt_ids[i] for i in part]
-            and np.array_equal(store.num_frames, self.lengths[part])
+            store.utt_ids == [self.reader.utt_ids[i] for i in rows]
+            and np.array_equal(store.num_frames, self.lengths[rows])
             and are_equal(store.meta.identity(), self.meta.identity())
             and store.meta.dtype == self.meta.dtype
         )
@@ -179,14 +222,12 @@ class Dump:
         files = [source / "feats.scp", source / "features.json"] if source.is_dir() else [source]
         return path.stat().st_mtime < max(file.stat().st_mtime for file in files)
 
-    def _write(self, path: Path, part: range, report: Callable[[int], None]) -> None:
-        utt_ids, lengths = [self.reader.utt_ids[i] for i in part], self.lengths[part]
-        budget = self.config.max_frames or BATCH_FRAMES[self.device.type == "cuda"]
-        sampler = BatchSampler(self.reader.num_frames[part], budget, seed=0, shuffle=False)
-        loader = Loader(_Utterances(self.reader, part), sampler)
+    def _write(self, path: Path, part: Part, rows: Sequence[int], report: Callable[[int], None]) -> None:
+        utt_ids, lengths = [self.reader.utt_ids[i] for i in rows], self.lengths[rows]
+        loader = Loader(_Utterances(self.reader, part.run), self._sampler(part))
         done = 0
         with StoreWriter(path, self.meta, utt_ids, lengths.tolist(), self.num_layers) as writer:
-            for batch in loader.epoch(0):
+            for batch in filter(None, loader.epoch(0)):  # the last may be an empty one
                 vectors = self._vectors(batch["feats"], batch["feat_lens"])
                 for row, utt_id, frames in zip(
                     vectors, batch["utt_ids"], batch["feat_lens"].tolist(), strict=True
@@ -240,13 +281,13 @@ def parse_layers(text: str, num_layers: int) -> tuple[int, ...]:
 
 
 class _Utterances:
-    """Whole utterances of a part, for :class:`Loader`."""
+    """A run of whole utterances, for :class:`Loader`."""
 
-    def __init__(self, reader: FeatureReader, part: range):
-        self.reader, self.part = reader, part
+    def __init__(self, reader: FeatureReader, run: range):
+        self.reader, self.run = reader, run
 
     def __getitem__(self, segment: Segment) -> dict[str, Any]:
-        utt_id = self.reader.utt_ids[self.part[segment.index]]
+        utt_id = self.reader.utt_ids[self.run[segment.index]]
         return {"utt_id": utt_id, "feats": self.reader.read(utt_id)}
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:

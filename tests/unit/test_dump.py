@@ -152,11 +152,11 @@ def test_parts_are_kept_and_merged(feats, tmp_path, monkeypatch):
     calls = []
     write = Dump._write
 
-    def killed(self, path, part, report):
+    def killed(self, path, *more):
         if len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(path)
-        write(self, path, part, report)
+        write(self, path, *more)
 
     monkeypatch.setattr(Dump, "_write", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -191,12 +191,38 @@ def test_parts_of_another_model_or_older_than_the_features_are_not_kept(feats, t
 
 
 def test_jobs(feats, tmp_path):
-    save_model(tmp_path / "exp", model("apc"))
-    whole = run(feats, tmp_path / "exp", tmp_path / "whole.h5")
-    store = run(feats, tmp_path / "exp", tmp_path / "x.h5", "--nj", "2")
+    save_model(tmp_path / "exp", model("mockingjay"))
+    words = ["--max-frames", "40"]
+    whole = run(feats, tmp_path / "exp", tmp_path / "whole.h5", *words)
+    store = run(feats, tmp_path / "exp", tmp_path / "x.h5", "--nj", "2", *words)
     assert store.utt_ids == whole.utt_ids
     for utt_id in whole.utt_ids:
-        np.testing.assert_allclose(store.read(utt_id), whole.read(utt_id), atol=2e-5)
+        np.testing.assert_array_equal(store.read(utt_id), whole.read(utt_id))  # to the last bit
+
+
+@pytest.mark.parametrize("part_frames", [60, 1000])
+def test_batches_do_not_depend_on_the_number_of_jobs(feats, tmp_path, monkeypatch, part_frames):
+    """Padding changes the last bits, so that only the same batches give the same store."""
+    save_model(tmp_path / "exp", model("apc"))
+    loaded, reader = speechrep.load(tmp_path / "exp"), open_features(feats)
+    config = DumpConfig(max_frames=40, part_frames=part_frames)
+    shapes, forward = [], Dump._vectors
+    monkeypatch.setattr(Dump, "_vectors", lambda self, f, n: shapes.append(n.tolist()) or forward(self, f, n))
+    stores, batches, parts = [], [], []
+    for nj in (1, 2, 3, 100):
+        work = Dump(loaded, reader, tmp_path / f"{nj}.h5", config, nj=nj)
+        for job in range(nj):
+            work.run(range(len(work.parts))[job::nj], lambda done: None)
+        work.finish()
+        store = open_features(work.out)
+        assert store.utt_ids == reader.utt_ids
+        stores.append(np.concatenate([store.read(utt_id) for utt_id in store.utt_ids]))
+        batches.append(sorted(shapes))
+        parts.append(len(work.parts))
+        shapes.clear()
+    assert all(np.array_equal(stores[0], other) for other in stores)
+    assert all(batches[0] == other for other in batches) and len(batches[0]) > 3
+    assert parts == ([2, 2, 4, 4] if part_frames == 60 else [1, 2, 3, 4])
 
 
 def test_verify_finds_every_fault(feats, tmp_path, capsys):
