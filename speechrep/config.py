@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import configargparse
 import yaml
 
-from speechrep.errors import InputError
+from speechrep.errors import InputError, telling_of
 
 T = TypeVar("T")
 
@@ -141,9 +141,10 @@ def load_yaml(stream: Any, where: object) -> dict[Any, Any]:
         InputError: something else, or no YAML.
     """
     try:
-        values = yaml.safe_load(stream)
-    except OSError as error:  # a failed read does not tell of which file
-        raise InputError(error.strerror or str(error), where=where) from error
+        with telling_of(where):
+            values = yaml.safe_load(stream)
+    except InputError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError, AttributeError, LookupError, TypeError) as error:
         # PyYAML lets through what Python says of a tagged value that is none of its kind.
         raise InputError(f"not valid YAML: {error}", where=where) from error

@@ -1,5 +1,8 @@
 """The one exception for everything a user can mend: bad options, bad data, bad files."""
 
+import contextlib
+from collections.abc import Iterator
+
 
 class InputError(ValueError):
     """Bad input, told so that the reader can mend it.
@@ -18,3 +21,18 @@ class InputError(ValueError):
         head = f"{self.where}: " if self.where else ""
         tail = f" ({self.mend})" if self.mend else ""
         return f"{head}{self.what}{tail}"
+
+
+@contextlib.contextmanager
+def telling_of(where: object) -> Iterator[None]:
+    """What the system says of a file in the block as InputError: a failed read does not tell of which file.
+
+    Args:
+        where: the file.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError("no such file", where=where) from None
+    except OSError as error:
+        raise InputError(error.strerror or str(error), where=error.filename or where) from error

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from speechrep.errors import InputError
+from speechrep.errors import InputError, telling_of
 from speechrep.io.files import read_json, sha256
 
 # What is read for the checksums of a step, the smallest files first; of a larger rest only the size counts.
@@ -66,7 +66,5 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _checksum(path: Path, content: bool) -> str:
-    try:
+    with telling_of(path):
         return sha256(path)[:16] if content else f"{path.stat().st_size} bytes"
-    except OSError as error:  # a failed read, unlike a failed open, does not tell of which file
-        raise InputError(error.strerror or str(error), where=path) from error

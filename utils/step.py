@@ -28,7 +28,7 @@ from jobs import status
 from lock import lock
 from seals import refuse_damaged, seal
 
-from speechrep.errors import InputError
+from speechrep.errors import InputError, telling_of
 from speechrep.io.files import read_json, write_json
 from speechrep.provenance import commit, now
 
@@ -203,14 +203,13 @@ def fingerprints(inputs: tuple[Path, ...]) -> dict[str, str]:
     """What each input looks like now."""
     seen = {}
     for path in inputs:
-        try:
-            seen[str(path)] = fingerprint(path)
-        except FileNotFoundError:
-            raise InputError(
-                "input is missing", where=path, mend="run the stage that makes it first"
-            ) from None
-        except OSError as error:  # a failed read, unlike a failed open, does not tell of which file
-            raise InputError(error.strerror or str(error), where=error.filename or path) from error
+        with telling_of(path):
+            try:
+                seen[str(path)] = fingerprint(path)
+            except FileNotFoundError:
+                raise InputError(
+                    "input is missing", where=path, mend="run the stage that makes it first"
+                ) from None
     return seen
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from speechrep.bin import run
 from speechrep.bin.jobs import Progress
 from speechrep.config import make_parser
-from speechrep.errors import InputError
+from speechrep.errors import InputError, telling_of
 from speechrep.frontend.cmvn import SCOPES
 from speechrep.frontend.feature_dir import Piece, PieceWriter, merge
 from speechrep.io.feature_meta import FeatureMeta, write_meta
@@ -86,10 +86,8 @@ def open_text(path: str) -> IO[bytes]:
     """Open the archive for reading, decompressing as its name says."""
     if path == "-":
         return sys.stdin.buffer
-    try:
+    with telling_of(path):
         return _OPENERS.get(Path(path).suffix, open)(path, "rb")  # type: ignore[operator]
-    except OSError as error:
-        raise InputError(error.strerror or str(error), where=path) from error
 
 
 def read_blogmel(stream: IO[bytes], name: str) -> Iterator[tuple[str, np.ndarray, int]]:

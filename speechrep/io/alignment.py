@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from speechrep.errors import InputError
+from speechrep.errors import InputError, telling_of
 from speechrep.io.files import atomic_open
 
 SILENCE, SPOKEN_NOISE = "SIL", "SPN"
@@ -195,12 +195,8 @@ def _in_order(rows: Iterator[Interval], tier: str, path: object) -> list[Interva
 
 
 def _textgrid_text(path: str | os.PathLike[str]) -> str:
-    try:
+    with telling_of(path):
         data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError("no such file", where=path) from None
-    except OSError as error:
-        raise InputError(error.strerror or str(error), where=path) from error
     wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")  # Praat's other encoding has a byte order mark
     try:
         return data.decode("utf-16" if wide else "utf-8-sig")
@@ -210,14 +206,10 @@ def _textgrid_text(path: str | os.PathLike[str]) -> str:
 
 def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     try:
-        with open(path, encoding="utf-8") as stream:
+        with telling_of(path), open(path, encoding="utf-8") as stream:
             yield from enumerate(stream, start=1)
-    except FileNotFoundError:
-        raise InputError("no such file", where=path) from None
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8: {error.reason}", where=path) from error
-    except OSError as error:
-        raise InputError(error.strerror or str(error), where=path) from error
 
 
 def _text(values: Iterator[str]) -> str:

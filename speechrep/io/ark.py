@@ -13,7 +13,7 @@ from typing import IO
 
 import numpy as np
 
-from speechrep.errors import InputError
+from speechrep.errors import InputError, telling_of
 from speechrep.io import compression, kaldi_object
 from speechrep.io.files import atomic_open
 from speechrep.io.kaldi_object import Source, read_object
@@ -215,9 +215,10 @@ class ArkWriter:
 def open_ark(path: str | os.PathLike[str]) -> IO[bytes]:
     """Open an archive for :class:`Source`; InputError where that fails."""
     try:
-        return open(path, "rb")
-    except OSError as error:
-        raise InputError(error.strerror or str(error), where=path) from error
+        with telling_of(path):
+            return open(path, "rb")
+    except InputError:
+        raise
     except ValueError as error:  # a NUL in the name
         raise InputError(str(error), where=repr(path)) from error
 

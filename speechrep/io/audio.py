@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from speechrep.errors import InputError
+from speechrep.errors import InputError, telling_of
 from speechrep.io.data_dir import DataDir, Segment
 
 _BLOCK = 1 << 20  # samples read at a time, so that a header's lie takes no memory
@@ -150,9 +150,12 @@ def _open(path: str, allow_pipes: bool) -> BinaryIO:
     try:
         if colon and offset.isascii() and offset.isdigit() and not os.path.exists(path):
             return _in_archive(archive, int(offset))
-        return open(path, "rb")
-    except (OSError, ValueError) as error:
-        raise InputError(getattr(error, "strerror", None) or str(error), where=path) from error
+        with telling_of(path):
+            return open(path, "rb")
+    except InputError:
+        raise
+    except ValueError as error:  # a NUL in the name
+        raise InputError(str(error), where=repr(path)) from error
 
 
 def _output(command: str) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from speechrep.errors import InputError
+from speechrep.errors import InputError, telling_of
 
 
 @contextlib.contextmanager
@@ -65,12 +65,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises:
         InputError: the file is absent or not JSON.
     """
-    try:
+    with telling_of(path):
         return parse_json(Path(path).read_bytes(), path)
-    except FileNotFoundError:
-        raise InputError("no such file", where=path) from None
-    except OSError as error:  # a failed read, unlike a failed open, does not tell of which file
-        raise InputError(error.strerror or str(error), where=path) from error
 
 
 def parse_json(text: str | bytes, where: object) -> Any:

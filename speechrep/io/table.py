@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import IO
 
-from speechrep.errors import InputError
+from speechrep.errors import InputError, telling_of
 from speechrep.io.files import atomic_open
 
 _BLANKS = re.compile("[ \t]+")
@@ -41,10 +41,8 @@ def read_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:
 
 
 def _lines(stream: IO[bytes], path: str | os.PathLike[str]) -> Iterator[bytes]:
-    try:
+    with telling_of(path):
         yield from stream
-    except OSError as error:  # of a medium that cannot be read, which does not tell of which file
-        raise InputError(error.strerror or str(error), where=path) from error
 
 
 def read_table(path: str | os.PathLike[str], *, allow_empty: bool = False) -> dict[str, str]:

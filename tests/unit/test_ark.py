@@ -252,7 +252,7 @@ def test_huge_claims_on_a_pipe_take_no_memory():
 
 
 def test_missing_file_and_offset_beyond_the_end(tmp_path: Path):
-    with pytest.raises(InputError, match=r"none\.ark: No such file"):
+    with pytest.raises(InputError, match=r"none\.ark: no such file"):
         read_matrix(str(tmp_path / "none.ark:5"))
     (tmp_path / "a.ark").write_bytes(bytes.fromhex(FM))
     with pytest.raises(InputError, match=r"a\.ark:999: there is no byte 999"):

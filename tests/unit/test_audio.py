@@ -78,7 +78,7 @@ def test_parts(tmp_path: Path, tone: np.ndarray):
 
 
 def test_missing_empty_and_not_audio(tmp_path: Path, tone: np.ndarray):
-    with pytest.raises(InputError, match=r"no\.flac: No such file"):
+    with pytest.raises(InputError, match=r"no\.flac: no such file"):
         read_audio(tmp_path / "no.flac")
     with pytest.raises(InputError, match=r"e\.wav: holds no samples"):
         read_audio(make(tmp_path / "e.wav", tone[:0]))

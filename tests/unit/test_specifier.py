@@ -68,7 +68,7 @@ def test_commands(scp: Path, tmp_path: Path):
 def test_permissive(scp: Path, tmp_path: Path):
     lines = scp.read_text().splitlines()
     scp.write_text("\n".join([lines[0], f"gone {tmp_path}/gone.ark:5", *lines[1:]]) + "\n")
-    with pytest.raises(InputError, match=r"gone\.ark: utterance 'gone': No such file"):
+    with pytest.raises(InputError, match=r"gone\.ark: utterance 'gone': no such file"):
         list(read_entries(f"scp:{scp}"))
     assert [key for key, _ in read_entries(f"scp,p:{scp}")] == list(FEATS)
     whole = (tmp_path / "in.ark").read_bytes()

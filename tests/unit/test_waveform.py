@@ -179,7 +179,7 @@ def test_files_that_hold_no_speech_are_told(tmp_path):
     soundfile.write(tmp_path / "slow.wav", np.zeros(RATE), 8000)
     (tmp_path / "text.wav").write_text("hello")
     told = {"empty": "no samples", "nan": "NaN", "short": "too few", "slow": "8000 Hz",
-            "text": "not readable", "absent": "No such file"}  # fmt: skip
+            "text": "not readable", "absent": "no such file"}  # fmt: skip
     upstream = small("apc")
     for name, message in told.items():
         for call in (upstream.extract_file, lambda path: next(upstream.stream_file(path))):
