@@ -14,7 +14,7 @@ from speechrep.errors import InputError
 from speechrep.frontend.base import FrontEnd, unit_norm
 from speechrep.frontend.deltas import add_savgol_delta
 
-_BLOCK_BYTES = 1 << 18  # of frames worked on at a time, so that they and their spectra stay in the cache
+_BLOCK_BYTES = 1 << 19  # of frames worked on at a time, so that they and their spectra stay in the cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,6 @@ class Spectrogram(FrontEnd):
         for start in range(0, total, size):
             part = frames[start : min(start + size, total)]
             np.multiply(part, self._window, out=block[: len(part), :length])
-            spectrum = scipy.fft.rfft(block[: len(part)], axis=1)
-            squares = spectrum.view(self.precision)
-            np.square(squares, out=squares)
-            yield start, np.add(squares[:, ::2], squares[:, 1::2], out=powers[: len(part)])
+            # In numpy the magnitude's square costs less than adding two squares that lie side by side.
+            power = np.abs(scipy.fft.rfft(block[: len(part)], axis=1), out=powers[: len(part)])
+            yield start, np.square(power, out=power)
