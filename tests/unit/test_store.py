@@ -147,6 +147,65 @@ def test_refuses_an_index_that_does_not_fit(tmp_path, utterances):
         Store(path)
 
 
+def without_checks(path):
+    """The store as versions before the checksums wrote it."""
+    with h5py.File(path, "a") as store:
+        del store["crc32"]
+        del store.attrs["crc32"]
+    return path
+
+
+def test_stores_without_checksums_are_read(tmp_path, utterances):
+    store = Store(without_checks(write_store(tmp_path / "x.h5", utterances)))
+    for utt_id, feats in utterances.items():
+        assert np.array_equal(store.read(utt_id, 1), feats[1:])
+
+
+def read_all(path):
+    store = Store(path)
+    return store.meta, {utt_id: store.read(utt_id) for utt_id in store.utt_ids}
+
+
+@pytest.mark.parametrize("first", range(5))
+def test_no_changed_byte_goes_unnoticed(tmp_path, utterances, first):
+    """Every 89th byte of a store is changed: the store is refused, or what is read of it is the same."""
+    good = write_store(tmp_path / "good.h5", utterances).read_bytes()
+    meta, feats = read_all(tmp_path / "good.h5")
+    refused = 0
+    for place in range(first * 17, len(good), 89):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << place % 8
+        (tmp_path / "x.h5").write_bytes(damaged)
+        try:
+            meta_now, now = read_all(tmp_path / "x.h5")
+        except InputError as error:
+            assert "x.h5" in str(error)
+            refused += 1
+            continue
+        assert meta_now == meta and list(now) == list(feats), f"byte {place}"
+        assert all(np.array_equal(now[utt_id], feats[utt_id]) for utt_id in feats), f"byte {place}"
+    assert refused > 3
+
+
+@pytest.mark.parametrize("num_layers", [0, 3])
+def test_a_changed_frame_is_told_wherever_reading_begins(tmp_path, num_layers):
+    shape = (900, num_layers, 64) if num_layers else (900, 64)
+    feats = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    path = write_store(tmp_path / "x.h5", {"a": feats, "b": feats[:7]})
+    with h5py.File(path, "a") as store:
+        store["feats"][700, ..., 0] += 1
+        rows = int(store["crc32"].attrs["rows"])
+    store = Store(path)
+    block = 700 // rows * rows
+    assert np.array_equal(store.read("b"), feats[:7])
+    assert np.array_equal(store.read("a", 3, block), feats[3:block])  # the blocks before
+    assert np.array_equal(store.read("a", block + rows), feats[block + rows :])  # and after
+    assert store.read("a", 700, 700).shape == (0, *shape[1:])
+    for start, stop in ((0, None), (700, 701), (block + rows - 1, None), (0, block + 1)):
+        with pytest.raises(InputError, match=rf"x\.h5: damaged: frame {block} of a"):
+            store.read("a", start, stop)
+
+
 def test_tells_an_unknown_utterance_and_a_replaced_file(tmp_path, utterances):
     store = Store(write_store(tmp_path / "x.h5", utterances))
     with pytest.raises(InputError, match=r"x\.h5: no utterance nobody"):
