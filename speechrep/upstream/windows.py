@@ -11,7 +11,8 @@ import torch
 
 Encode = Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]]
 
-# On a CPU what is computed at once should stay in its cache: 4096 frames of 256 values take 1.35 times as long.
+# On a CPU what is computed at once should stay in its cache: 4096 frames of 256 values take
+# 1.35 times as long.
 FRAMES_AT_ONCE = {False: 1024, True: 32768}
 
 
