@@ -102,7 +102,7 @@ def _lines(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8: {error.reason}", where=path, mend="cannot be mended") from error
-    return [line.strip(" \t\r") for line in lines if line.strip(" \t\r")]
+    return [line for line in map(str.strip, lines) if line]  # of any blank, as split() takes it
 
 
 def _read_rows(path: Path) -> dict[str, list[str]]:

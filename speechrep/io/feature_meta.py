@@ -27,6 +27,7 @@ class FeatureMeta:
     weights_sha256: str = ""  # of that model's weights
     layers: tuple[int, ...] = ()  # which hidden layers, 0 the first; () for acoustic features
     dtype: str = "float32"  # as stored
+    precision: str = ""  # that the upstream computed in, fp32 or bf16; "" where nothing did or none was told
     commit: str = dataclasses.field(default_factory=provenance.commit)
     created: str = dataclasses.field(default_factory=provenance.now)
 

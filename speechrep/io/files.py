@@ -43,6 +43,12 @@ def commit_file(temporary: str | os.PathLike[str], path: str | os.PathLike[str])
     fsync(Path(path).parent)
 
 
+def identity(descriptor: int) -> tuple[int, int, int]:
+    """What differs when another file comes in an open one's place, or it is written to."""
+    stat = os.fstat(descriptor)
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
 def fsync(path: str | os.PathLike[str]) -> None:
     """Force a file or directory to disk."""
     descriptor = os.open(path, os.O_RDONLY)

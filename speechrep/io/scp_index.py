@@ -9,15 +9,23 @@ from typing import Any, overload
 
 import numpy as np
 
+from speechrep.errors import InputError, telling_of
+from speechrep.io.files import identity
+
 
 class ScpIndex(Mapping[str, str]):
     """``key value`` lines sorted by key, looked up in the file.
 
     Use :func:`open_index`. Cheap to give to other processes, which open the file for themselves.
+
+    Args:
+        path: the table.
+        starts: of every line, and the end of the last.
+        made_of: the :func:`~speechrep.io.files.identity` of the file that they are of.
     """
 
-    def __init__(self, path: str | os.PathLike[str], starts: np.ndarray):
-        self.path, self._starts = os.fspath(path), starts  # starts: of every line, and the end of the last
+    def __init__(self, path: str | os.PathLike[str], starts: np.ndarray, made_of: tuple[int, int, int]):
+        self.path, self._starts, self._made_of = os.fspath(path), starts, made_of
         self._bytes: mmap.mmap | None = None
 
     def __len__(self) -> int:
@@ -49,7 +57,9 @@ class ScpIndex(Mapping[str, str]):
 
     def _line(self, row: int) -> bytes:
         if self._bytes is None:
-            with open(self.path, "rb") as stream:
+            with telling_of(self.path), open(self.path, "rb") as stream:
+                if identity(stream.fileno()) != self._made_of:
+                    raise InputError("was replaced while in use", where=self.path, mend="start again")
                 self._bytes = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         return self._bytes[self._starts[row] : self._starts[row + 1]]
 
@@ -84,7 +94,8 @@ class Keys(Sequence[str]):
 def open_index(path: str | os.PathLike[str]) -> ScpIndex | None:
     """Index a table, or None where a line is not plainly ``key value`` in UTF-8, or out of order."""
     starts, previous, offset = array("q", [0]), b"", 0
-    with open(path, "rb") as stream:
+    with telling_of(path), open(path, "rb") as stream:
+        made_of = identity(stream.fileno())
         for line in stream:
             key, _, value = line.partition(b" ")
             plain = value.strip() and line.endswith(b"\n") and b"\t" not in key and b"\r" not in line
@@ -93,7 +104,7 @@ def open_index(path: str | os.PathLike[str]) -> ScpIndex | None:
             offset += len(line)
             starts.append(offset)
             previous = key
-    return ScpIndex(path, np.frombuffer(starts, np.int64)) if len(starts) > 1 else None
+    return ScpIndex(path, np.frombuffer(starts, np.int64), made_of) if len(starts) > 1 else None
 
 
 def _is_text(line: bytes) -> bool:

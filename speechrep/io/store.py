@@ -38,7 +38,7 @@ from speechrep.config import to_dict
 from speechrep.errors import InputError
 from speechrep.io.checks import BlockChecks
 from speechrep.io.feature_meta import FORMAT, FeatureMeta, parse_meta
-from speechrep.io.files import commit_file, parse_json, temporary_name
+from speechrep.io.files import commit_file, identity, parse_json, temporary_name
 from speechrep.io.hdf5 import reading, require_real_size, require_sound_heaps
 from speechrep.io.hdf5_disk import Disk
 
@@ -182,13 +182,13 @@ class Store:
         try:
             with (
                 reading(path, "not a readable HDF5 file, perhaps cut short"),
+                open(self.path, "rb") as stream,
                 h5py.File(self.path, "r") as store,
             ):
+                self._identity = identity(stream.fileno())
                 self._read_index(store)
         except FileNotFoundError:
             raise InputError("no such file", where=path) from None
-        stat = self.path.stat()
-        self._identity = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
         self._descriptor: int | None = None
 
     def read(self, utt_id: str, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -271,8 +271,7 @@ class Store:
         """Fill ``buffer``; a positioned read shares no file position with other processes."""
         if self._descriptor is None:
             self._descriptor = os.open(self.path, os.O_RDONLY)
-            stat = os.fstat(self._descriptor)
-            if (stat.st_ino, stat.st_size, stat.st_mtime_ns) != self._identity:
+            if identity(self._descriptor) != self._identity:
                 raise InputError("was replaced while in use", where=self.path, mend="start again")
         while buffer:
             count = os.preadv(self._descriptor, [buffer], offset)

@@ -93,6 +93,13 @@ def test_fix_mends_each_fault(tmp_path, capsys):
     assert "a-01" not in (path / "phones.ctm").read_text()
 
 
+def test_fix_drops_a_line_of_odd_blanks(tmp_path):
+    """A vertical tab alone was a line without a first word."""
+    (tmp_path / "utt2spk").write_text("a-1 a\n\v\n\x1c\na-2 a\n")
+    assert fix(tmp_path) == (2, 2)
+    assert (tmp_path / "utt2spk").read_text() == "a-1 a\na-2 a\n"
+
+
 def test_fix_with_segments_and_extra_files(tmp_path):
     path = make(tmp_path / "d", {"a": 3})
     write_table(path / "wav.scp", {"r1": "/x/1.wav", "r2": "/x/2.wav"})

@@ -7,6 +7,7 @@ import pytest
 
 from speechrep.data import feature_dir
 from speechrep.data.feature_dir import FeatureDir
+from speechrep.errors import InputError
 from speechrep.io.ark import ArkWriter
 from speechrep.io.feature_meta import FeatureMeta, write_meta
 from speechrep.io.scp_index import Keys, ScpIndex, numbers_beside, open_index
@@ -71,3 +72,18 @@ def test_lookup(tmp_path):
     index = open_index(path)
     assert isinstance(index, ScpIndex) and dict(index) == {u: f"value {i}" for i, u in enumerate(UTTS)}
     assert index.get("nothing") is None and index.row(UTTS[5]) == 5 and index.key(5) == UTTS[5]
+
+
+def test_a_table_replaced_while_in_use_is_told(tmp_path):
+    (tmp_path / "t").write_text("a 1\nb 2\n")
+    used, later = open_index(tmp_path / "t"), open_index(tmp_path / "t")
+    assert used["b"] == "2"
+    (tmp_path / "new").write_text("a 1\nc 2\n")
+    (tmp_path / "new").rename(tmp_path / "t")
+    assert used["b"] == "2"  # the file that it has open is still there
+    for other in (later, pickle.loads(pickle.dumps(used))):
+        with pytest.raises(InputError, match=r"/t: was replaced while in use"):
+            other["b"]
+    (tmp_path / "t").unlink()
+    with pytest.raises(InputError, match=r"/t: no such file"):
+        later["b"]
