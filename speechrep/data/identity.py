@@ -23,9 +23,11 @@ def require_equal(want: dict[str, Any], got: dict[str, Any], want_where: object,
         InputError: naming every differing property with both values and both files.
     """
     want, got = completed(want), completed(got)
+    if want.get("feature") == got.get("feature"):  # then their options compare, one by one
+        want, got = _flat(want), _flat(got)
     differing = [
         f"{key} is {got.get(key)!r} but {want_where} was made for {want.get(key)!r}"
-        for key in want
+        for key in {**want, **got}
         if want.get(key) != got.get(key)
     ]
     if differing:
@@ -42,12 +44,21 @@ def are_equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def completed(identity: dict[str, Any]) -> dict[str, Any]:
     """An identity with every option of its front end, defaults where it does not say.
 
-    Options that this version does not know, and those of features made elsewhere, stay as they are.
+    Options that this version does not know, and those of features made elsewhere, stay as they are. Whether
+    recordings of a higher rate may be resampled is left out: what they have above the rate is gone either way.
     """
     if identity.get("feature") not in FRONTENDS:
         return identity
     options, _ = FRONTENDS[identity["feature"]]
     try:
-        return identity | {"config": to_dict(from_dict(options, identity["config"], "features"))}
+        config = to_dict(from_dict(options, identity["config"], "features"))
     except InputError:
         return identity
+    config.pop("allow_downsample", None)
+    return identity | {"config": config}
+
+
+def _flat(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity whose front end's options stand beside its other properties, under their options' names."""
+    options = {name.replace("_", "-"): value for name, value in identity["config"].items()}
+    return {key: value for key, value in identity.items() if key != "config"} | options
