@@ -45,7 +45,7 @@ def completed(identity: dict[str, Any]) -> dict[str, Any]:
     """An identity with every option of its front end, defaults where it does not say.
 
     Options that this version does not know, and those of features made elsewhere, stay as they are. Whether
-    recordings of a higher rate may be resampled is left out: what they have above the rate is gone either way.
+    recordings of a higher rate may be resampled is left out: what lies above the rate is gone either way.
     """
     if identity.get("feature") not in FRONTENDS:
         return identity
