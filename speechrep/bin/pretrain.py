@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from speechrep.bin import run
-from speechrep.config import add_options, from_options, make_parser, parse_choice, to_dict
+from speechrep.config import add_options, from_options, make_parser, parse_choice
 from speechrep.data.features import open_features
 from speechrep.errors import InputError
 from speechrep.frontend.cmvn import Cmvn
@@ -45,11 +45,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_options(parser, TrainConfig, "training")
     args = parse_choice(parser, "upstream", CONFIGS, argv)
     config, data = from_options(TrainConfig, args), from_options(PretrainData, args)
-    options = {"upstream": args.upstream, "train_dir": args.train_dir, "valid_dir": args.valid_dir}
-    options |= {"train_target_dir": args.train_target_dir, "valid_target_dir": args.valid_target_dir}
-    options |= to_dict(args.upstream_config) | to_dict(data) | to_dict(config)
-    options = {name.replace("_", "-"): value for name, value in options.items()}
-    device = begin(args, "speechrep.bin.pretrain", argv, options)
+    names = ("upstream", "train_dir", "valid_dir", "train_target_dir", "valid_target_dir")
+    named = {name: getattr(args, name) for name in names}
+    device = begin(args, "speechrep.bin.pretrain", argv, named, (args.upstream_config, data, config))
     try:
         readers = [open_features(args.train_dir), open_features(args.valid_dir)]
         torch.manual_seed(config.seed)

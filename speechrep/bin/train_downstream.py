@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechrep.bin import run
-from speechrep.config import add_options, from_options, make_parser, parse_choice, to_dict
+from speechrep.config import add_options, from_options, make_parser, parse_choice
 from speechrep.data.features import open_features
 from speechrep.data.identity import require_equal
 from speechrep.data.layers import choose_layer
@@ -40,11 +40,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_options(parser, TrainConfig, "training")
     args = parse_choice(parser, "task", {name: kind.config for name, kind in TASKS.items()}, argv)
     config = from_options(TrainConfig, args)
-    options = {"task": args.task, "layer": args.layer}
-    options |= {key: getattr(args, key) for name in SETS for key in (name, f"{name}_data", f"{name}_split")}
-    options |= to_dict(args.task_config) | to_dict(config)
-    options = {name.replace("_", "-"): value for name, value in options.items()}
-    device = begin(args, "speechrep.bin.train_downstream", argv, options)
+    names = ("task", "layer", *(key for name in SETS for key in (name, f"{name}_data", f"{name}_split")))
+    named = {name: getattr(args, name) for name in names}
+    device = begin(args, "speechrep.bin.train_downstream", argv, named, (args.task_config, config))
     try:
         if (Path(args.exp_dir) / "checkpoints" / FINISHED).exists():
             return

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechrep.bin import run
-from speechrep.config import add_options, from_options, make_parser, to_dict
+from speechrep.config import add_options, from_options, make_parser
 from speechrep.decode.lm import LmConfig
 from speechrep.decode.lm_task import LmBatches, LmTask
 from speechrep.decode.ngram import estimate, ngram_sentences, write_arpa
@@ -53,12 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.valid:
         raise InputError("an LSTM needs text to pick its best state on", where="--valid")
     config, batches, model = (from_options(cls, args) for cls in (TrainConfig, LmBatches, LmConfig))
-    options = {"kind": args.kind, "units-from": args.units_from, "train": args.train, "valid": args.valid}
-    options |= {
-        name.replace("_", "-"): value
-        for part in (model, batches, config) for name, value in to_dict(part).items()
-    }  # fmt: skip
-    device = begin(args, "speechrep.bin.train_lm", argv, options)
+    named = {name: getattr(args, name) for name in ("kind", "units_from", "train", "valid")}
+    device = begin(args, "speechrep.bin.train_lm", argv, named, (model, batches, config))
     try:
         task = LmTask(
             model, batches, tokenizer, texts[0], texts[1], (args.train, args.valid), config.seed,

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import configargparse
 import torch
 import yaml
 
-from speechrep.config import load_yaml
+from speechrep.config import load_yaml, to_dict
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open
 from speechrep.train import distributed
@@ -40,7 +40,8 @@ def begin(
     args: configargparse.Namespace,
     module: str,
     argv: Sequence[str] | None,
-    options: Mapping[str, Any],
+    named: Mapping[str, Any],
+    configs: Sequence[Any],
 ) -> torch.device:
     """Start a training command: more processes if asked, the device, ``config.yaml``.
 
@@ -48,7 +49,8 @@ def begin(
         args: parsed options, :func:`add_run_options` among them.
         module: the command's module, to start it again under torchrun.
         argv: its arguments.
-        options: the resolved options by name with hyphens; stored, and compared when a run is continued.
+        named: options that decide what is trained and are no field of ``configs``.
+        configs: dataclasses of options. They and ``named`` are stored, and compared when a run is continued.
 
     Raises:
         InputError: ``exp-dir`` holds a run with other options, naming each.
@@ -61,13 +63,19 @@ def begin(
     problem = ""
     if distributed.rank() == 0:
         try:
-            _claim(Path(args.exp_dir), dict(options), args.overwrite)
+            defaults = _by_option(to_dict(type(config)()) for config in configs)
+            options = _by_option([named, *map(to_dict, configs)])
+            _claim(Path(args.exp_dir), options, defaults, args.overwrite)
         except InputError as error:
             problem = str(error)
     problem = distributed.gather(problem)[0]  # every process leaves, none waits for the first
     if problem:
         raise InputError(problem)
     return device
+
+
+def _by_option(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {name.replace("_", "-"): value for part in parts for name, value in part.items()}
 
 
 def _torchrun(args: configargparse.Namespace, command: list[str]) -> None:
@@ -100,8 +108,11 @@ def _without(words: list[str], option: str) -> list[str]:
     return kept
 
 
-def _claim(exp_dir: Path, options: dict[str, Any], overwrite: bool) -> None:
-    """Make the experiment directory ours, or see that it is."""
+def _claim(exp_dir: Path, options: dict[str, Any], defaults: dict[str, Any], overwrite: bool) -> None:
+    """Make the experiment directory ours, or see that it is.
+
+    A run from before an option existed did what is now the option's default.
+    """
     path = exp_dir / "config.yaml"
     if overwrite:
         for name in OWNED:
@@ -110,7 +121,7 @@ def _claim(exp_dir: Path, options: dict[str, Any], overwrite: bool) -> None:
             else:
                 (exp_dir / name).unlink(missing_ok=True)
     if path.exists():
-        stored = load_yaml(path.read_bytes(), path)
+        stored = defaults | load_yaml(path.read_bytes(), path)
         changed = [
             f"{name} was {stored.get(name)!r} and is now {options.get(name)!r}"
             for name in sorted(set(stored) | set(options))

@@ -77,6 +77,17 @@ def test_options_of_another_run_are_refused_unless_overwritten(tmp_path, sets):
     main([*command, "2", "--num-workers", "1", "--log-interval", "7"])  # changes nothing that is trained
 
 
+def test_a_run_from_before_an_option_existed_did_its_default(tmp_path, sets):
+    command = [*SMALL["apc"], *sets, "--exp-dir", str(tmp_path / "exp"), "--max-steps", "0"]
+    main(command)
+    path = tmp_path / "exp/config.yaml"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith("residual:")))
+    main(command)
+    with pytest.raises(InputError, match="residual was 'all' and is now 'none'"):
+        main([*command, "--residual", "none"])
+
+
 def test_config_yaml_is_taken_back(tmp_path, sets):
     main([*SMALL["mockingjay"], *sets, "--max-steps", "1", "--exp-dir", str(tmp_path / "a")])
     main(["--config", str(tmp_path / "a/config.yaml"), "--exp-dir", str(tmp_path / "b")])
