@@ -39,8 +39,12 @@ def draw(weights: dict[int, float], title: str) -> Figure:
     axis.axhline(1 / len(weights), color=style.COLOURS[4], linestyle="--", linewidth=1, label="equal weights")
     if len(weights) <= 16:
         axis.set_xticks(places, [str(layer) for layer in weights])
+        ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # covers the line
         for place, value in zip(places, weights.values(), strict=True):
-            axis.annotate(f"{value:.2f}", (place, value), ha="center", va="bottom", fontsize=style.FONT - 1)
+            axis.annotate(
+                f"{value:.2f}", (place, value), (0, 2), textcoords="offset points", ha="center", va="bottom",
+                fontsize=style.FONT - 1, bbox=ground,
+            )  # fmt: skip
     axis.margins(y=0.15)
     style.label(axis, x="layer, 0 the first", y="weight")
     style.legend(axis, loc="lower right", bbox_to_anchor=(1.0, 0.98))

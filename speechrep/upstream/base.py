@@ -154,14 +154,19 @@ class Upstream(torch.nn.Module):
             window: frames of a piece; a multiple of the down-sampling rate is made of it.
             margin: frames seen but not given on each side, likewise.
         """
-        whole = open_samples(samples), len(samples), sample_rate
-        yield from self._stream(self._long_features(*whole, "samples"), max(1, window), margin)
+        return self._pieces(open_samples(samples), len(samples), sample_rate, "samples", window, margin)
 
     def stream_file(
         self, path: str | os.PathLike[str], window: int = 1000, margin: int = 250
     ) -> Iterator[Output]:
         """As :meth:`stream`, for a file of one channel and of any length: it is read piece by piece."""
-        yield from self._stream(self._long_features(*open_file(path), path), max(1, window), margin)
+        return self._pieces(*open_file(path), path, window, margin)
+
+    def _pieces(
+        self, read: ReadSamples, num_samples: int, rate: int, where: object, window: int, margin: int
+    ) -> Iterator[Output]:
+        feats = LongFeatures(read, num_samples, rate, self.meta, self.cmvn_stats, where)
+        return self._stream(feats, max(1, window), margin)
 
     def _stream(self, feats: LongFeatures, window: int, margin: int) -> Iterator[Output]:
         r, T = self.downsample, feats.num_frames
@@ -172,11 +177,6 @@ class Upstream(torch.nn.Module):
             keep = slice((start - first) // r, (end - first) // r)
             pieces = [hidden[:, keep] for hidden in output.hiddens]
             yield Output(pieces, torch.tensor([pieces[0].shape[1]]), output.frame_shift_ms)
-
-    def _long_features(
-        self, read: ReadSamples, num_samples: int, sample_rate: int, where: object
-    ) -> LongFeatures:
-        return LongFeatures(read, num_samples, sample_rate, self.meta, self.cmvn_stats, where)
 
     def _features(self, samples: np.ndarray, sample_rate: int, where: object) -> torch.Tensor:
         return self._batch(features(samples, sample_rate, self.meta, self.cmvn_stats, where))
