@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from speechrep.bin import decode, dump, run, score, train_downstream
+from speechrep.bin import decode, dump, pretrain, run, score, train_downstream
 from speechrep.config import make_parser
 from speechrep.errors import InputError
 
@@ -21,6 +21,7 @@ logger = logging.getLogger("many")
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "decode": decode.main,
     "dump": dump.main,
+    "pretrain": pretrain.main,
     "score": score.main,
     "train_downstream": train_downstream.main,
 }

@@ -30,9 +30,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--html", default="", help="page to write, with everything to see; made from the results' folder"
     )
     parser.add_argument("--made-by", default="", help="the command line that made the results")
+    parser.add_argument("--metrics", default="", help="only these, and their differences; empty: all")
     parser.add_argument("--order", default="", help="tasks and upstreams in the order of the table")
     args = parser.parse_args(argv)
     read = [result for path in args.results for result in read_results(path)]
+    if args.metrics:
+        read = [result for result in read if result.metric.partition(" - ")[0] in args.metrics.split()]
     results = in_order(read, args.order.split())
     if not results:
         raise InputError(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from speechrep.report import style
-from speechrep.report.table import ARROWS, Result, is_control, is_rate, over_seeds
+from speechrep.report.table import Result, is_control, over_seeds, titled
 
 
 def draw(results: Sequence[Result], title: str = "") -> Figure:
@@ -37,7 +37,5 @@ def draw(results: Sequence[Result], title: str = "") -> Figure:
         axis.margins(x=0.08)
         axis.grid(axis="x", color="#dddddd", linewidth=0.6)
         axis.set_axisbelow(True)
-        task, set_name, metric = rows[0].column
-        unit = "%" if is_rate(metric) else ""
-        style.label(axis, f"{task}, {metric} {unit}{ARROWS[rows[0].better]}, {set_name}")
+        style.label(axis, f"{rows[0].task}, {titled(rows[0])}, {rows[0].set}")
     return drawn

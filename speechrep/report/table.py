@@ -24,7 +24,8 @@ _HOW_TO_READ = (
 )
 _OF_SEEDS = "± the standard deviation over {} seeds; value and interval are then the means over them."
 _DIFFERENCE = (
-    "Differences (accuracy - name) are in points, their intervals paired: a draw has the same utterances of both."
+    "Differences (accuracy - name) are in points; their intervals are paired: a draw takes the same "
+    "utterances of both."
 )
 # Rows that are there to keep the others honest: plain context, the same networks with random weights, and
 # always the same answer.
@@ -113,6 +114,12 @@ def is_rate(metric: str) -> bool:
     return metric.partition(" - ")[0] in RATES
 
 
+def titled(result: Result) -> str:
+    """A metric with its unit and an arrow where to."""
+    unit = "points " if " - " in result.metric else "%" if is_rate(result.metric) else ""
+    return f"{result.metric} {unit}{ARROWS[result.better]}"
+
+
 def how_to_read(results: Sequence[Result]) -> list[str]:
     """Sentences that explain what a table of these results holds."""
     seeds = sorted({summary.seeds for summary in over_seeds(results)} - {1})
@@ -151,9 +158,8 @@ def layout(results: Sequence[Result]) -> tuple[list[list[str]], list[list[str]]]
     for column in columns:
         task, set_name, metric = column
         members = [result for result in results if result.column == column]
-        unit = "%" if is_rate(metric) else ""
         header[0].append(task)
-        header[1].append(f"{metric} {unit}{ARROWS[members[0].better]}")
+        header[1].append(titled(members[0]))
         header[2].append(f"{set_name}, n = {_range(result.n for result in members)}")
         if _beside(members):
             for line, cell in zip(header, (task, metric, paper.SOURCE), strict=True):

@@ -161,10 +161,16 @@ def test_a_bad_row_of_the_table_is_named(mosei, tmp_path, row):
         run(mosei, tmp_path, labels=str(tmp_path / "labels.csv"))
 
 
-def test_mosi_labels_have_one_column(mosei, tmp_path):
+def test_mosi_has_one_column_of_labels_and_other_folders(mosei, tmp_path):
     one = {video: Track(np.array([[s] for *_, s in clips], np.float32), np.array([c[:2] for c in clips]))
            for video, clips in CLIPS.items()}  # fmt: skip
     write_csd(mosei / "CMU_MOSEI_Labels.csd", "Opinion Segment Labels", one, METADATA)
+    raw = mosei / "Raw/Audio"
+    (raw / "Full/WAV_16000").rename(raw / "WAV_16000")  # and its recordings lie the other way round
+    (raw / "Full").rmdir()
+    (raw / "WAV_16000").rename(raw / "Full")
+    (raw / "WAV_16000").mkdir()
+    (raw / "Full").rename(raw / "WAV_16000/Full")
     data = run(mosei, tmp_path)
     assert read_table(data / "valid/utt2sentiment") == {"valid_video-0000": "0.666667"}
     assert not (data / "valid/utt2emotion").exists()

@@ -6,6 +6,7 @@ import pytest
 
 from speechrep.bin import report
 from speechrep.errors import InputError
+from speechrep.io.model_files import write_model
 from speechrep.report.table import in_order, is_control, markdown, read_results, terminal
 
 
@@ -72,11 +73,58 @@ def test_controls(upstream, control):
     assert is_control(upstream) == control
 
 
+def test_seeds_are_one_row_of_means_with_their_spread(results):
+    path = results(
+        entry(value=50.0),
+        entry(upstream="apc", value=60.0, ci95=[58.0, 62.0]),
+        entry(upstream="apc", value=64.0, ci95=[63.0, 65.0], seed=2),
+        entry(upstream="apc", value=2.0, ci95=[1.0, 4.0], metric="accuracy - fbank"),
+    )
+    lines = terminal(read_results(path)).splitlines()
+    assert lines[1].split("  ")[-1].strip() == "accuracy - fbank points ↑"
+    assert [line.split(maxsplit=2)[2] for line in lines[4:]] == [
+        "50.0 [49.0, 51.0]       -",
+        "62.0 ±2.8 [60.5, 63.5]  2.0 [1.0, 4.0]",
+    ]
+    text = markdown(read_results(path), {})
+    assert "± the standard deviation over 2 seeds" in text and "Differences (accuracy - name)" in text
+    assert "±" not in markdown(read_results(results(entry())), {})
+
+
+def test_a_papers_figure_stands_beside_ours_only_where_the_protocol_is_its_own(results, tmp_path):
+    rows = [entry("sentiment", name, 66, "acc2", set="mockingjay_test") for name in ("fbank", "apc", "mine")]
+    text = markdown(read_results(results(*rows)), {})
+    assert "| acc2 <br> Liu et al., Mockingjay, ICASSP 2020 |" in text.replace("sentiment <br> ", "")
+    for row in (
+        "| fbank | fbank80 | 66.0 [65.0, 67.0] | 64.63 |",
+        "| 65.97 |",
+        "| mine | fbank80 | 66.0 [65.0, 67.0] | - |",
+    ):
+        assert row in text
+    text = markdown(read_results(results(*(row | {"set": "test"} for row in rows))), {})
+    assert "64.63" not in text and "sentiment: no: other clips" in text
+    config = {"classes": "72", "hidden_layers": 2}
+    write_model(
+        tmp_path / "phone_apc", {}, {"config": config, "features_path": "dump/ls/apc/train_clean_360.h5"}
+    )
+    row = entry(upstream="apc", set="test_clean", checkpoint=str(tmp_path / "phone_apc/model.safetensors"))
+    assert "74.1 (sum)" in markdown(read_results(results(row)), {})
+    assert "74.1" not in markdown(read_results(results(row | {"checkpoint": "gone/model.safetensors"})), {})
+
+
 def test_markdown_tells_how_it_was_made(results):
     text = markdown(read_results(results(entry())), {"command": "`run.sh | tee x`", "seed": 1})
     assert "- command: `run.sh \\| tee x`\n- seed: 1\n" in text
     assert "| fbank | fbank80 | 50.0 [49.0, 51.0] |" in text
     assert "| representation | features | phone <br> accuracy %↑ <br> mini_test, n = 66 |\n| --- |" in text
+
+
+def test_command_joins_experiments_and_leaves_metrics_out(results, tmp_path, capsys):
+    first = results(entry()).rename(tmp_path / "first.json")
+    second = results(entry("asr", value=9.0, metric="wer"), entry("asr", value=8.0, metric="cer"))
+    report.main(["--results", str(first), str(second), "--metrics", "accuracy wer"])
+    told = capsys.readouterr().out
+    assert "accuracy" in told and "wer" in told and "cer" not in told
 
 
 def test_command(results, tmp_path, capsys):

@@ -1,47 +1,174 @@
 #!/usr/bin/env bash
-# The comparison on real speech: pre-train on an hour of LibriSpeech without transcripts, then phones of other
-# speakers, and connected digits of an unseen one. About an hour and a half of one core.
+# The comparison on real speech: models pre-trained on an hour of LibriSpeech without transcripts; what a linear
+# probe finds in each of their layers of phones, words and speakers; and connected digits recognised from them.
+# One table, exp/<tag>/RESULTS.md, and accuracy against labelled share, exp/<tag>/label_share/.
 #
-#     local/real_speech.sh DATA [--option value of run.sh]...
+#     local/real_speech.sh DATA [--name value]...
 #
-# DATA holds librispeech-real/ (audio only), librispeech-phones/ (5 speakers, alignments) and digits/.
+# DATA holds librispeech-real/ (audio only), librispeech-phones/ (5 readers, alignments) and digits/.
 set -euo pipefail
-data=$1
-shift
+help_message="Usage: local/real_speech.sh DATA [--name value]..."
+command_line="egs/librispeech/local/real_speech.sh $*"
+data=${1:?which folder? $help_message}
+if [[ $data != --* ]]; then shift; fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+seeds="1 2 3"                        # of pre-training and of random weights
+models="apc mockingjay"              # what is pre-trained, of three layers each
+trained=                             # experiments that hold the models of each seed, in this order; empty: train them
+parts="phone word speaker share asr" # what the table holds, and share: the figure
+shares="0.1 0.5 1"                   # of the labelled utterances, for the figure
+asr_seeds=1                          # seeds of which the recogniser is trained too, minutes a model
+confdir=conf/hour                    # configurations
+tag=real                             # name of the experiment
+nj=$(getconf _NPROCESSORS_ONLN)      # cores to use
+ngpu=0                               # GPUs; 0 is the CPU
+. utils/parse_options.sh
+. ./path.sh
+. utils/recipe.sh
+read -ra seed_list <<<"$seeds"
+read -ra trained_list <<<"$trained"
+first=${seed_list[0]} exp=exp/$tag results=exp/$tag/results.json
+mkdir -p "$exp/folds"
+
+recipe() { ./run.sh --confdir "$confdir" --nj "$nj" --ngpu "$ngpu" "$@"; }
+config() { if [ -f "$confdir/$1.yaml" ]; then echo "$confdir/$1.yaml"; else echo "conf/$1.yaml"; fi; }
 
 # Every tenth reader is kept for validation.
 held_out=19,89,211,307,441,730,1088,1447,1841,2136,2518,2989,3440,3879,4195,4640,5104,5561,6000,6385,6848,7226
 dev=train-clean-100:$held_out
-./run.sh --corpus "$data/librispeech-real" --tag real --confdir conf/hour --tasks speaker --stop-stage 2 \
-  --pretrain-sets "train-clean-100:-$held_out" --train-sets "$dev" --dev-sets "$dev" --test-sets "$dev" "$@"
+phones=(--corpus "$data/librispeech-phones" --alignments "$data/librispeech-phones/alignments" --tasks phone
+  --train-sets test-other --dev-sets test-other --test-sets test-other)
+digits=(--corpus "$data/digits" --train-sets train-clean --dev-sets dev-clean --test-sets "dev-clean test-clean")
+for seed in $seeds; do
+  if [ -n "$trained" ]; then break; fi
+  recipe --corpus "$data/librispeech-real" --tag "${tag}_s$seed" --tasks speaker --stop-stage 2 --seed "$seed" \
+    --upstreams "$models" --controls false --pretrain-sets "train-clean-100:-$held_out" --train-sets "$dev" \
+    --dev-sets "$dev" --test-sets "$dev"
+done
+recipe "${phones[@]}" --upstreams fbank --controls false --tag "${tag}_phones" --stop-stage 1
+recipe "${digits[@]}" --upstreams fbank --controls false --tag "${tag}_digits" --tasks speaker --stop-stage 1
 
-# Phones: each of the five readers is tested once, by probes trained on three of the others and tuned on the
-# fourth; the five results are scored as one.
+# Each of the five readers is tested once, by probes trained on three of the others and tuned on the fourth.
 readers=(1688 1998 2033 2414 2609)
+list() { # FILE reader...
+  local reader
+  for reader in "${@:2}"; do grep -o "^$reader-[^ ]*" data/test_other/utt2spk; done >"$exp/folds/$1"
+}
 for i in 0 1 2 3 4; do
-  train=${readers[(i + 2) % 5]},${readers[(i + 3) % 5]},${readers[(i + 4) % 5]}
-  ./run.sh --corpus "$data/librispeech-phones" --alignments "$data/librispeech-phones/alignments" \
-    --tag "real_phones_${readers[i]}" --confdir conf/hour --tasks phone --upstream-from exp/real \
-    --train-sets "test-other:$train" --dev-sets "test-other:${readers[(i + 1) % 5]}" \
-    --test-sets "test-other:${readers[i]}" "$@"
+  list "${readers[i]}.test" "${readers[i]}"
+  list "${readers[i]}.valid" "${readers[(i + 1) % 5]}"
+  list "${readers[i]}.train" "${readers[(i + 2) % 5]}" "${readers[(i + 3) % 5]}" "${readers[(i + 4) % 5]}"
 done
-. ./path.sh
-pooled=exp/real_phones
-mkdir -p "$pooled"
-rows=(fbank apc mockingjay fbank_ctx4 apc_untrained mockingjay_untrained)
-for upstream in "${rows[@]}"; do
-  for what in ref hyp; do
-    for reader in "${readers[@]}"; do
-      cat "exp/real_phones_$reader/phone_$upstream/decode_test_other_$reader/$what"
-    done >"$pooled/$upstream.$what"
-  done
-  python -m speechrep.bin.score --task phone --upstream "$upstream" --features fbank80 --set test_other \
-    --exp-dir "exp/real_phones_${readers[0]}/phone_$upstream" --ref "$pooled/$upstream.ref" \
-    --hyp "$pooled/$upstream.hyp" --out "$pooled/results.json"
-done
-python -m speechrep.bin.report --results "$pooled/results.json" --out "$pooled/RESULTS.md" \
-  --order "${rows[*]} phone" --made-by "egs/librispeech/local/real_speech.sh $data"
+cat "$data"/digits/labels/*.frames.txt >data/digits.frames # an id per 10 ms, of all sets
 
-./run.sh --corpus "$data/digits" --tag real_digits --confdir conf/hour --tasks "speaker asr" \
-  --upstream-from exp/real --train-sets train-clean --dev-sets dev-clean --test-sets "dev-clean test-clean" "$@"
+# What follows prints commands: thousands of seconds would go into starting Python for each.
+
+rows_of() { # seed: its rows; what has no seed belongs to the first, and what the others are held against is first
+  local model
+  if [ "$1" = "$first" ]; then echo fbank_ctx4 fbank; fi
+  for model in $models; do
+    echo "${model}_untrained" "${model}_untrained_layer1" "${model}_layer0" "${model}_layer1" "$model" "${model}_layers"
+  done
+}
+
+# The model of a seed, made if it is not to be trained, and its store of each set.
+represent() { # seed model
+  local folder=exp/${tag}_s$1/$2 store set steps=()
+  if [[ -n $trained ]] && has_word "$2" "$models"; then
+    mkdir -p "exp/${tag}_s$1"
+    ln -sfn "$(realpath "$trained_of_seed/$2")" "$folder"
+  elif ! has_word "$2" "$models"; then
+    if [[ $2 == *_untrained ]]; then steps=(--max-steps 0); fi
+    echo pretrain --config "$(config "${2%_untrained}")" --train-dir dump/fbank80/test_other \
+      --valid-dir dump/fbank80/test_other --exp-dir "$folder" --seed "$1" "${steps[@]}"
+  fi
+  for set in test_other $([[ $parts != *word* && $parts != *speaker* ]] || echo train_clean dev_clean test_clean); do
+    store=dump/${tag}_s$1/$2/$set.h5
+    if [ "$store" -nt "$folder/model.json" ]; then continue; fi
+    echo dump --upstream "$folder" --feats-dir "dump/fbank80/$set" --out "$store" --layers all --ngpu "$ngpu"
+  done
+}
+
+# Train a probe and let it answer. A set is NAME or NAME@PART.
+probe() { # folder seed row config train valid test [option...]
+  local reps layer at=() name part
+  reps=dump/${tag}_s$2/$(model_of "$3") layer="--layer $(layers_of "$3")"
+  for name in "${@:5:3}"; do
+    if [[ $name == *@* ]]; then part=${name#*@} name=${name%%@*}; else part="''"; fi
+    at+=("$reps/$name.h5 -data data/$name -split $part")
+  done
+  echo train_downstream --config "$4" --exp-dir "$1" --seed "$2" "${layer%--layer all}" "${@:8}" \
+    --train "${at[0]// -/ --train-}" --valid "${at[1]// -/ --valid-}"
+  part=${at[2]/ -data/ --data-dir}
+  echo decode --exp-dir "$1" --out-dir "$1/decode" --data "${part/ -split/ --split}"
+}
+
+# The files that hold what a row's probes said (hyp), or should have said (ref).
+answers() { # hyp|ref task seed row
+  local fold folds=("")
+  if [ "$2" = phone ]; then folds=("${readers[@]/#//}"); fi
+  for fold in "${folds[@]}"; do printf '%s ' "$exp/$2_s$3_$4$fold/decode/$1"; done
+}
+
+evaluate() { # task seed row
+  local out=$exp/$1_s$2_$3 model=$1 kind=phone set=test_clean fold lists versus=()
+  if [[ $3 == *_layers ]]; then model+=_layers; fi
+  model=$(config "$model")
+  case $1 in
+    phone)
+      set=test_other
+      for fold in "${readers[@]}"; do
+        lists=("$exp/folds/$fold".{train,valid,test})
+        probe "$out/$fold" "$2" "$3" "$model" "${lists[@]/#/test_other@}" --task phone
+      done
+      out+=/$fold
+      ;;
+    word)
+      probe "$out" "$2" "$3" "$model" train_clean dev_clean test_clean --task phone --labels data/digits.frames
+      ;;
+    speaker)
+      kind=speaker set=train_clean:test
+      probe "$out" "$2" "$3" "$model" train_clean@{train,valid,test} --task speaker
+      ;;
+  esac
+  if [ "$kind" = phone ] && [ "$3" != fbank_ctx4 ]; then
+    versus=(--baseline fbank_ctx4 --baseline-hyp "$(answers hyp "$1" "$first" fbank_ctx4)")
+  fi
+  echo score --task "$kind" --name "$1" --exp-dir "$out" --upstream "$3" --features fbank80 --set "$set" \
+    --seed "$2" --ref "$(answers ref "$1" "$2" "$3")" --hyp "$(answers hyp "$1" "$2" "$3")" "${versus[@]}" \
+    --out "$results"
+}
+
+for i in "${!seed_list[@]}"; do
+  seed=${seed_list[i]} trained_of_seed=${trained_list[i]:-} stored=" "
+  for row in $(rows_of "$seed"); do
+    model=$(model_of "$row")
+    if ! has_word "$model" "$stored"; then represent "$seed" "$model"; fi
+    stored+="$model "
+    for task in phone word speaker; do
+      if ! has_word "$task" "$parts" || [[ $row == *_layers && $task != phone ]]; then continue; fi
+      evaluate "$task" "$seed" "$row"
+    done
+  done
+done >"$exp/commands"
+python -m speechrep.bin.many <"$exp/commands"
+
+if has_word share "$parts"; then
+  python -m speechrep.bin.label_share --config "$(config phone)" --reps "dump/${tag}_s$first" --data data \
+    --test test_other --layer last --folds "$exp/folds" --upstreams "fbank fbank_ctx4 $models" \
+    --proportions "$shares" --out-dir "$exp/label_share"
+fi
+
+all_results=("$results")
+if has_word asr "$parts"; then
+  for seed in $asr_seeds; do
+    recipe "${digits[@]}" --tasks asr --upstreams "fbank $models" --tag "${tag}_asr_s$seed" --seed "$seed" \
+      --upstream-from "exp/${tag}_s$seed"
+    all_results+=("exp/${tag}_asr_s$seed/results.json")
+  done
+fi
+
+python -m speechrep.bin.report --results "${all_results[@]}" --out "$exp/RESULTS.md" --metrics "accuracy wer" \
+  --order "$(rows_of "$first" | tr '\n' ' ') phone word speaker asr" --made-by "$command_line"
+log "the whole took $(duration "$SECONDS")"
