@@ -3,8 +3,9 @@
 # make demo-mosei   the sentiment recipe on a generated miniature of its corpus
 # make faults       faults in every stage of both recipes, written into docs/reliability.md
 # make fuzz         damaged files for every parser, until it had SECONDS=600 of processor time, earlier runs counted
+# make docs         the documentation site into build/site, warnings as errors
 # make audit        the installed packages against PyPI's list of known vulnerabilities; needs the internet
-.PHONY: demo demo-mosei test test-all lint faults fuzz audit venv clean
+.PHONY: demo demo-mosei test test-all lint docs faults fuzz audit venv clean
 
 BIN := .venv/bin
 # The recipes use the active virtual environment: here it is ours, whatever the caller's is.
@@ -46,6 +47,9 @@ lint: venv
 	$(BIN)/ruff format --check
 	$(BIN)/shellcheck -x -P SCRIPTDIR -P SCRIPTDIR/.. $(SHELL_FILES)
 	$(BIN)/shfmt -i 2 -ci -d $(SHELL_FILES)
+
+docs: venv
+	PYTHONPATH=. $(BIN)/mkdocs build --strict
 
 venv:
 	tools/make_venv.sh

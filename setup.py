@@ -52,6 +52,7 @@ setup(
             "kaldi-native-fbank>=1.18,<2",  # oracle for fbank
             "kaldiio>=2.18,<3",  # oracle for ark files
             "librosa>=0.10,<1",  # oracle for mel spectrograms
+            "mkdocs>=1.6,<2",  # the documentation site; BSD, its own theme, nothing from a network
             "pytest>=8,<10",
             "pytest-xdist>=3,<4",  # tests on all cores
             "ruff>=0.6,<1",  # lint and format

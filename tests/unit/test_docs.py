@@ -1,6 +1,10 @@
-"""The code that the documents show runs as it stands."""
+"""The code that the documents show runs as it stands, what they name exists, and the site builds."""
 
+import ast
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -10,18 +14,34 @@ import soundfile
 import torch
 from models import meta, model
 
+from speechrep.bin import extract_feats, prepare_librispeech
 from speechrep.config import to_dict
+from speechrep.data.features import open_features
 from speechrep.frontend.fbank import FbankConfig
+from speechrep.io.data_dir import DataDir
 from speechrep.io.store import StoreWriter
 from speechrep.upstream.apc import ApcConfig
 from speechrep.upstream.checkpoint import save_model
 from speechrep.upstream.registry import build
 
-DOCS = Path(__file__).parents[2] / "docs"
+REPOSITORY = Path(__file__).parents[2]
+DOCS = REPOSITORY / "docs"
+sys.path.append(str(DOCS / "hooks"))
+import reference  # noqa: E402 (it lies where MkDocs finds it)
+
+
+def text_of(name):
+    return (DOCS / name).read_text(encoding="utf-8")
 
 
 def blocks(name):
-    return re.findall(r"```python\n(.*?)```", (DOCS / name).read_text(encoding="utf-8"), re.DOTALL)
+    return re.findall(r"```python\n(.*?)```", text_of(name), re.DOTALL)
+
+
+def run_block(code, name, names=None):
+    names = {} if names is None else names
+    exec(compile(code, f"docs/{name}", "exec"), names)
+    return names
 
 
 def test_fine_tuning_by_hand(tmp_path, monkeypatch):
@@ -80,3 +100,116 @@ def test_adding_a_front_end_and_a_model():
     assert stats["weight"] == 32 and upstream.filter.weight.grad.abs().sum() > 0
     alone = upstream(feats[1:, :12], lens[1:]).hiddens[-1]
     torch.testing.assert_close(upstream(feats, lens).hiddens[-1][1:, :12], alone)
+
+
+def test_features_are_read_by_numpy_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    samples = np.random.default_rng(0).normal(0, 0.1, 16000)
+    soundfile.write("speech.flac", samples, 16000)
+    Path("data").mkdir()
+    Path("data/wav.scp").write_text("1272-128104-0000 speech.flac\n")
+    Path("data/utt2spk").write_text("1272-128104-0000 1272-128104\n")
+    (code,) = blocks("formats.md")
+    for compress in ("true", "false"):
+        words = "--feature fbank --num-mel-bins 20 --data-dir data --out-dir dump/fbank80/dev --compress"
+        extract_feats.main([*words.split(), compress])
+        names = run_block(code, "formats.md")
+        ours = open_features("dump/fbank80/dev").read("1272-128104-0000")
+        assert ours.shape == names["feats"].shape == (98, 20)
+        np.testing.assert_allclose(names["feats"], ours, atol=1e-4)
+
+
+def templates():
+    """What the code may print, an ellipsis for every value that is put in."""
+    found = []
+    for path in sorted(REPOSITORY.glob("speechrep/**/*.py")) + sorted(REPOSITORY.glob("utils/*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [v.value if isinstance(v, ast.Constant) else "\u2026" for v in node.values]
+                found.append("".join(parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    for path in [*REPOSITORY.glob("utils/*.sh"), *REPOSITORY.glob("egs/*/local/*.sh")]:
+        lines = path.read_text(encoding="utf-8").replace("\\\n", "").splitlines()
+        found += [line for line in lines if "fail " in line]
+    return found
+
+
+def test_every_message_of_troubleshooting_is_one_of_the_codes():
+    messages = re.findall(r"^### `(.+)`$", text_of("troubleshooting.md"), re.MULTILINE)
+    assert len(messages) > 40 and text_of("troubleshooting.md").count("### ") == len(messages)
+    known = "\n".join(template.replace("\n", " ") for template in templates())
+    for message in messages:
+        # A value that is put in may bring its own quotes.
+        parts = [re.escape(part) for part in message.replace("'\u2026'", "\u2026").split("\u2026")]
+        assert re.search(".*".join(parts), known.replace("'\u2026'", "\u2026")), message
+
+
+def test_differences_name_tests_and_options_that_exist():
+    text = text_of("differences.md")
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)
+    assert len(named) > 40
+    for file, test in named:
+        path = REPOSITORY / "tests/unit" / file
+        assert f"def {test}(" in path.read_text(encoding="utf-8"), f"{file}::{test}"
+    import speechrep.bin.pretrain
+    import speechrep.bin.train_downstream
+
+    options = set()
+    for module, option, choices in (
+        (speechrep.bin.pretrain, "--upstream", ("apc", "mockingjay")),
+        (speechrep.bin.train_downstream, "--task", ("phone", "speaker", "asr")),
+        (extract_feats, "--feature", ("fbank", "mel", "linear")),
+    ):
+        for choice in choices:
+            options |= set(reference.parser_of(module, option, choice)._option_string_actions)
+    told = re.findall(r"`([a-z-]+): \S+`", text)
+    assert len(told) > 15 and {f"--{name}" for name in told} <= options
+
+
+@pytest.mark.parametrize("corpus", reference.recipes())
+def test_the_reference_has_the_options_that_a_recipe_tells(corpus):
+    environment = os.environ | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    }
+    done = subprocess.run(
+        [REPOSITORY / "egs" / corpus / "run.sh", "--help"], capture_output=True, text=True, env=environment
+    )
+    told = dict(re.findall(r"^  --(\S+) +(.*) \[.*\]$", done.stdout, re.MULTILINE))
+    assert len(told) > 20
+    assert {name: help for name, _, help in reference.recipe_options(corpus)} == told
+
+
+def test_own_recordings_become_data_directories(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = next(block for block in blocks("tutorial.md") if "SPEAKERS.TXT" in block and "mini" not in block)
+    Path("recordings").mkdir()
+    lines = []
+    for i, which in enumerate(("train", "train", "dev", "test")):
+        noise = np.random.default_rng(i).normal(0, 0.1, (44100, 2))
+        soundfile.write(f"recordings/take{i}.wav", noise, 44100)
+        lines.append(f"{which}\t{7 + i // 2}\tF\ttake{i}.wav\tWe say {i}\n")
+    Path("recordings/transcripts.tsv").write_text("".join(lines))
+    run_block(code, "tutorial.md")
+    prepare_librispeech.main(["--corpus", "corpus", "--sets", "train dev test", "--out-dir", "data"])
+    train = DataDir("data/train")
+    assert train.text == {"7-1-0000": "WE SAY 0", "7-1-0001": "WE SAY 1"}
+    assert set(DataDir("data/dev").text) == {"8-1-0000"} and set(train.utt2dur.values()) == {1.0}
+
+
+def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
+        cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = sorted(tmp_path.rglob("*.html"))
+    assert len(pages) > 25 and (tmp_path / "reference/run_mosei.html").exists()
+    for page in pages:
+        loaded = re.findall(
+            r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"(//|https?:)",
+            page.read_text(encoding="utf-8"),
+        )
+        assert not loaded, page
+    styles = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.css"))
+    assert not re.search(r"url\([\"']?(?:https?:)?//|@import", styles)
