@@ -10,8 +10,6 @@ process that dumps so many utterances, half and a tenth of them, and of one that
 
 import argparse
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,6 +26,7 @@ from speechrep.io.store import Store, StoreWriter
 from speechrep.upstream.checkpoint import save_model
 from speechrep.upstream.registry import build
 from speechrep.upstream.surface import SurfaceConfig
+from tests.peak_memory import measured
 
 META = FeatureMeta("fbank", {}, 16, 10.0, 16000)
 
@@ -111,19 +110,11 @@ def memory(folder: Path, utts: int, frames: int) -> None:
         write_ours(feats, utt_ids, lengths, META.dim)
         command = ["--upstream", str(folder / "exp"), "--feats-dir", str(feats), "--out", str(out)]
         code = f"from speechrep.bin.dump import main; main({command!r})"
-        dumped = peak_mb(code)
-        read = peak_mb(f"from speechrep.io.store import Store; s = Store({str(out)!r})\n"
-                       "for utt_id in s.utt_ids: s.read(utt_id)")  # fmt: skip
+        _, dumped = measured(code)
+        _, read = measured(f"from speechrep.io.store import Store; s = Store({str(out)!r})\n"
+                           "for utt_id in s.utt_ids: s.read(utt_id)")  # fmt: skip
         print(f"| {count} | {out.stat().st_size / 1e6:.0f} | {dumped} | {read} |", flush=True)
         out.unlink()
-
-
-def peak_mb(code: str) -> int:
-    """Of a Python process that runs ``code``."""
-    # ru_maxrss would begin with the memory of the process that started this one.
-    code += "\nprint(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return int(done.stdout.split()[-1]) // 1024
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:

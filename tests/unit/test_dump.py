@@ -2,8 +2,6 @@
 
 import dataclasses
 import os
-import subprocess
-import sys
 
 import h5py
 import numpy as np
@@ -20,6 +18,7 @@ from speechrep.io.store import StoreWriter
 from speechrep.io.table import read_table
 from speechrep.upstream.checkpoint import save_model
 from speechrep.upstream.dumping import Dump, DumpConfig, parse_layers
+from tests.peak_memory import measured
 
 LENGTHS = [7, 30, 12, 25, 3, 18]
 
@@ -303,9 +302,7 @@ from speechrep.bin.dump import main
 from speechrep.data.features import open_features
 main(sys.argv[1:])
 store = open_features(sys.argv[-1])
-values = sum(store.read(utt_id).size for utt_id in store.utt_ids)
-peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(values, int(peak.split()[1]) // 1024)  # ru_maxrss would begin with the parent's
+print(sum(store.read(utt_id).size for utt_id in store.utt_ids))
 """
 
 
@@ -319,8 +316,7 @@ def test_memory_does_not_grow_with_the_utterances(tmp_path):
             for i in range(count):
                 writer.write(f"u{i}", feats)
         words = ["--upstream", tmp_path / "exp", "--feats-dir", tmp_path / "f.h5", "--out", tmp_path / "x.h5"]
-        command = [sys.executable, "-c", MEMORY, *map(str, words)]
-        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-        stored[count], used[count] = 4 * int(out[0]) / 1e6, int(out[1])
+        values, used[count] = measured(MEMORY, *words)
+        stored[count] = 4 * int(values) / 1e6
     assert stored[5000] > stored[500] + 80
     assert used[5000] < used[500] + 20, used  # MB

@@ -1,8 +1,6 @@
 """From samples to vectors: whole or in pieces, and what is not a recording is refused."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -22,6 +20,7 @@ from speechrep.upstream import waveform
 from speechrep.upstream.checkpoint import save_model
 from speechrep.upstream.registry import build
 from speechrep.upstream.waveform import LongFeatures, features, open_samples
+from tests.peak_memory import measured
 
 RATE = 16000
 
@@ -113,9 +112,7 @@ MEMORY = """
 import sys
 import speechrep
 model = speechrep.load(sys.argv[1])
-frames = sum(int(piece.hidden_lens) for piece in model.stream_file(sys.argv[2]))
-peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(frames, int(peak.split()[1]) // 1024)  # ru_maxrss would begin with the parent's
+print(sum(int(piece.hidden_lens) for piece in model.stream_file(sys.argv[2])))
 """
 
 
@@ -129,10 +126,8 @@ def test_an_hour_takes_no_more_memory_than_five_minutes(tmp_path, name, longest)
         with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
             for _ in range(minutes):
                 file.write(block)
-        words = [sys.executable, "-c", MEMORY, str(tmp_path / "exp"), str(path)]
-        out = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
-        assert int(out[0]) == minutes * 6000 - 2
-        used[minutes] = int(out[1])
+        frames, used[minutes] = measured(MEMORY, tmp_path / "exp", path)
+        assert int(frames) == minutes * 6000 - 2
     assert used[longest] < used[5] + 20, used  # MB; an hour's samples have 230, its features 33
 
 
