@@ -17,6 +17,7 @@ from typing import Any
 from speechrep.errors import InputError
 from speechrep.frontend.feature_dir import Piece, PieceWriter, merge, report_lost
 from speechrep.frontend.sources import FeatureSource
+from speechrep.io.checked_file import sums_path
 from speechrep.io.files import read_json, sha256, write_json
 
 _VERSION = 1  # raised when the same options would give other bytes
@@ -152,6 +153,7 @@ class Extraction:
             number = stale.name.split(".")[1]
             if number.isdigit() and int(number) not in self.jobs:
                 stale.unlink()
+                sums_path(stale).unlink(missing_ok=True)
         shutil.rmtree(self.out_dir / ".jobs", ignore_errors=True)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from speechrep.errors import InputError
 from speechrep.frontend import cmvn
 from speechrep.io.ark import ArkWriter, Source, iter_ark, open_ark
+from speechrep.io.checked_file import checked_open
 from speechrep.io.files import atomic_open
 from speechrep.io.table import read_table, write_table
 
@@ -43,7 +44,7 @@ class PieceWriter:
         for path in (self.archive, self.stats):  # what a killed process left
             for left in path.parent.glob(f".{path.name}.*.tmp"):
                 left.unlink()
-        self._files = [atomic_open(path, "wb") for path in (self.archive, self.stats)]
+        self._files = [checked_open(self.archive), atomic_open(self.stats, "wb")]
         streams = [file.__enter__() for file in self._files]
         self._feats, self._stats = ArkWriter(streams[0], self.method), ArkWriter(streams[1])
         return self
@@ -102,8 +103,8 @@ def merge(
         raise InputError("no such file, which CMVN by speaker needs", where=utt2spk)
     if global_cmvn_from:
         (out_dir / "cmvn.scp").unlink(missing_ok=True)
-        with atomic_open(out_dir / "cmvn.ark", "wb") as stream:
-            stream.write((global_cmvn_from / "cmvn.ark").read_bytes())
+        with open_ark(global_cmvn_from / "cmvn.ark") as given, checked_open(out_dir / "cmvn.ark") as stream:
+            stream.write(given.read())
     else:
         _write_cmvn(out_dir, _stats(pieces), scope, speakers)
     write_table(out_dir / "utt2num_frames", lengths)
@@ -145,7 +146,7 @@ def _write_cmvn(
     scp.unlink(missing_ok=True)
     sums: dict[str, np.ndarray] = {}
     lines = []
-    with atomic_open(path, "wb") as stream:
+    with checked_open(path) as stream:
         writer = ArkWriter(stream)
 
         def write(key: str, value: np.ndarray) -> None:

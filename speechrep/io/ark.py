@@ -15,6 +15,7 @@ import numpy as np
 
 from speechrep.errors import InputError, telling_of
 from speechrep.io import compression, kaldi_object
+from speechrep.io.checked_file import SummingWriter, checked_open, open_checked
 from speechrep.io.files import atomic_open
 from speechrep.io.kaldi_object import Source, read_object
 from speechrep.io.table import read_table
@@ -172,7 +173,7 @@ class ArkWriter:
         text: whether to write text.
     """
 
-    def __init__(self, stream: IO[bytes], method: int = 0, text: bool = False):
+    def __init__(self, stream: IO[bytes] | SummingWriter, method: int = 0, text: bool = False):
         self.stream, self.method, self.text, self.offset = stream, method, text, 0
         self.size = 0  # bytes written so far
 
@@ -213,10 +214,10 @@ class ArkWriter:
 
 
 def open_ark(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open an archive for :class:`Source`; InputError where that fails."""
+    """Open an archive for :class:`Source`; InputError where that fails, or where what is read is damaged."""
     try:
         with telling_of(path):
-            return open(path, "rb")
+            return open_checked(path)
     except InputError:
         raise
     except ValueError as error:  # a NUL in the name
@@ -275,7 +276,7 @@ def write_ark(
         method: Kaldi's compression method for matrices, 0 for none.
     """
     lines = []
-    with atomic_open(path, "wb") as stream:
+    with checked_open(path) as stream:
         writer = ArkWriter(stream, method)
         for key, value in items:
             writer.write(key, value)

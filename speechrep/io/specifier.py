@@ -17,6 +17,7 @@ import numpy as np
 
 from speechrep.errors import InputError
 from speechrep.io.ark import ArkWriter, Source, iter_ark, load_scp, open_ark, read_matrix
+from speechrep.io.checked_file import sums_path
 from speechrep.io.files import atomic_open
 
 _log = logging.getLogger("speechrep.io")
@@ -161,6 +162,7 @@ def _open_output(name: str, allow_pipes: bool) -> Iterator[IO[bytes]]:
     else:
         with atomic_open(name, "wb") as stream:
             yield stream
+            sums_path(name).unlink(missing_ok=True)  # of what was there
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ from speechrep.io.alignment import (
     write_ctm,
     write_textgrid,
 )
-from speechrep.io.ark import ArkWriter, load_scp, matrix_shape, read_matrix
+from speechrep.io.ark import ArkWriter, load_scp, matrix_shape, read_ark, read_matrix, write_ark
 from speechrep.io.audio import read_audio
 from speechrep.io.csd import REQUIRED, Track, read_csd, write_csd
 from speechrep.io.data_dir import DataDir, validate
@@ -163,6 +163,16 @@ def _read_at_two(path: Path) -> None:
 
 def _shape_at_two(path: Path) -> None:
     matrix_shape(f"{path}:2")
+
+
+def _sums_seeds(folder: Path) -> list[bytes]:
+    write_ark(folder / "sealed.ark", [("a", FEATS), ("b", np.ones((3000, 4), np.float32))])
+    return [(folder / "sealed.ark.crc32").read_bytes()]
+
+
+def _parse_sums(folder: Path, data: bytes) -> None:
+    _put(folder, "sealed.ark.crc32", data)
+    read_ark(folder / "sealed.ark")
 
 
 def _scp_seeds(folder: Path) -> list[bytes]:
@@ -496,6 +506,7 @@ TARGETS = {
             b"a \0BCM2 " + b"\0" * 8 + b"\xff\xff\xff\x7f" * 2,
         ),
     ),
+    "checksums": Target(_sums_seeds, _parse_sums, (b"16384 ", b"00000000\n", b"ffffffff0\n")),
     "ctm": Target(_ctm_seeds, _each(read_ctm), (b"1e308", b"-0")),
     "textgrid": Target(
         _textgrid_seeds,

@@ -73,7 +73,8 @@ def contents(out: Path) -> dict[str, bytes]:
 def test_what_is_left(data_dir: Path, tmp_path: Path):
     out = extract(data_dir, tmp_path / "f", "--nj", "3", "--compress", "false")
     assert sorted(p.name for p in out.iterdir() if p.name != ".done.json") == [
-        "cmvn.ark", "cmvn.scp", "feats.1.ark", "feats.2.ark", "feats.3.ark", "feats.scp", "features.json",
+        "cmvn.ark", "cmvn.ark.crc32", "cmvn.scp", "feats.1.ark", "feats.1.ark.crc32", "feats.2.ark",
+        "feats.2.ark.crc32", "feats.3.ark", "feats.3.ark.crc32", "feats.scp", "features.json",
         "utt2num_frames", "utt2spk",
     ]  # fmt: skip
     scp, meta = load_scp(out / "feats.scp"), read_meta(out / "features.json")
@@ -184,9 +185,7 @@ def test_one_lost_utterance_is_listed(data_dir: Path, broken: Path, tmp_path: Pa
     table = (broken / "wav.scp").read_text().replace(f"{data_dir / 's1-05'}.flac", "/nowhere/x.flac")
     (broken / "wav.scp").write_text(table)
     out = extract(broken, tmp_path / "f", "--nj", "2")
-    assert (
-        out / "lost_utterances"
-    ).read_text() == "s1-05 /nowhere/x.flac: utterance 's1-05': no such file\n"
+    assert (out / "lost_utterances").read_text() == "s1-05 /nowhere/x.flac: utterance 's1-05': no such file\n"
     assert "s1-05" not in load_scp(out / "feats.scp")
     assert len(read_table(out / "utt2spk")) == 19
 
