@@ -67,7 +67,14 @@ def test_differing_counts_are_told(results):
 
 @pytest.mark.parametrize(
     ("upstream", "control"),
-    [("fbank", False), ("apc", False), ("fbank_ctx4", True), ("apc_untrained", True), ("untrained_x", False)],
+    [
+        ("fbank", False),
+        ("apc", False),
+        ("fbank_ctx4", True),
+        ("apc_untrained", True),
+        ("apc_untrained_layer1", True),
+        ("untrained_x", False),
+    ],
 )
 def test_controls(upstream, control):
     assert is_control(upstream) == control
