@@ -2,27 +2,100 @@
 
 python -m speechrep.bin.decode --exp-dir exp/phone_apc --data dump/apc/test.h5 --data-dir data/test \\
     --out-dir exp/phone_apc/decode_test
+
+--nj makes jobs of it where that is worth it; run again after a failure, the finished ones are kept.
 """
 
 import dataclasses
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import configargparse
 
 from speechrep.bin import run
+from speechrep.bin.jobs import Progress, run_launcher, run_local
 from speechrep.config import add_options, from_options, make_parser
 from speechrep.data.features import open_features
 from speechrep.data.layers import choose_layer
 from speechrep.downstream.base import Labelled
 from speechrep.downstream.models import check_features, load_trained
 from speechrep.downstream.registry import TASKS
-from speechrep.io.model_files import read_info
+from speechrep.errors import InputError
+from speechrep.io.files import read_json, write_json
+from speechrep.io.model_files import INFO, WEIGHTS, model_folder, read_info
 from speechrep.train import distributed
+
+MODULE = "speechrep.bin.decode"
+DONE = "done.json"  # of a job, written last: what it was made of
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    args, merge = _parse(words)
+    if args.nj < 1:
+        raise InputError(f"want 1 or more, got {args.nj}", where="--nj")
+    out_dir = Path(args.out_dir)
+    work = out_dir / "jobs"
+    if merge is None or args.nj == 1:
+        if args.cmd and not args.job:
+            run_launcher(args.cmd, MODULE, words, 1, work / "decode.JOB.log")
+            shutil.rmtree(work)
+        else:
+            _decode(args, (0, 1), out_dir)
+        return
+    state, jobs = _state(args), range(1, args.nj + 1)
+    folders = [work / str(job) for job in jobs]
+    if args.job:
+        folder = folders[args.job - 1]
+        if not _is_done(folder, state):
+            (folder / DONE).unlink(missing_ok=True)
+            _decode(args, (args.job - 1, args.nj), folder)
+            write_json(folder / DONE, state)
+        return
+    if args.cmd:
+        run_launcher(args.cmd, MODULE, words, args.nj, work / "decode.JOB.log")
+    else:
+        run_local(MODULE, words, jobs, lambda job: work / f"decode.{job}.log", Progress(args.nj, "jobs"))
+    missing = [folder for folder in folders if not _is_done(folder, state)]
+    if missing:
+        raise InputError("was not decoded", where=missing[0], mend="run the same again")
+    merge(folders, out_dir)
+    shutil.rmtree(work)
+
+
+def _decode(args: configargparse.Namespace, share: tuple[int, int], out_dir: Path) -> None:
+    trained = load_trained(args.exp_dir, distributed.start(args.ngpu))
+    feats = choose_layer(open_features(args.data), trained.info.get("layer", ""))
+    data = Labelled(feats, Path(args.data_dir), args.split, share)
+    check_features(trained, data)
+    trained.kind.decode(trained.model, data, out_dir, from_options(trained.kind.decode_config, args))
+
+
+def _state(args: configargparse.Namespace) -> dict[str, Any]:
+    """What the results of a job depend on: options, and size and time of every file that is read."""
+    free = ("cmd", "config", "job", "out_dir")
+    options = {name: value for name, value in sorted(vars(args).items()) if name not in free}
+    model, split = model_folder(args.exp_dir), args.split.partition("@")[0]
+    named = [model / INFO, model / WEIGHTS, args.data, args.data_dir, split, getattr(args, "lm", "")]
+    paths = [Path(path) for path in named if path]
+    files = {file for path in paths for file in (path.iterdir() if path.is_dir() else [path])}
+    stats = {str(file): file.stat() for file in sorted(files) if file.is_file()}
+    return {
+        "options": options,
+        "files": {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()},
+    }
+
+
+def _is_done(folder: Path, state: dict[str, Any]) -> bool:
+    return (folder / DONE).is_file() and read_json(folder / DONE) == state
+
+
+def _parse(words: Sequence[str]) -> tuple[configargparse.Namespace, Any]:
+    """The options, and how the task makes one result of its jobs' (None: it has but one job)."""
     parser = make_parser(__doc__)
     parser.add_argument("--exp-dir", required=True, metavar="DIR", help="what train_downstream wrote")
     parser.add_argument("--data", required=True, metavar="FEATS", help="the features that were trained on")
@@ -33,16 +106,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     parser.add_argument("--out-dir", required=True, metavar="DIR", help="where hyp and ref go")
     parser.add_argument("--ngpu", type=int, default=0, help="1 to compute on a GPU")
-    task = _task_of(parser, argv)
+    parser.add_argument("--nj", type=int, default=1, help="jobs, each a process; only asr takes that long")
+    parser.add_argument("--cmd", default="", help="launcher of cmd.sh; without it, jobs are local processes")
+    parser.add_argument("--job", type=int, default=0, help="do only this job; for launchers")
+    task = _task_of(parser, words)
     add_options(parser, TASKS[task].decode_config, task)
     _accept_other_tasks(parser, task)
-    args = parser.parse_args(argv)
-    trained = load_trained(args.exp_dir, distributed.start(args.ngpu))
-    feats = choose_layer(open_features(args.data), trained.info.get("layer", ""))
-    data = Labelled(feats, Path(args.data_dir), args.split)
-    check_features(trained, data)
-    options = from_options(trained.kind.decode_config, args)
-    trained.kind.decode(trained.model, data, Path(args.out_dir), options)
+    return parser.parse_args(words), TASKS[task].merge
 
 
 def _task_of(parser: configargparse.ArgParser, argv: Sequence[str] | None) -> str:

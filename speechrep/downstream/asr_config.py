@@ -96,10 +96,9 @@ class AsrDecodeConfig:
         10.0, "beam: give up an utterance's unfinished hypotheses this far below its best finished one"
     )
     batch_frames: int = opt(8000, "budget of a decoding batch in input frames, padding included")
-    nj: int = opt(1, "processes that decode")
 
     def __post_init__(self) -> None:
-        for name in ("beam", "nbest", "nj", "batch_frames"):
+        for name in ("beam", "nbest", "batch_frames"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}, want at least 1")
         if self.ctc_share > 1 or (self.ctc_share < 0 and self.ctc_share != -1):

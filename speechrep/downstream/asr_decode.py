@@ -1,9 +1,8 @@
 """Decode a set with a trained recogniser and write what was found."""
 
 import logging
-import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from speechrep.downstream.asr_decoder import DecoderScorer
 from speechrep.downstream.asr_model import Recogniser, attention_greedy
 from speechrep.downstream.base import Labelled
 from speechrep.errors import InputError
-from speechrep.io.files import atomic_open, write_json
+from speechrep.io.files import atomic_open, read_json, write_json
 from speechrep.io.table import write_table
 from speechrep.text.tokenizer import Tokenizer
 
@@ -36,33 +35,81 @@ def decode(model: Recogniser, labelled: Labelled, out_dir: Path, options: AsrDec
     """Write ``hyp``, ``nbest``, ``scores.json`` and, where the set has transcripts, ``ref``.
 
     ``nbest`` has lines ``utterance-rank score words``, ranks from 1. ``scores.json`` has the log probability
-    of every utterance's best hypothesis and the real-time factor.
+    of every utterance's best hypothesis and the real-time factor. Of a share of the set they have that.
     """
     has_text = (labelled.data_dir / "text").is_file()
     texts = transcripts(labelled) if has_text else {}
     utt_ids = sorted(texts or labelled.feats.utt_ids)
     began = time.perf_counter()
-    found = recognise(model, labelled.feats, utt_ids, options)
+    found = recognise(model, labelled.feats, utt_ids, options, labelled.share)
     seconds = time.perf_counter() - began
-    write_results(out_dir, {utt_id: found[utt_id] for utt_id in utt_ids}, model.tokenizer)
+    utt_ids = [utt_id for utt_id in utt_ids if utt_id in found]
+    write_results(out_dir, found, model.tokenizer)
     if texts:
-        write_table(out_dir / "ref", texts)
+        write_table(out_dir / "ref", {utt_id: texts[utt_id] for utt_id in utt_ids})
     frames = dict(zip(labelled.feats.utt_ids, labelled.feats.num_frames.tolist(), strict=True))
     audio_s = sum(frames[utt_id] for utt_id in utt_ids) * labelled.feats.meta.frame_shift_ms / 1000
     write_json(
         out_dir / "scores.json",
         {
-            "real_time_factor": seconds / audio_s,
+            "real_time_factor": seconds / max(audio_s, 1e-9),
+            "audio_seconds": audio_s,
             "utterances": {utt_id: found[utt_id][0].score for utt_id in utt_ids},
         },
     )
-    log.info("%d utterances, real-time factor %.4f, in %s", len(utt_ids), seconds / audio_s, out_dir)
+    log.info("%d utterances, %.1f s for %.1f s of speech, in %s", len(utt_ids), seconds, audio_s, out_dir)
+
+
+def merge(shares: Sequence[Path], out_dir: Path) -> None:
+    """Write what :func:`decode` writes of a whole set, from the directories of its shares.
+
+    The real-time factor adds up the seconds of all shares.
+    """
+    for name in ("nbest", "ref", "hyp"):
+        if not (shares[0] / name).is_file():
+            continue
+        lines = [line for share in shares for line in (share / name).read_bytes().splitlines(keepends=True)]
+        with atomic_open(out_dir / name, "wb") as stream:
+            stream.writelines(sorted(lines, key=_utterance if name == "nbest" else _first_word))
+    scores = [read_json(share / "scores.json") for share in shares]
+    audio_s = sum(score["audio_seconds"] for score in scores)
+    seconds = sum(score["real_time_factor"] * score["audio_seconds"] for score in scores)
+    found = {utt_id: value for score in scores for utt_id, value in score["utterances"].items()}
+    write_json(
+        out_dir / "scores.json",
+        {
+            "real_time_factor": seconds / max(audio_s, 1e-9),
+            "audio_seconds": audio_s,
+            "utterances": {utt_id: found[utt_id] for utt_id in sorted(found)},
+        },
+    )
+
+
+def _first_word(line: bytes) -> bytes:
+    return line.split(maxsplit=1)[0]
+
+
+def _utterance(line: bytes) -> bytes:
+    """Of a line ``utterance-rank score words``; the lines of each are in order already."""
+    return _first_word(line).rpartition(b"-")[0]
 
 
 def recognise(
-    model: Recogniser, feats: FeatureReader, utt_ids: list[str], options: AsrDecodeConfig
+    model: Recogniser,
+    feats: FeatureReader,
+    utt_ids: list[str],
+    options: AsrDecodeConfig,
+    share: tuple[int, int] = (0, 1),
 ) -> dict[str, list[Hypothesis]]:
-    """N-best lists of utterances, each at least one hypothesis, best first."""
+    """N-best lists of utterances, each at least one hypothesis, best first.
+
+    Args:
+        model: the recogniser.
+        feats: features of all utterances.
+        utt_ids: those that are wanted.
+        options: how to search.
+        share: (k, n) of the batches only k, k + n, ...; which utterances form one does not depend on it.
+    """
     searcher = Searcher(model.eval(), options)
     num_frames = dict(zip(feats.utt_ids, feats.num_frames.tolist(), strict=True))
     lens = model.out_lens(torch.tensor([num_frames[utt_id] for utt_id in utt_ids])).tolist()
@@ -72,45 +119,19 @@ def recognise(
     if found:
         log.warning("%s: too short, taken as silent: %s", feats.path, ", ".join(found))
     rest = [utt_id for utt_id in utt_ids if utt_id not in found]
-    if options.nj > 1 and len(rest) > 1:
-        return found | _in_processes(searcher, feats, rest, options.nj)
-    return found | _search_all(searcher, feats, rest)
-
-
-def _search_all(
-    searcher: "Searcher", feats: FeatureReader, utt_ids: list[str]
-) -> dict[str, list[Hypothesis]]:
-    if not utt_ids:
-        return {}
-    dataset = TranscribedDataset(feats, dict.fromkeys(utt_ids, ()))
-    sampler = BatchSampler(dataset.num_frames, searcher.options.batch_frames, seed=0, shuffle=False)
-    device = next(searcher.model.parameters()).device
-    found: dict[str, list[Hypothesis]] = {}
+    found = found if share[0] == 0 else {}
+    if not rest:
+        return found
+    dataset = TranscribedDataset(feats, dict.fromkeys(rest, ()))
+    sampler = BatchSampler(
+        dataset.num_frames, options.batch_frames, seed=0, rank=share[0], world_size=share[1], shuffle=False
+    )
+    device = next(model.parameters()).device
     with torch.inference_mode():
-        for batch in Loader(dataset, sampler).epoch(0):
+        for batch in filter(None, Loader(dataset, sampler).epoch(0)):  # the last may be an empty one
             results = searcher.search(batch["feats"].to(device), batch["feat_lens"].to(device))
             found.update(zip(batch["utt_ids"], results, strict=True))
     return found
-
-
-def _in_processes(
-    searcher: "Searcher", feats: FeatureReader, utt_ids: list[str], nj: int
-) -> dict[str, list[Hypothesis]]:
-    """Every ``nj``-th utterance to one process each, so that all get long and short ones."""
-    parts = [utt_ids[number::nj] for number in range(min(nj, len(utt_ids)))]
-    context = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
-    with ProcessPoolExecutor(len(parts), context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        jobs = [pool.submit(_job, searcher.model, searcher.options, feats, part) for part in parts]
-        results: dict[str, list[Hypothesis]] = {}
-        for job in jobs:
-            results |= job.result()
-    return results
-
-
-def _job(
-    model: Recogniser, options: AsrDecodeConfig, feats: FeatureReader, utt_ids: list[str]
-) -> dict[str, list[Hypothesis]]:
-    return _search_all(Searcher(model, options), feats, utt_ids)
 
 
 class Searcher:

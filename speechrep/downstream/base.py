@@ -6,7 +6,7 @@ dict that :func:`description` begins: task, configuration and the identity of th
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +49,7 @@ class Labelled(NamedTuple):
     feats: FeatureReader
     data_dir: Path  # Kaldi data directory: text, utt2spk, phones.ctm
     split: str = ""  # "" for all; train | valid | test: a share of each speaker's utterances (split.py)
+    share: tuple[int, int] = (0, 1)  # (k, n): decode batches k, k + n, ... only, where the kind can merge
 
 
 class Loading(NamedTuple):
@@ -92,6 +93,9 @@ class Kind(NamedTuple):
     """(model, set, output directory, decode options) writes ``hyp`` and ``ref`` there as Kaldi tables."""
     decode_config: type
     """Frozen dataclass of decoding options (an empty one where there are none)."""
+    merge: Callable[[Sequence[Path], Path], None] | None = None
+    """(output directories of a set's shares, output directory) makes of the shares' results those of the set.
+    None where decoding is too quick to be shared out."""
 
 
 @dataclasses.dataclass(frozen=True)

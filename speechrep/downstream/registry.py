@@ -10,7 +10,14 @@ TASKS: dict[str, Kind] = {
         Kind(speaker.SpeakerConfig, speaker.build, speaker.load, speaker.decode, NoOptions)
     ),
     "asr": with_upstream(
-        Kind(asr_config.AsrConfig, asr.AsrTask, asr.load, asr_decode.decode, asr_config.AsrDecodeConfig)
+        Kind(
+            asr_config.AsrConfig,
+            asr.AsrTask,
+            asr.load,
+            asr_decode.decode,
+            asr_config.AsrDecodeConfig,
+            asr_decode.merge,
+        )
     ),
     "sentiment": with_upstream(
         Kind(sentiment.SentimentConfig, sentiment.SentimentTask, sentiment.load, sentiment.decode, NoOptions)

@@ -1,0 +1,137 @@
+"""Decoding shared out among jobs gives the files of one process, and redoes only what failed or changed."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from downstream_data import make_set
+
+from speechrep.bin import decode, train_downstream
+from speechrep.errors import InputError
+from speechrep.io.table import read_table, write_table
+
+RUN = f"{sys.executable} {Path(__file__).parents[2] / 'utils/run.py'}"
+SMALL = {
+    "phone": "--max-steps 0 --l2 1e-2",
+    "asr": "--hidden 8 --num-layers 1 --stack 2 --max-frames 400 --max-steps 4 --valid-interval 4",
+}
+TEXTS = ("hyp", "ref", "nbest")
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    feats, data = make_set(tmp_path_factory.mktemp("set"), utts=5)
+    ids = list(read_table(data / "utt2spk"))
+    write_table(data / "text", {utt_id: "AB"[i % 2] * (1 + i % 3) for i, utt_id in enumerate(ids[:-1])})
+    return feats, data
+
+
+@pytest.fixture(scope="module")
+def trained(labelled, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exp")
+    feats, data = map(str, labelled)
+    sets = ["--train", feats, "--train-data", data, "--valid", feats, "--valid-data", data]
+    for task, words in SMALL.items():
+        train_downstream.main(["--task", task, *sets, "--exp-dir", str(folder / task), *words.split()])
+    return folder
+
+
+@pytest.fixture
+def run(labelled, trained, tmp_path):
+    def call(out, *more, task="asr"):
+        words = ["--exp-dir", trained / task, "--data", labelled[0], "--data-dir", labelled[1]]
+        search = ["--batch-frames", "150", "--beam", "4", "--nbest", "3"] if task == "asr" else []
+        decode.main([*map(str, words), "--out-dir", str(tmp_path / out), *search, *more])
+        return tmp_path / out
+
+    return call
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Jobs run in this process; the list of those that decoded."""
+    decoded, really = [], decode._decode
+
+    def note(args, share, folder):
+        decoded.append(args.job)
+        really(args, share, folder)
+
+    def run_here(_module, words, jobs, _log, _progress):
+        for job in jobs:
+            decode.main([*words, "--job", str(job)])
+
+    monkeypatch.setattr(decode, "_decode", note)
+    monkeypatch.setattr(decode, "run_local", run_here)
+    return decoded
+
+
+def test_jobs_give_the_files_of_one_process(run, here, labelled):
+    one = run("one")
+    texts = [(one / name).read_text() for name in TEXTS]
+    assert texts[1] == (labelled[1] / "text").read_text() and len(set(texts[0].split())) > 14
+    scores = json.loads((one / "scores.json").read_text())
+    for nj in ("3", "17"):  # more jobs than batches, too
+        many = run(nj, "--nj", nj)
+        assert [(many / name).read_text() for name in TEXTS] == texts
+        merged = json.loads((many / "scores.json").read_text())
+        assert merged["utterances"] == scores["utterances"] and merged["real_time_factor"] > 0
+        assert list(merged["utterances"]) == sorted(merged["utterances"])
+        assert merged["audio_seconds"] == pytest.approx(scores["audio_seconds"])
+        assert sorted(path.name for path in many.iterdir()) == sorted([*TEXTS, "scores.json"])
+    assert here == [0, 1, 2, 3, *range(1, 18)]
+
+
+def test_a_failed_job_is_redone_alone(run, here, monkeypatch, tmp_path):
+    whole, really = run("one"), decode.TASKS["asr"].decode
+    calls = []
+
+    def fail_once(*words):
+        calls.append(words)
+        if len(calls) == 2:
+            raise InputError("the disk is full")
+        really(*words)
+
+    monkeypatch.setitem(decode.TASKS, "asr", decode.TASKS["asr"]._replace(decode=fail_once))
+    monkeypatch.setattr("speechrep.downstream.models.TASKS", decode.TASKS)
+    with pytest.raises(InputError, match="the disk is full"):
+        run("two", "--nj", "3")
+    assert not (tmp_path / "two/hyp").exists()
+    here.clear()
+    two = run("two", "--nj", "3")
+    assert here == [2, 3]
+    assert [(two / name).read_text() for name in TEXTS] == [(whole / name).read_text() for name in TEXTS]
+
+
+def test_what_was_decoded_from_other_files_or_options_is_not_kept(run, here, labelled):
+    text = labelled[1] / "text"
+    run("out", "--nj", "2", "--job", "1")
+    run("out", "--nj", "2", "--job", "1")
+    assert here == [1]
+    run("out", "--nj", "2", "--job", "1", "--length-bonus", "0.5")
+    os.utime(text, ns=(0, text.stat().st_mtime_ns + 1))
+    run("out", "--nj", "2", "--job", "1", "--length-bonus", "0.5")
+    assert here == [1, 1, 1]
+
+
+def test_a_job_that_left_nothing_is_told(run, monkeypatch):
+    monkeypatch.setattr(decode, "run_local", lambda *words: None)
+    with pytest.raises(InputError, match=r"jobs/1: was not decoded \(run the same again\)"):
+        run("out", "--nj", "2")
+    with pytest.raises(InputError, match="--nj: want 1 or more, got 0"):
+        run("out", "--nj", "0")
+
+
+def test_through_a_launcher(run):
+    """An array where the task is worth it, else one job."""
+    one, two = run("one"), run("two", "--nj", "2", "--cmd", RUN)
+    phones = [run(out, *more, task="phone") for out, more in [("p", []), ("q", ["--nj", "2", "--cmd", RUN])]]
+    for name in ("hyp", "ref"):
+        assert (two / name).read_text() == (one / name).read_text()
+        assert (phones[0] / name).read_text() == (phones[1] / name).read_text()
+    assert not list(two.parent.glob("*/jobs"))
+    with pytest.raises(InputError, match=r"the launcher ended with status 1") as error:
+        run("bad", "--cmd", RUN, "--split", "nobody", task="phone")
+    log = Path(str(error.value).split(":")[0].replace("JOB", "1"))
+    assert "no split 'nobody'" in log.read_text()
