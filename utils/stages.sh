@@ -147,7 +147,7 @@ decode_one() { # task upstream set
     "$datadir/$3/$(labels_of "$1")" --out "$model/decode_$3/"{hyp,ref} \
     --sealed "$model/decode_$3/"{hyp,ref} -- python -m speechrep.bin.decode \
     --config "$(conf decode)" --exp-dir "$model" --data "$reps/$2/$3.h5" --data-dir "$datadir/$3" \
-    --out-dir "$model/decode_$3" --ngpu "$gpu_of_job" "${part[@]}"
+    --out-dir "$model/decode_$3" --ngpu "$gpu_of_job" "${part[@]}" "${array[@]}"
 }
 
 score_one() { # task upstream set
@@ -160,7 +160,9 @@ score_one() { # task upstream set
 }
 
 decode_and_score() {
+  local array=() # of decode_one's commands
   cmd=$cuda_cmd
+  if [ -n "$cuda_array_cmd" ]; then cmd=utils/run.py array=(--nj "$nj" --cmd "$cuda_array_cmd"); fi
   for_each_test decode_one
   run_steps "$jobs_at_once"
   cmd=$cpu_cmd
