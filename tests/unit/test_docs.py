@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import h5py
@@ -12,14 +13,19 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from downstream_data import make_set
 from models import meta, model
 
-from speechrep.bin import extract_feats, prepare_librispeech
+from speechrep.bin import decode, extract_feats, prepare_librispeech, train_downstream
 from speechrep.config import to_dict
 from speechrep.data.features import open_features
+from speechrep.downstream.base import Kind, NoOptions
+from speechrep.downstream.inside import with_upstream
+from speechrep.downstream.registry import TASKS
 from speechrep.frontend.fbank import FbankConfig
 from speechrep.io.data_dir import DataDir
 from speechrep.io.store import StoreWriter
+from speechrep.io.table import read_table, write_table
 from speechrep.upstream.apc import ApcConfig
 from speechrep.upstream.checkpoint import save_model
 from speechrep.upstream.registry import build
@@ -85,14 +91,13 @@ def test_a_store_is_read_by_h5py_alone(tmp_path, monkeypatch, layers):
 
 
 def test_adding_a_front_end_and_a_model():
-    energy, smooth = blocks("adding.md")
-    names: dict = {"__name__": "adding"}
-    exec(compile(energy, "docs/adding.md", "exec"), names)
+    energy, smooth, _ = blocks("adding.md")
+    names = run_block(energy, "adding.md", {"__name__": "adding"})
     frontend = names["Energy"](names["EnergyConfig"]())
     feats = frontend(np.full(16000, 0.1, np.float32), 16000)
     assert feats.shape == (100, 1) and np.allclose(feats, np.log(0.01), atol=1e-4)
 
-    exec(compile(smooth, "docs/adding.md", "exec"), names)
+    names = run_block(smooth, "adding.md", {"__name__": "adding"})
     upstream = names["Smooth"](names["SmoothConfig"](), meta())
     feats, lens = torch.randn(2, 20, meta().dim), torch.tensor([20, 12])
     loss, stats = upstream.pretrain_loss(feats, lens)
@@ -100,6 +105,48 @@ def test_adding_a_front_end_and_a_model():
     assert stats["weight"] == 32 and upstream.filter.weight.grad.abs().sum() > 0
     alone = upstream(feats[1:, :12], lens[1:]).hiddens[-1]
     torch.testing.assert_close(upstream(feats, lens).hiddens[-1][1:, :12], alone)
+
+
+def test_adding_a_task(tmp_path, monkeypatch):
+    module = types.ModuleType("sex")
+    monkeypatch.setitem(sys.modules, "sex", module)  # where dataclasses look for their types
+    run_block(blocks("adding.md")[-1], "adding.md", module.__dict__)
+    kind = with_upstream(Kind(module.SexConfig, module.build, module.load, module.decode, NoOptions))
+    monkeypatch.setitem(TASKS, "sex", kind)
+    sexes = {"100-7": "f", "101-7": "m", "102-7": "f", "103-7": "m"}
+    store, data = make_set(tmp_path / "set", speakers=4, noise=0.1)
+    write_table(data / "spk2gender", sexes)
+    sets = ["--train", store, "--train-data", data, "--valid", store, "--valid-data", data]
+    words = ["--task", "sex", *map(str, sets), "--exp-dir", str(tmp_path / "exp"), "--max-steps", "0"]
+    train_downstream.main(words)
+    words = ["--exp-dir", str(tmp_path / "exp"), "--data", str(store), "--data-dir", str(data)]
+    decode.main([*words, "--out-dir", str(tmp_path / "out")])
+    refs, hyps = read_table(tmp_path / "out/ref"), read_table(tmp_path / "out/hyp")
+    assert refs == hyps == {utt_id: sexes[utt_id[:5]] for utt_id in refs} and len(refs) == 16
+
+
+def test_adding_a_corpus(tmp_path):
+    plan, _ = re.findall(r"```bash\n(.*?)```", text_of("adding.md"), re.DOTALL)
+    here = tmp_path / "egs/talk"
+    (here / "local").mkdir(parents=True)
+    (here / "recordings").mkdir()
+    (here / "local/plan.sh").write_text(plan)
+    (here / "utils").symlink_to(REPOSITORY / "utils")
+    (tmp_path / "egs/librispeech").symlink_to(REPOSITORY / "egs/librispeech")
+    script = """set -euo pipefail
+        given_options=" " called_from=$PWD recordings=recordings feature_config=conf/x.yaml confdir=conf tag=t
+        upstreams="fbank apc" controls=true upstream_from= train_proportion=1.0 expdir=exp dumpdir=dump
+        datadir=data ngpu=0 nj=2 seed=1 dry_run=true verbose=1 stage=0 stop_stage=5
+        . utils/recipe.sh
+        . local/plan.sh
+        conf apc; upstreams_of speaker; upstreams_of asr; labels_of asr; tests_of speaker; tests_of asr
+        find_audio train; echo "${audio[@]}" "$feats" "$reps"; recordings=none; . local/plan.sh"""
+    done = subprocess.run(["bash", "-c", script], cwd=here, capture_output=True, text=True)
+    assert done.stderr == "run.sh: error: --recordings: there is no folder none\n"
+    assert done.stdout.splitlines() == [
+        "../librispeech/conf/small/apc.yaml", "fbank apc fbank_ctx4 apc_untrained", "fbank apc", "text",
+        "train", "test", "recordings dump/x dump/t",
+    ]  # fmt: skip
 
 
 def test_features_are_read_by_numpy_alone(tmp_path, monkeypatch):
