@@ -29,13 +29,14 @@ test-all: lint
 faults: venv
 	rm -f build/faults.jsonl && mkdir -p build
 	-SPEECHREP_FAULTS=$(CURDIR)/build/faults.jsonl $(PYTEST) tests/faults
-	$(BIN)/python tests/faults/matrix.py build/faults.jsonl --out docs/reliability.md
+	PYTHONPATH=. $(BIN)/python tests/faults/matrix.py build/faults.jsonl --out docs/reliability.md
+	PYTHONPATH=. $(BIN)/python tests/fuzz/record.py --page docs/reliability.md
 
 SECONDS = 600
 fuzz: venv
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) --record tests/fuzz/record.json \
 	  --keep fuzz-failed
-	$(BIN)/python tests/fuzz/record.py --page docs/reliability.md
+	PYTHONPATH=. $(BIN)/python tests/fuzz/record.py --page docs/reliability.md
 
 # In an environment of its own, so that it is not audited itself; --strict: what cannot be looked up is an error.
 audit: venv

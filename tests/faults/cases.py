@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from commands import SEALED, TARGETS, Target
+from commands import CHECKED, TARGETS, Target
 from faults import Bench, Seen, disk_fills_up, machine_goes_down, two_runs
 from lab import Lab
 from matrix import STAGES
@@ -39,7 +39,7 @@ class Cases:
             for number in range(BYTES * (4 if kind == ".csd" else 1)):  # which is mostly empty
                 seen = bench.corrupt(kind, number)
                 lost += self.note(record, target.stage, "corrupted byte", kind, seen)
-            for number in range(BYTES if kind in SEALED else 0):
+            for number in range(BYTES if kind in CHECKED else 0):
                 seen = bench.corrupt(kind, number, alone=True)
                 lost += self.note(record, target.stage, "corrupted byte", f"{kind}, command alone", seen)
         if target.workers:

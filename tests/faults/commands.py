@@ -33,7 +33,8 @@ LOADERS = ("--num-workers", "2")
 def feature_files(folder: str) -> dict[str, str]:
     """What is read of a feature directory."""
     names = {"ark": "feats.1.ark", "ark (CMVN)": "cmvn.ark", "scp": "feats.scp", "scp (CMVN)": "cmvn.scp",
-             "JSON": "features.json", "text table": "utt2num_frames"}  # fmt: skip
+             "JSON": "features.json", "text table": "utt2num_frames",
+             "checksums": "feats.1.ark.crc32"}  # fmt: skip
     return {kind: f"{folder}/{name}" for kind, name in names.items()}
 
 
@@ -51,25 +52,39 @@ def model_files(model: str) -> dict[str, str]:
     return {"safetensors": f"{model}/model.safetensors", "JSON (model)": f"{model}/model.json"}
 
 
-def last_stages(feature: str, task: str, labels: str, sets: tuple[str, str, str]) -> list[Target]:
-    """Stages 2 to 5, the same for both recipes."""
-    train, _, test = sets
-    kind = "CTM" if labels.endswith("ctm") else "text table"
-    model, decoded = f"exp/demo/{task}_apc", f"exp/demo/{task}_apc/decode_{test}"
+def middle_stages(feature: str, train: str, test: str) -> list[Target]:
+    """Stages 2 and 3, the same for both recipes."""
     return [
         Target(2, "exp/demo/.done/apc", {"YAML": "conf/apc.yaml"} | feature_files(f"dump/{feature}/{train}"),
                trained("exp/demo/apc"), workers=(LOADERS, LOADER)),
         Target(3, f"dump/demo/.done/apc_{test}",
                model_files("exp/demo/apc") | feature_files(f"dump/{feature}/{test}"),
                workers=(("--nj", "2"), JOB)),
+    ]  # fmt: skip
+
+
+def task_stages(
+    task: str, kind: str, labels: str, train: str, test: str, steps: bool = True, jobs: bool = False
+) -> list[Target]:
+    """Stages 4 and 5 of a task.
+
+    Args:
+        task: its name.
+        kind, labels: kind and name of the file of labels.
+        train, test: the sets.
+        steps: whether it is trained in steps, with checkpoints; the phone probe is solved at once.
+        jobs: whether it is decoded by jobs.
+    """
+    model, decoded = f"exp/demo/{task}_apc", f"exp/demo/{task}_apc/decode_{test}"
+    return [
         Target(4, f"exp/demo/.done/{task}_apc",
                {"YAML": f"conf/{task}.yaml", "HDF5": f"dump/demo/apc/{train}.h5",
                 kind: f"data/{train}/{labels}"},
-               trained(model) if labels == "utt2sentiment" else {},  # the phone probe is solved at once
-               workers=(LOADERS, LOADER) if labels == "utt2sentiment" else None),
+               trained(model) if steps else {}, workers=(LOADERS, LOADER) if steps else None),
         Target(5, f"exp/demo/.done/decode_{task}_apc_{test}",
                model_files(model) | {"YAML": "conf/decode.yaml", "HDF5": f"dump/demo/apc/{test}.h5",
-                                     kind: f"data/{test}/{labels}"}),
+                                     kind: f"data/{test}/{labels}"},
+               workers=(("--nj", "2"), JOB) if jobs else None),
         Target(5, f"exp/demo/.done/score_{task}_apc_{test}",
                {"text (hyp)": f"{decoded}/hyp", "text (ref)": f"{decoded}/ref",
                 "JSON (model)": f"{model}/model.json"},
@@ -90,7 +105,9 @@ TARGETS = {
                {"YAML": "conf/fbank80.yaml", "scp": "data/mini_test/wav.scp",
                 "text table": "data/mini_test/utt2spk", "FLAC": "corpus/LibriSpeech/mini-test/**/*.flac"},
                more=("--nj", "2"), workers=((), JOB)),
-        *last_stages("fbank80", "phone", "phones.ctm", ("mini_train", "mini_dev", "mini_test")),
+        *middle_stages("fbank80", "mini_train", "mini_test"),
+        *task_stages("phone", "CTM", "phones.ctm", "mini_train", "mini_test", steps=False),
+        *task_stages("asr", "text (transcripts)", "text", "mini_train", "mini_test"),
     ],
     "mosei": [
         # Its workers, the same code as librispeech's, write outside of the working folder.
@@ -103,14 +120,13 @@ TARGETS = {
                {"YAML": "conf/fbank80_video.yaml", "scp": "data/mini_test/wav.scp",
                 "text table": "data/mini_test/segments", "WAV": "corpus/Raw/Audio/**/-djq*.wav"},
                more=("--nj", "2"), workers=((), JOB)),
-        *last_stages(
-            "fbank80_video", "sentiment", "utt2sentiment", ("mini_train", "mini_valid", "mini_test")
-        ),
+        *middle_stages("fbank80_video", "mini_train", "mini_test"),
+        *task_stages("sentiment", "text table", "utt2sentiment", "mini_train", "mini_test"),
     ],
 }  # fmt: skip
 # Where a changed value may go unnoticed: there is no checksum, and people may edit the file.
 SILENT = {"YAML", "CTM", "TextGrid", "WAV", ".csd", "text table", "scp", "JSON (results)",
-          "text (SPEAKERS.TXT)", "text (trans.txt)", "text (folds)", "text (transcript)"}  # fmt: skip
-# Kinds that the recipe's checksums cover, and what of them goes unnoticed when a command is run by itself.
-SEALED = {"ark", "ark (CMVN)", "HDF5", "safetensors"}
-SILENT_ALONE = {"ark", "ark (CMVN)", "HDF5"}
+          "text (SPEAKERS.TXT)", "text (trans.txt)", "text (folds)", "text (transcript)",
+          "text (transcripts)"}  # fmt: skip
+# Kinds with checksums of their own, beside those of the recipe: a command run by itself notices, too.
+CHECKED = {"ark", "ark (CMVN)", "HDF5", "safetensors"}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from commands import SILENT, SILENT_ALONE, Target
+from commands import SILENT, Target
 from lab import Done, Lab, Step, digests
 
 
@@ -151,9 +151,7 @@ class Bench:
         told = f"byte {place} of {path.name} {good[place]} -> {byte}: "
         if done.status == 0:
             path.write_bytes(good)
-            seen = after_success(
-                self.lab, self.target.stage, silent=kind in (SILENT_ALONE if alone else SILENT)
-            )
+            seen = after_success(self.lab, self.target.stage, silent=kind in SILENT)
             return seen._replace(what=told + seen.what)
         seen = without_change(self.lab, before, path)
         path.write_bytes(good)

@@ -1,7 +1,7 @@
 """What happened to each stage under each fault: collected by the tests, written as a table.
 
 SPEECHREP_FAULTS=FILE python -m pytest -q tests/faults
-python tests/faults/matrix.py FILE --out docs/reliability.md
+PYTHONPATH=. python tests/faults/matrix.py FILE --out docs/reliability.md
 """
 
 import argparse
@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tests.machine import machine
+
 OUTCOMES = {
     "refused": "ended with an error in words that names the culprit; what was there before is untouched",
     "recovered": "ended early; the same command then gave what an undisturbed run gives, bit for bit",
@@ -21,6 +23,26 @@ OUTCOMES = {
     "LOST": "anything else: a traceback, a hang, a damaged state, or a rerun that differs",
 }
 FAULTS = ("kill -9", "full disk", "read error", "corrupted byte", "worker dies", "two runs")
+NOTES = """
+A kill happens at a seeded operation on files (half of a write is done, then SIGKILL), of the command or of
+all its processes together. A disk is full from a seeded operation on, or is a real tmpfs that fills up. A
+read error is EIO from one input. A corrupted byte is one byte of one input, at a seeded place, exchanged.
+What follows is compared with an undisturbed run: weights, features, stores, hypotheses and figures bit for
+bit, without times and dates. Where a refusal left every file as it was, the rerun is not made: it would be
+the undisturbed run. A dash: the stage has no workers, or reads no such file.
+
+What notices a changed byte:
+
+- FLAC has checksums of its own; `model.safetensors` and checkpoints are compared with a SHA-256 beside them.
+- Stores and feature archives have a CRC-32 of about every 16 KB, in the store or in a file beside the
+  archive. Whoever reads a part compares it, also a command run by hand (`command alone` in the tables).
+- A step's marker holds checksums of the features, stores, models and hypotheses it made; a later step that
+  reads them compares first. Of one step 64 MB are read for this, smallest files first; of what exceeds it
+  only the size is compared, and the checksums above do the rest.
+- Nothing can notice a value changed into another possible one where there is no checksum: in a
+  configuration, in transcripts, alignments and label tables (which people may edit), in WAV recordings. What
+  such a file made is made anew when the file changes again, so putting it right is enough.
+"""
 STAGES = ("0 data", "1 features", "2 pre-training", "3 representations", "4 downstream", "5 scores")
 
 
@@ -56,13 +78,13 @@ def page(rows: Sequence[dict], commit: str, date: str, note: str = "") -> str:
         "",
         "    make faults",
         "",
-        f"at commit {commit}, {date}: {len(rows)} injections.{note and f' {note}'}",
+        f"at commit {commit}, {date}, on {machine()}: {len(rows)} injections.{note and f' {note}'}",
         "",
         "| outcome | count | meaning |",
         "|---|---|---|",
         *(f"| {outcome} | {total[outcome]} | {meaning} |" for outcome, meaning in OUTCOMES.items()),
         "",
-        Path(__file__).with_name("reliability.md").read_text().strip(),
+        NOTES.strip(),
     ]
     for recipe in dict.fromkeys(row["recipe"] for row in rows):
         own = sorted(

@@ -15,11 +15,12 @@ import functools
 import hashlib
 import json
 import os
-import platform
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from tests.machine import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = Path(__file__).with_name("record.json")
@@ -112,13 +113,6 @@ def merge(table: dict[str, dict], other: dict[str, dict]) -> None:
     for name, entry in other.items():
         if entry["seeds"] >= table.get(name, entry)["seeds"]:
             table[name] = entry
-
-
-def machine() -> str:
-    """The processor and how many cores."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return f"{model or platform.machine()}, {os.cpu_count()} cores"
 
 
 def commit() -> str:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import record
+from record import Record, section
 
 FOLDER = Path(__file__).parent
 TARGETS = [
@@ -38,3 +40,35 @@ def test_only_input_errors(report, name):
     assert not found["failures"], "\n".join(found["failures"])
     assert found["cases"] >= 10 and 0 < found["refused"] < found["cases"]
     assert found["peak_mb"] < 300
+
+
+def tried(seconds, cases=10, failures=()):
+    return {"files": ["parser.py"], "seconds": seconds, "cases": cases, "refused": 5, "failures": [*failures]}
+
+
+def test_the_record_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    (tmp_path / "parser.py").write_text("x = 1\n")
+    record._fingerprint.cache_clear()
+    table = Record(tmp_path / "record.json")
+    assert table.next(["a", "b"], 60) == ("a", 0)
+    table.add("a", tried(30.0))
+    assert table.next(["a", "b"], 60) == ("b", 0)
+    table.add("b", tried(20.0))
+    assert Record(table.path).next(["a", "b"], 60) == (
+        "b",
+        1,
+    )  # a later run goes on
+    table.add("b", tried(50.0, failures=["KeyError parser.py:3"]))
+    assert table.next(["a", "b"], 60) == ("a", 1)  # b has had its seconds
+    table.add("a", tried(30.0))
+    assert table.next(["a", "b"], 60) == ("", 0)
+    text = section(table.read())
+    assert "| a | 60 | 20 | 50 % | 0 | 0-1 |" in text and "- b: KeyError parser.py:3" in text
+    (tmp_path / "parser.py").write_text("x = 1  # told\n")
+    record._fingerprint.cache_clear()
+    assert "| a | 60 |" in section(table.read())  # a comment changes nothing
+    (tmp_path / "parser.py").write_text("x = 2\n")
+    record._fingerprint.cache_clear()
+    assert "| a | 0 | 0 | - | 0 | 0-1 | - | 60 |" in section(table.read())
+    assert table.next(["a", "b"], 60) == ("a", 2)
