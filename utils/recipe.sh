@@ -25,9 +25,10 @@ unique() {
   echo "${seen% }"
 }
 
-# A row NAME_layer0, NAME_layer1, ... or NAME_layers of a table is one layer of NAME, or all of them.
+# A row NAME_layer0, NAME_layer1, ... or NAME_layers of a table is one layer of NAME, or all of them; NAME_finetune
+# is NAME trained on with the task.
 model_of() { # row
-  if [[ $1 =~ ^(.+)_layer([0-9]+|s)$ ]]; then echo "${BASH_REMATCH[1]}"; else echo "$1"; fi
+  if [[ $1 =~ ^(.+)_(layer([0-9]+|s)|finetune)$ ]]; then echo "${BASH_REMATCH[1]}"; else echo "$1"; fi
 }
 layers_of() { # row
   case $1 in "$(model_of "$1")") echo last ;; *_layers) echo all ;; *) echo "${1##*_layer}" ;; esac

@@ -21,13 +21,24 @@ conf() {
   echo "$folder/$1.yaml"
 }
 
+# Path of a task's configuration for a row: that of its kind of row goes first, phone_layers.yaml for apc_layers.
+# A model that is trained on has other options, so there must be one.
+task_conf() { # task row
+  local kind=${2##*_}
+  if [[ $kind == finetune || ($kind == layers && -f $(conf "$1_layers")) ]]; then
+    conf "$1_$kind"
+  else
+    conf "$1"
+  fi
+}
+
 # What keeps the other rows honest, in the tasks where it is cheap: context alone, and random weights.
 control_rows=
 if [ "$controls" = true ]; then
   for upstream in $upstreams; do
     case $upstream in
       fbank) control_rows+=" fbank_ctx4" ;;
-      *_ctx* | *_untrained | *_layer*) ;;
+      *_ctx* | *_untrained | *_layer* | *_finetune) ;;
       *) control_rows+=" ${upstream}_untrained" ;;
     esac
   done
@@ -47,6 +58,13 @@ for upstream in $all_upstreams; do
   all_models=$(unique "$all_models" "$model")
 done
 
+for task in $tasks; do
+  for upstream in $(upstreams_of "$task"); do
+    [ -f "$(task_conf "$task" "$upstream")" ] ||
+      fail "row '$upstream' of task $task: there is no $(task_conf "$task" "$upstream")"
+  done
+done
+
 exp=$expdir/$tag
 feats=$dumpdir/$feature # feature directories by set
 reps=$dumpdir/$tag      # stores by upstream and set
@@ -58,6 +76,11 @@ upstream_dir() {
   else
     echo "$exp/$1"
   fi
+}
+
+# What a task reads of a set: acoustic features where the model is inside the task's, else what it made of them.
+input_of() { # row set
+  if [[ $1 == *_finetune ]]; then echo "$feats/$2"; else echo "$reps/$1/$2.h5"; fi
 }
 
 # On a CPU, one-thread jobs side by side are faster than threads in one. A pre-training takes all GPUs, the
@@ -98,6 +121,7 @@ represent_sets() {
   cmd=$cuda_cmd
   if [ -n "$cuda_array_cmd" ]; then cmd=utils/run.py array=(--nj "$nj" --cmd "$cuda_array_cmd"); fi
   for upstream in $all_upstreams; do
+    if [[ $upstream == *_finetune ]]; then continue; fi
     model=$(upstream_dir "$(model_of "$upstream")")
     for set in $labelled; do
       step "$reps" "${upstream}_$set" --in "$model/"model.{json,safetensors} "$feats/$set" \
@@ -110,7 +134,7 @@ represent_sets() {
 }
 
 train_tasks() {
-  local task labels valid parts upstream model fewer=()
+  local task labels valid parts upstream model config inside fewer=()
   if [ "$train_proportion" != 1.0 ]; then fewer=(--train-proportion "$train_proportion"); fi
   check_labels
   cmd=$train_cmd
@@ -118,13 +142,15 @@ train_tasks() {
     labels=$(labels_of "$task") valid=$dev parts=()
     if [ "$task" = speaker ]; then valid=$train parts=(--train-split train --valid-split valid); fi
     for upstream in $(upstreams_of "$task"); do
-      model=$exp/${task}_$upstream
-      step "$exp" "${task}_$upstream" --in "$(conf "$task")" "$reps/$upstream/"{"$train","$valid"}.h5 \
+      model=$exp/${task}_$upstream config=$(task_conf "$task" "$upstream") inside=()
+      if [[ $upstream == *_finetune ]]; then inside=("$(upstream_dir "$(model_of "$upstream")")"); fi
+      step "$exp" "${task}_$upstream" --in "$config" "$(input_of "$upstream" "$train")" \
+        "$(input_of "$upstream" "$valid")" "${inside[@]/%//model.json}" "${inside[@]/%//model.safetensors}" \
         "$datadir/"{"$train","$valid"}"/$labels" --out "$model/"model.{json,safetensors} --own "$model" \
         --sealed "$model/"model.{json,safetensors} -- \
-        python -m speechrep.bin.train_downstream --task "$task" --config "$(conf "$task")" \
-        --exp-dir "$model" --train "$reps/$upstream/$train.h5" --train-data "$datadir/$train" \
-        --valid "$reps/$upstream/$valid.h5" --valid-data "$datadir/$valid" "${parts[@]}" \
+        python -m speechrep.bin.train_downstream --task "$task" --config "$config" "${inside[@]/#/--pretrained=}" \
+        --exp-dir "$model" --train "$(input_of "$upstream" "$train")" --train-data "$datadir/$train" \
+        --valid "$(input_of "$upstream" "$valid")" --valid-data "$datadir/$valid" "${parts[@]}" \
         "${fewer[@]}" --seed "$seed" --ngpu "$gpu_of_job"
     done
   done
@@ -143,10 +169,10 @@ for_each_test() { # function of task, upstream, set
 decode_one() { # task upstream set
   local model=$exp/$1_$2 part=()
   if [ "$1" = speaker ]; then part=(--split test); fi
-  step "$exp" "decode_$1_$2_$3" --in "$(conf decode)" "$model/"model.{json,safetensors} "$reps/$2/$3.h5" \
+  step "$exp" "decode_$1_$2_$3" --in "$(conf decode)" "$model/"model.{json,safetensors} "$(input_of "$2" "$3")" \
     "$datadir/$3/$(labels_of "$1")" --out "$model/decode_$3/"{hyp,ref} \
     --sealed "$model/decode_$3/"{hyp,ref} -- python -m speechrep.bin.decode \
-    --config "$(conf decode)" --exp-dir "$model" --data "$reps/$2/$3.h5" --data-dir "$datadir/$3" \
+    --config "$(conf decode)" --exp-dir "$model" --data "$(input_of "$2" "$3")" --data-dir "$datadir/$3" \
     --out-dir "$model/decode_$3" --ngpu "$gpu_of_job" "${part[@]}" "${array[@]}"
 }
 

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from speechrep.io.model_files import read_info
+from speechrep.report.layers import learned_weights
+
 REPOSITORY = Path(__file__).parents[2]
 RECIPE = REPOSITORY / "egs/librispeech/run.sh"
 UPSTREAMS = ["fbank", "apc", "mockingjay"]
@@ -154,15 +157,20 @@ def test_other_features_and_layers_run_beside_the_first(finished):
 
     before = state()
     config = RECIPE.parent / "conf/mel160.yaml"
-    words = ["--feature-config", str(config), "--upstreams", "fbank apc apc_layer0 apc_layers"]
+    words = ["--feature-config", str(config), "--upstreams", "fbank apc apc_layer0 apc_layers apc_finetune"]
     words += ["--tasks", "phone", "--controls", "false", "--train-proportion", "0.5"]
     done = run(finished, *words, "--stage", "1")
     assert done.returncode == 0, done.stderr
     found = results(finished, "demo_mel160")
-    rows = ("fbank", "apc", "apc_layer0", "apc_layers")
+    rows = ("fbank", "apc", "apc_layer0", "apc_layers", "apc_finetune")
     assert set(found) == {("phone", upstream, "accuracy") for upstream in rows}
     assert len({found["phone", upstream, "accuracy"]["value"] for upstream in rows}) == len(rows)
     assert not (finished / "exp/demo_mel160/apc_layer0").exists(), "one model has all layers"
+    assert len(learned_weights(finished / "exp/demo_mel160/phone_apc_layers")) == 2
+    steps = (finished / "exp/demo_mel160/logs/4_phone_apc_layers.log").read_text()
+    assert "valid step 6/6" in steps, "conf/phone_layers.yaml learns the weights"
+    assert not (finished / "dump/demo_mel160/apc_finetune").exists(), "it reads acoustic features"
+    assert read_info(finished / "exp/demo_mel160/phone_apc_finetune")["config"]["fine_tune"]
     for log in (finished / "exp/demo_mel160/logs").glob("4_phone_*.log"):
         assert "train-proportion 0.5: " in log.read_text()
     assert {entry["features"] for entry in found.values()} == {"mel160"}
