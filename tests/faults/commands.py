@@ -107,7 +107,7 @@ TARGETS = {
                more=("--nj", "2"), workers=((), JOB)),
         *middle_stages("fbank80", "mini_train", "mini_test"),
         *task_stages("phone", "CTM", "phones.ctm", "mini_train", "mini_test", steps=False),
-        *task_stages("asr", "text (transcripts)", "text", "mini_train", "mini_test"),
+        *task_stages("asr", "text (transcripts)", "text", "mini_train", "mini_test", jobs=True),
     ],
     "mosei": [
         # Its workers, the same code as librispeech's, write outside of the working folder.
