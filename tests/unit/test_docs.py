@@ -33,7 +33,8 @@ from speechrep.upstream.registry import build
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
 sys.path.append(str(DOCS / "hooks"))
-import reference  # noqa: E402 (it lies where MkDocs finds it)
+import pages  # noqa: E402 (they lie where MkDocs finds them)
+import reference  # noqa: E402
 
 
 def text_of(name):
@@ -244,15 +245,24 @@ def test_own_recordings_become_data_directories(tmp_path, monkeypatch):
     assert set(DataDir("data/dev").text) == {"8-1-0000"} and set(train.utt2dur.values()) == {1.0}
 
 
+def test_links_lead_to_the_pages_that_files_become():
+    text = "[a](../benchmarks/RESULTS.md#x) [b](apc.md) [c](https://x.y/z.md) [d](#e) [f](../setup.py)"
+    moved = text.replace("../benchmarks/RESULTS.md#x", "results/benchmarks.md#x")
+    assert pages.relink(text, "features.md") == moved
+    text = "[a](../librispeech) [b](RESULTS.md) [c](../../docs/adding.md#a-task)"
+    moved = "[a](librispeech.md) [b](../results/mosei.md) [c](../adding.md#a-task)"
+    assert pages.relink(text, "recipes/mosei.md") == moved
+
+
 def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
         cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    pages = sorted(tmp_path.rglob("*.html"))
-    assert len(pages) > 25 and (tmp_path / "reference/run_mosei.html").exists()
-    for page in pages:
+    html = sorted(tmp_path.rglob("*.html"))
+    assert len(html) > 25 and (tmp_path / "reference/run_mosei.html").exists()
+    for page in html:
         loaded = re.findall(
             r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"(//|https?:)",
             page.read_text(encoding="utf-8"),
