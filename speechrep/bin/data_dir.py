@@ -22,6 +22,7 @@ from speechrep.io.audio import Wavs
 from speechrep.io.data_content import Content
 from speechrep.io.data_dir import DataDir, invert, validate
 from speechrep.io.data_fix import fix
+from speechrep.io.files import read_utf8
 from speechrep.io.table import read_rows, read_table, write_table
 
 # Kaldi's arithmetic of frames without features: 25 ms windows every 10 ms, edges snipped.
@@ -102,7 +103,10 @@ def _utt2dur(args: argparse.Namespace) -> None:
             for utt_id, segment in data.segments.items()
         }
     elif data.has("frame_shift") and data.has("utt2num_frames"):
-        shift_s = float((data.path / "frame_shift").read_text(encoding="utf-8"))
+        try:
+            shift_s = float(read_utf8(data.path / "frame_shift"))
+        except ValueError as error:  # InputError is one
+            raise InputError("want one number of seconds", where=data.path / "frame_shift") from error
         seconds = {utt_id: (count + 1.5) * shift_s for utt_id, count in data.utt2num_frames.items()}
     else:
         seconds = _recording_s(data, data.wav_scp)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from speechrep.errors import InputError
+from speechrep.io.files import read_utf8
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def _listed(split: str, where: object) -> list[str]:
             f"no split {split!r}; want {', '.join(PARTS)}, several joined by +, or a file of utterance ids",
             where=where,
         )
-    lines = path.read_text(encoding="utf-8").split()
+    lines = read_utf8(path).split()
     if not part:
         return sorted(lines)
     random.Random(1337).shuffle(lines)  # noqa: S311 - S3PRL's order, so that its 90 % are ours

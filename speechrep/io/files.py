@@ -65,6 +65,20 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
         stream.write(text + "\n")
 
 
+def read_utf8(path: str | os.PathLike[str]) -> str:
+    """The text of a file.
+
+    Raises:
+        InputError: it is absent, cannot be read, or is not UTF-8.
+    """
+    with telling_of(path):
+        data = Path(path).read_bytes()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8: {error.reason}", where=path) from error
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Read a JSON file.
 
@@ -73,6 +87,29 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """
     with telling_of(path):
         return parse_json(Path(path).read_bytes(), path)
+
+
+def read_train_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The lines of a training log, each an object with ``part``, ``step`` and ``loss``; none without a file.
+
+    A last line without its end does not count: a kill may have left it.
+
+    Raises:
+        InputError: a line that is something else, naming it.
+    """
+    if not Path(path).exists():
+        return []
+    with telling_of(path):
+        lines = Path(path).read_bytes().split(b"\n")[:-1]
+    values = []
+    for number, text in enumerate(lines, start=1):
+        where = f"{path}:{number}"
+        value = parse_json(text, where)
+        known = isinstance(value, dict) and {"part", "step", "loss"} <= value.keys()
+        if not known or not isinstance(value["step"], int):
+            raise InputError("not a line with part, step and loss", where=where, mend="remove it")
+        values.append(value)
+    return values
 
 
 def parse_json(text: str | bytes, where: object) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from speechrep.errors import InputError
-from speechrep.io.files import parse_json
+from speechrep.io.files import read_train_log
 from speechrep.report import style
 
 LOG = "train_log.jsonl"
@@ -43,12 +43,7 @@ def read_log(exp_dir: str | os.PathLike[str]) -> list[Line]:
         what = "no training log" if folder.is_dir() else "no such experiment"
         raise InputError(what, where=path if folder.is_dir() else folder,
                          mend="give a folder that pretrain or train_downstream wrote")  # fmt: skip
-    lines = []
-    for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        line = parse_json(text, f"{path}:{number}")
-        if not isinstance(line, dict) or not {"part", "step", "loss"} <= line.keys():
-            raise InputError("not a line with part, step and loss", where=f"{path}:{number}")
-        lines.append(line)
+    lines = read_train_log(path)
     if not lines:
         raise InputError("an empty log: nothing was trained", where=path)
     return lines

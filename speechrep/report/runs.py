@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from speechrep import provenance
+from speechrep.io.files import read_utf8
 from speechrep.io.model_files import INFO, read_info
 
 STAGES = ("data", "features", "pre-training", "representations", "downstream training", "decoding and scores")
@@ -95,7 +96,7 @@ def read_steps(logs: str | os.PathLike[str]) -> list[Step]:
 def read_options(run: Run) -> str:
     """The text of a run's ``config.yaml``; "" if it has none."""
     path = run.folder / "config.yaml"
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return read_utf8(path) if path.is_file() else ""
 
 
 def option(run: Run, name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from speechrep.io.files import atomic_open
+from speechrep.io.files import atomic_open, read_train_log
 
 logger = logging.getLogger("train")
 
@@ -33,9 +33,9 @@ class TrainLog:
 
         exp_dir = Path(exp_dir)
         path = exp_dir / "train_log.jsonl"
-        kept = [line for line in _lines(path) if json.loads(line)["step"] <= first_step]
+        kept = [line for line in read_train_log(path) if line["step"] <= first_step]
         with atomic_open(path) as stream:
-            stream.writelines(line + "\n" for line in kept)
+            stream.writelines(json.dumps(line) + "\n" for line in kept)
         self._stream = open(path, "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the run
         self._board = SummaryWriter(str(exp_dir / "tensorboard"), purge_step=first_step + 1)
         self._bar = (
@@ -99,13 +99,6 @@ class TrainLog:
             self._board.close()
             if self._bar is not None:
                 self._bar.close()
-
-
-def _lines(path: Path) -> list[str]:
-    """The whole lines of a log; a kill may have left the last one without its end."""
-    if not path.exists():
-        return []
-    return [line for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line]
 
 
 def _short(value: float) -> str:

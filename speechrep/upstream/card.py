@@ -10,7 +10,7 @@ import yaml
 
 from speechrep.config import load_yaml
 from speechrep.errors import InputError
-from speechrep.io.files import atomic_open
+from speechrep.io.files import atomic_open, read_train_log
 from speechrep.io.model_files import WEIGHTS, model_folder, read_info
 
 MARK = "<!-- written by speechrep; delete this line to keep your changes -->"
@@ -142,11 +142,7 @@ def _options(folder: Path) -> dict[str, Any]:
 
 
 def _log(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "train_log.jsonl"
-    if not path.is_file():
-        return []
-    # a run that is being written to may end in half a line
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line]
+    return read_train_log(folder / "train_log.jsonl")
 
 
 def _num_parameters(folder: Path) -> int:

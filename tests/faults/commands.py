@@ -44,6 +44,7 @@ def trained(model: str) -> dict[str, str]:
         "checkpoint .pt": f"{model}/checkpoints/step-3.pt",
         "JSON (checkpoint)": f"{model}/checkpoints/step-3.json",
         "YAML (of a run)": f"{model}/config.yaml",
+        "JSON (log of a run)": f"{model}/train_log.jsonl",
     }
 
 

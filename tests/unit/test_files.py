@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from speechrep.errors import InputError
-from speechrep.io.files import atomic_open, read_json, sha256, write_json
+from speechrep.io.files import atomic_open, read_json, read_train_log, read_utf8, sha256, write_json
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -39,3 +39,33 @@ def test_bad_json_names_the_file(tmp_path, content):
         (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(InputError, match=r"x\.json"):
         read_json(tmp_path / "x.json")
+
+
+GOOD = b'{"part": "train", "step": 3, "loss": 1.5}\n'
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"{",
+        b"\xff",
+        b"[]",
+        b'{"part": "train", "step": "3", "loss": 1}',
+        b'{"part": "train", "loss": 1}',
+        b"",
+    ],
+)
+def test_a_damaged_line_of_a_training_log_is_named(tmp_path, bad):
+    path = tmp_path / "train_log.jsonl"
+    assert read_train_log(path) == []
+    path.write_bytes(GOOD + b'{"part": "tr')
+    assert read_train_log(path) == [{"part": "train", "step": 3, "loss": 1.5}]
+    path.write_bytes(GOOD + bad + b"\n")
+    with pytest.raises(InputError, match=r"train_log\.jsonl:2: "):
+        read_train_log(path)
+
+
+def test_text_that_is_not_utf8_is_refused(tmp_path):
+    (tmp_path / "x").write_bytes(b"\xe9")
+    with pytest.raises(InputError, match="x: not UTF-8"):
+        read_utf8(tmp_path / "x")
