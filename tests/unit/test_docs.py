@@ -32,6 +32,10 @@ from speechrep.upstream.registry import build
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
+ENVIRONMENT = os.environ | {
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    "PYTHONPATH": str(REPOSITORY),
+}
 sys.path.append(str(DOCS / "hooks"))
 import pages  # noqa: E402 (they lie where MkDocs finds them)
 import reference  # noqa: E402
@@ -41,8 +45,8 @@ def text_of(name):
     return (DOCS / name).read_text(encoding="utf-8")
 
 
-def blocks(name):
-    return re.findall(r"```python\n(.*?)```", text_of(name), re.DOTALL)
+def blocks(name, language="python"):
+    return re.findall(rf"```{language}\n(.*?)```", text_of(name), re.DOTALL)
 
 
 def run_block(code, name, names=None):
@@ -127,7 +131,7 @@ def test_adding_a_task(tmp_path, monkeypatch):
 
 
 def test_adding_a_corpus(tmp_path):
-    plan, _ = re.findall(r"```bash\n(.*?)```", text_of("adding.md"), re.DOTALL)
+    plan, _ = blocks("adding.md", "bash")
     here = tmp_path / "egs/talk"
     (here / "local").mkdir(parents=True)
     (here / "recordings").mkdir()
@@ -217,32 +221,45 @@ def test_differences_name_tests_and_options_that_exist():
 
 @pytest.mark.parametrize("corpus", reference.recipes())
 def test_the_reference_has_the_options_that_a_recipe_tells(corpus):
-    environment = os.environ | {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    }
     done = subprocess.run(
-        [REPOSITORY / "egs" / corpus / "run.sh", "--help"], capture_output=True, text=True, env=environment
+        [REPOSITORY / "egs" / corpus / "run.sh", "--help"], capture_output=True, text=True, env=ENVIRONMENT
     )
     told = dict(re.findall(r"^  --(\S+) +(.*) \[.*\]$", done.stdout, re.MULTILINE))
     assert len(told) > 20
     assert {name: help for name, _, help in reference.recipe_options(corpus)} == told
 
 
-def test_own_recordings_become_data_directories(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    code = next(block for block in blocks("tutorial.md") if "SPEAKERS.TXT" in block and "mini" not in block)
-    Path("recordings").mkdir()
+@pytest.fixture
+def recordings(tmp_path, monkeypatch):
+    """A folder as the tutorial has it, beside the checkout."""
+    (tmp_path / "speechrep").symlink_to(REPOSITORY)
+    folder = tmp_path / "talk/recordings"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder.parent)
     lines = []
     for i, which in enumerate(("train", "train", "dev", "test")):
         noise = np.random.default_rng(i).normal(0, 0.1, (44100, 2))
-        soundfile.write(f"recordings/take{i}.wav", noise, 44100)
+        soundfile.write(folder / f"take{i}.wav", noise, 44100)
         lines.append(f"{which}\t{7 + i // 2}\tF\ttake{i}.wav\tWe say {i}\n")
-    Path("recordings/transcripts.tsv").write_text("".join(lines))
+    (folder / "transcripts.tsv").write_text("".join(lines))
+    return folder
+
+
+def test_own_recordings_are_laid_out(recordings):
+    code = next(block for block in blocks("tutorial.md") if "SPEAKERS.TXT" in block and "mini" not in block)
     run_block(code, "tutorial.md")
     prepare_librispeech.main(["--corpus", "corpus", "--sets", "train dev test", "--out-dir", "data"])
     train = DataDir("data/train")
     assert train.text == {"7-1-0000": "WE SAY 0", "7-1-0001": "WE SAY 1"}
     assert set(DataDir("data/dev").text) == {"8-1-0000"} and set(train.utt2dur.values()) == {1.0}
+
+
+def test_own_recordings_become_data_directories(recordings):
+    (code,) = (block for block in blocks("tutorial.md", "bash") if "awk" in block)
+    done = subprocess.run(["bash", "-e", "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 0 and done.stdout.count("Successfully validated") == 3, done.stderr
+    assert DataDir("kaldi/train").text == {"7-take0": "WE SAY 0", "7-take1": "WE SAY 1"}
+    assert DataDir("kaldi/test").spk2utt == {"8": ["8-take3"]}
 
 
 def test_links_lead_to_the_pages_that_files_become():
@@ -257,7 +274,7 @@ def test_links_lead_to_the_pages_that_files_become():
 def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
-        cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
+        cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     html = sorted(tmp_path.rglob("*.html"))
