@@ -1,5 +1,6 @@
 """egs/mosei as users run it, on a generated miniature of a few clips."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -9,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from speechrep.io.feature_meta import read_meta
+from speechrep.io.store import Store
 from speechrep.io.table import read_table
+from speechrep.upstream.apc import ApcConfig
+from speechrep.upstream.checkpoint import save_model
+from speechrep.upstream.registry import build
 
 REPOSITORY = Path(__file__).parents[2]
 RECIPE = REPOSITORY / "egs/mosei/run.sh"
@@ -86,6 +91,28 @@ def test_models_of_another_experiment_bring_their_features(finished):
     found, before = results(finished, "demo_like_demo"), results(finished)
     assert found["apc", "mae"]["value"] == before["apc", "mae"]["value"]  # same features, model and seed
     assert found["apc", "mae"]["features"] == "like_demo"
+
+
+def test_a_model_from_librispeech_is_given_features_as_of_librispeech(finished):
+    default = read_meta(finished / "dump/fbank80_video/mini_test/features.json")
+    theirs = dataclasses.replace(default, cmvn="utterance")
+    assert default.cmvn == "speaker"
+    save_model(finished / "ls100/apc", build("apc", ApcConfig(hidden_size=8, num_layers=1), theirs))
+    words = [
+        "--corpus-dir",
+        "corpus",
+        "--upstream-from",
+        "ls100",
+        "--upstreams",
+        "apc",
+        "--controls",
+        "false",
+    ]
+    done = run(finished, *words, "--stop-stage", "3")
+    assert done.returncode == 0, done.stderr
+    ours = read_meta(finished / "dump/like_ls100/mini_test/features.json")
+    assert ours.acoustic() == theirs.acoustic()
+    assert Store(finished / "dump/demo_like_ls100/apc/mini_test.h5").meta.cmvn == "utterance"
 
 
 def test_ones_own_copy_of_the_corpus_and_the_papers_protocol(finished):
