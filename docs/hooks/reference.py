@@ -155,7 +155,12 @@ def _tables(groups: list, untitled: bool = False) -> list[str]:
         actions = [action for action in group._group_actions if _is_told(action)]
         if not actions:
             continue
-        if not untitled and group.title not in ("options", "positional arguments", None):
+        # A title that nobody chose is argparse's, or the name of a dataclass.
+        if (
+            not untitled
+            and group.title not in ("options", "positional arguments", None)
+            and group.title.islower()
+        ):
             lines += ["", f"*{group.title}*"]
         lines += ["", "| option | default | what |", "| --- | --- | --- |"]
         lines += [_row(action) for action in actions]
@@ -182,9 +187,7 @@ def _row(action: argparse.Action) -> str:
     told = action.help or ""
     help = told % {**vars(action), "prog": ""} if "%" in told else told
     if action.choices:
-        help = (
-            f"{help}; {', '.join(map(str, action.choices))}" if help else ", ".join(map(str, action.choices))
-        )
+        help = f"{help} (`{'`, `'.join(map(str, action.choices))}`)"
     return f"| `{name}` | {default} | {_cell(help)} |"
 
 
