@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "scancel", "srun", "munged", "munge")
-# The nodes say that they have more than this machine, so that the recipe's usual requests fit.
+# The nodes say that they have more than this machine, so that the recipe's usual requests fit. A node of a
+# busy machine may answer late, and is not lost then; ended jobs are remembered, for tests to ask for them.
 CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -29,7 +30,9 @@ SlurmdPidFile={folder}/%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/%n.log
 SlurmdParameters=config_overrides
-SlurmdTimeout=10
+SlurmdTimeout=30
+MessageTimeout=60
+MinJobAge=7200
 KillWait=5
 ReturnToService=2
 JobRequeue=0
