@@ -12,6 +12,8 @@ import numpy as np
 from speechrep.errors import InputError, telling_of
 from speechrep.io.files import identity
 
+_BLANKS = b" \t\n"  # as speechrep.io.table takes them
+
 
 class ScpIndex(Mapping[str, str]):
     """``key value`` lines sorted by key, looked up in the file.
@@ -38,7 +40,7 @@ class ScpIndex(Mapping[str, str]):
         row = self.row(key)
         if row is None:
             raise KeyError(key)
-        return self._line(row).partition(b" ")[2].strip().decode()
+        return self._line(row).partition(b" ")[2].strip(_BLANKS).decode()
 
     def key(self, row: int) -> str:
         """The key of a line."""
@@ -98,7 +100,7 @@ def open_index(path: str | os.PathLike[str]) -> ScpIndex | None:
         made_of = identity(stream.fileno())
         for line in stream:
             key, _, value = line.partition(b" ")
-            plain = value.strip() and line.endswith(b"\n") and b"\t" not in key and b"\r" not in line
+            plain = value.strip(_BLANKS) and line.endswith(b"\n") and b"\t" not in key and b"\r" not in line
             if not plain or key <= previous or not _is_text(line):
                 return None
             offset += len(line)

@@ -42,6 +42,7 @@ from speechrep.io.data_fix import fix
 from speechrep.io.feature_meta import FeatureMeta, read_meta, write_meta
 from speechrep.io.files import read_json
 from speechrep.io.model_files import INFO, WEIGHTS, read_model, write_model
+from speechrep.io.scp_index import numbers_beside, open_index
 from speechrep.io.specifier import parse_reader, parse_writer, read_entries
 from speechrep.io.store import Store, StoreWriter
 from speechrep.io.table import read_table
@@ -195,6 +196,18 @@ def _parse_scp(folder: Path, data: bytes) -> None:
         if not place.startswith(("/", "..")):
             matrix_shape(place)
             read_matrix(place)
+
+
+def _parse_index(folder: Path, data: bytes) -> None:
+    """A big feature directory's tables stay on disk; what is not plainly in order is read as a small one."""
+    path = _put(folder, "feats.scp", data)
+    index = open_index(path)
+    if index is None:
+        raise InputError("no index of it")
+    assert dict(index) == read_table(path)
+    for name in ("same", "other"):
+        (folder / name).write_bytes(data if name == "same" else b"a 7\nb 12\n")
+        numbers_beside(folder / name, index)
 
 
 def _audio_seeds(folder: Path) -> list[bytes]:
@@ -507,6 +520,9 @@ TARGETS = {
         ),
     ),
     "checksums": Target(_sums_seeds, _parse_sums, (b"16384 ", b"00000000\n", b"ffffffff0\n")),
+    "scp_index": Target(
+        _seeds("a x.ark:2\nb x.ark:30\nc y.ark:2[0:3]\n", "a 7\nb 12\n"), _parse_index, (b"\tx", b"b x\n")
+    ),
     "ctm": Target(_ctm_seeds, _each(read_ctm), (b"1e308", b"-0")),
     "textgrid": Target(
         _textgrid_seeds,

@@ -11,6 +11,7 @@ from speechrep.errors import InputError
 from speechrep.io.ark import ArkWriter
 from speechrep.io.feature_meta import FeatureMeta, write_meta
 from speechrep.io.scp_index import Keys, ScpIndex, numbers_beside, open_index
+from speechrep.io.table import read_table
 
 UTTS = sorted({f"{'é' * (i % 2)}{i * 37 % 101:03d}-{i}" for i in range(200)})
 
@@ -87,3 +88,8 @@ def test_a_table_replaced_while_in_use_is_told(tmp_path):
     (tmp_path / "t").unlink()
     with pytest.raises(InputError, match=r"/t: no such file"):
         later["b"]
+
+
+def test_odd_blanks_belong_to_the_value_as_in_a_small_table(tmp_path):
+    (tmp_path / "t").write_text("a  x\nb \f2\v\n")
+    assert dict(open_index(tmp_path / "t")) == read_table(tmp_path / "t") == {"a": "x", "b": "\f2\v"}
