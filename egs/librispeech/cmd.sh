@@ -6,7 +6,7 @@ case "${backend:?}" in
     cpu_cmd="utils/run.py"
     cuda_cmd="utils/run.py"
     train_cmd="utils/run.py"
-    array_cmd="" # features and representations start their jobs themselves
+    array_cmd="" # features, representations and decoding start their jobs themselves
     cuda_array_cmd=""
     ;;
   slurm)
