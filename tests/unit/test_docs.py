@@ -271,11 +271,25 @@ def test_links_lead_to_the_pages_that_files_become():
     assert pages.relink(text, "recipes/mosei.md") == moved
 
 
+def build_site(site, *options):
+    # Not --quiet: warnings would be neither told nor counted.
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site), *options]
+    return subprocess.run(words, cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("link", ["nowhere.md", "../setup.py", "index.md#nothing", "/nowhere.md"])
+def test_a_broken_link_is_an_error(tmp_path, link):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/index.md").write_text(f"[x]({link})\n")
+    (tmp_path / "mkdocs.yml").write_text(
+        f"INHERIT: {REPOSITORY}/mkdocs.yml\nnav: [index.md]\nhooks: []\nextra_css: []\n"
+    )
+    done = build_site(tmp_path / "site", "--config-file", str(tmp_path / "mkdocs.yml"))
+    assert done.returncode == 1 and "Aborted with 1 warnings in strict mode" in done.stdout + done.stderr
+
+
 def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
-        cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True,
-    )  # fmt: skip
+    done = build_site(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     html = sorted(tmp_path.rglob("*.html"))
     assert len(html) > 25 and (tmp_path / "reference/run_mosei.html").exists()
