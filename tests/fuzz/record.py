@@ -140,8 +140,9 @@ def section(table: dict[str, dict]) -> str:
     for name, run in now.items():
         before = sum(old["seconds"] for old in table[name]["runs"]) - run["seconds"]
         share = f"{100 * run['refused'] / run['cases']:.0f} %" if run["cases"] else "-"
+        used = table[name]["seeds"]
         cells = [name, f"{run['seconds']:.0f}", run["cases"], share, len(run["failures"]),
-                 f"0-{table[name]['seeds'] - 1}", run.get("commit", "-"), f"{before:.0f}"]  # fmt: skip
+                 f"0-{used - 1}" if used else "-", run.get("commit", "-"), f"{before:.0f}"]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
     spent = sum(run["seconds"] for run in now.values())
     all_spent = sum(run["seconds"] for entry in table.values() for run in entry["runs"])
