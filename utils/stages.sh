@@ -133,12 +133,14 @@ represent_sets() {
   run_steps "$jobs_at_once"
 }
 
+# The last task first: recognisers take longest, and one that is begun last runs alone.
 train_tasks() {
-  local task labels valid parts upstream model config inside fewer=()
+  local task longest_first='' labels valid parts upstream model config inside fewer=()
   if [ "$train_proportion" != 1.0 ]; then fewer=(--train-proportion "$train_proportion"); fi
   check_labels
   cmd=$train_cmd
-  for task in $tasks; do
+  for task in $tasks; do longest_first="$task $longest_first"; done
+  for task in $longest_first; do
     labels=$(labels_of "$task") valid=$dev parts=()
     if [ "$task" = speaker ]; then valid=$train parts=(--train-split train --valid-split valid); fi
     for upstream in $(upstreams_of "$task"); do
