@@ -18,6 +18,7 @@ def run(main: Callable[[], None]) -> None:
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
     threading.excepthook = _tell_of_thread
+    sys.unraisablehook = _tell_of_cleaning_up
     try:
         main()
     except InputError as error:
@@ -30,7 +31,7 @@ def run(main: Callable[[], None]) -> None:
             raise
         sys.exit(f"{os.path.basename(sys.argv[0])}: error: {_reason(error)}")
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):  # torch's words, which a signal brings up anywhere
+        if not _is_of_worker(error):
             raise
         told = f"a process that reads data died, is memory short? The same command goes on. {error}"
         sys.exit(f"{os.path.basename(sys.argv[0])}: error: {told}")
@@ -39,6 +40,17 @@ def run(main: Callable[[], None]) -> None:
 def _reason(error: OSError) -> str:
     where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
     return where + (os.strerror(error.errno) if error.errno else str(error))
+
+
+def _is_of_worker(error: BaseException | None) -> bool:
+    """Whether torch says that a process died, which a signal brings up anywhere."""
+    return isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
+
+
+def _tell_of_cleaning_up(args: "sys.UnraisableHookArgs") -> None:
+    """Nothing of the worker's death that was told already and comes up again while the others are ended."""
+    if not _is_of_worker(args.exc_value):
+        sys.__unraisablehook__(args)
 
 
 def _tell_of_thread(args: threading.ExceptHookArgs) -> None:

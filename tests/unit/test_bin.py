@@ -1,0 +1,32 @@
+"""What a command says when something breaks around it."""
+
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+from speechrep.bin import run
+
+class Iterator:
+    def __del__(self):
+        raise RuntimeError({words!r})
+
+def main():
+    Iterator()
+    raise RuntimeError({words!r})
+
+run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "traced"), [("DataLoader worker (pid 7) is killed", False), ("a bug", True)]
+)
+def test_a_dead_worker_is_told_in_words_alone(words, traced):
+    """torch's complaint comes up again while its iterator is taken down, and Python would trace it."""
+    command = [sys.executable, "-c", CODE.format(words=words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert ("Traceback" in done.stderr) == traced
+    assert words in done.stderr and (traced or "error: a process that reads data died" in done.stderr)
