@@ -198,7 +198,10 @@ class Lab:
         """The state in which a step's inputs are there and its outputs are not."""
         self.restore(stage + 1)
         for path in step.products:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            if path.name == "results.json":  # other tasks' scores are there too
+                _drop_scores(path, step.command[step.command.index("--task") + 1])
+            else:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         step.marker.unlink()
 
     def fork(
@@ -263,6 +266,11 @@ class Step:
             marker.name, lab.work / marker.relative_to(kept), tuple(value["command"][2:]),
             tuple(value["inputs"]), (*(own or [*owned, *outputs]), *whole),
         )  # fmt: skip
+
+
+def _drop_scores(path: Path, task: str) -> None:
+    rest = [score for score in json.loads(path.read_text()) if score["task"] != task]
+    path.write_text(json.dumps(rest)) if rest else path.unlink()
 
 
 def digests(root: Path, damaged: Path | None = None) -> dict[str, str]:
