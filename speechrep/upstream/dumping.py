@@ -93,7 +93,7 @@ class Dump:
 
     def part_path(self, number: int) -> Path:
         """Where a part lies until all are merged."""
-        # Of another precision are other vectors, which a store does not tell of itself.
+        # Of another precision are other vectors, of the same identity.
         precision = "" if self.config.precision == "fp32" else f".{self.config.precision}"
         return self.out.with_name(f"{self.out.name}{precision}.parts") / f"part-{number:04d}.h5"
 
@@ -257,7 +257,9 @@ class Dump:
         sha = meta.weights_sha256
         if self.mix is not None:  # another mixture is another representation
             sha = hashlib.sha256(f"{sha} {self.mix.tolist()}".encode()).hexdigest()
-        return dataclasses.replace(meta, weights_sha256=sha, dtype=self.config.dtype)
+        return dataclasses.replace(
+            meta, weights_sha256=sha, dtype=self.config.dtype, precision=self.config.precision
+        )
 
 
 def parse_layers(text: str, num_layers: int) -> tuple[int, ...]:

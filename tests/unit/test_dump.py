@@ -120,6 +120,7 @@ def test_bf16_is_near(feats, tmp_path, name):
     half = run(feats, tmp_path / "exp", tmp_path / "y.h5", "--precision", "bf16")
     for utt_id in full.utt_ids:
         np.testing.assert_allclose(half.read(utt_id), full.read(utt_id), atol=0.06)
+    assert (full.meta.precision, half.meta.precision) == ("fp32", "bf16")
     run(feats, tmp_path / "exp", tmp_path / "y.h5", "--precision", "bf16", "--verify")
 
 
