@@ -28,14 +28,16 @@ _options_name() {
 
 _options_help() {
   printf '%s\n\nOptions (--name value):\n' "${help_message:-Usage: $(basename "$0") [--name value]...}"
-  local line option
-  [[ -r ${BASH_SOURCE[2]:-} ]] || return 0
+  local line option script=${BASH_SOURCE[2]:-}
+  # A script that went to its own folder may have been called by a path from elsewhere.
+  if [[ ! -r $script ]]; then script=${OLDPWD:-}/$script; fi
+  [[ -r $script ]] || return 0
   while IFS= read -r line && [[ $line != *parse_options.sh* || $line == \#* ]]; do
     if [[ $line =~ ^([a-z][a-z0-9_]*)=[^#]*\#\ (.*)$ && -n ${!BASH_REMATCH[1]+set} ]]; then
       option=${BASH_REMATCH[1]}
       printf '  --%-18s %s [%s]\n' "${option//_/-}" "${BASH_REMATCH[2]}" "${!option}"
     fi
-  done <"${BASH_SOURCE[2]}"
+  done <"$script"
 }
 
 _options_check() { # option word, default, value

@@ -101,6 +101,15 @@ def test_help_lists_every_option_with_its_default(script, words):
     assert done.stdout.count("\n  --") == 6
 
 
+def test_help_lists_options_where_a_script_goes_to_its_own_folder(tmp_path):
+    (tmp_path / "egs").mkdir()
+    text = SCRIPT.replace("set -euo pipefail", 'set -euo pipefail\ncd "$(dirname "${BASH_SOURCE[0]}")"', 1)
+    (tmp_path / "egs/run.sh").write_text(text)
+    words = ["bash", "egs/run.sh", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "--stage " in done.stdout
+
+
 def test_help_message_comes_first(tmp_path):
     text = SCRIPT.replace("stage=0 ", "help_message='Usage: mine'\nstage=0 ", 1)
     (tmp_path / "run.sh").write_text(text)
