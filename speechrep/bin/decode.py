@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.job:
         folder = folders[args.job - 1]
         if not _is_done(folder, state):
-            (folder / DONE).unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)  # merging must find nothing of earlier options
             _decode(args, (args.job - 1, args.nj), folder)
             write_json(folder / DONE, state)
         return

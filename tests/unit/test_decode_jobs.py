@@ -109,7 +109,10 @@ def test_what_was_decoded_from_other_files_or_options_is_not_kept(run, here, lab
     run("out", "--nj", "2", "--job", "1")
     run("out", "--nj", "2", "--job", "1")
     assert here == [1]
+    left = run("out", "--nj", "2", "--job", "1") / "jobs/1/left"
+    left.touch()
     run("out", "--nj", "2", "--job", "1", "--length-bonus", "0.5")
+    assert not left.exists()
     os.utime(text, ns=(0, text.stat().st_mtime_ns + 1))
     run("out", "--nj", "2", "--job", "1", "--length-bonus", "0.5")
     assert here == [1, 1, 1]
