@@ -90,11 +90,16 @@ class Record:
             return name, seed
 
     def add(self, name: str, part: dict) -> None:
-        """Count a part of a run: ``files, seconds, cases, refused, failures`` (one text per kind)."""
-        new = {"code": fingerprint(part["files"]), "commit": commit(), "machine": machine(),
-               "date": time.strftime("%Y-%m-%d", time.gmtime()), **part}  # fmt: skip
+        """Count a part of a run: ``files, seconds, cases, refused, failures`` (one text per kind).
+
+        ``files`` is empty where the interpreter died: they are those of the part before.
+        """
         with self.changing() as table:
-            _add(table.setdefault(name, {"seeds": 0, "runs": []})["runs"], new)
+            runs = table.setdefault(name, {"seeds": 0, "runs": []})["runs"]
+            files = part["files"] or (runs[-1]["files"] if runs else [])
+            about = {"code": fingerprint(files), "commit": commit(), "machine": machine(),
+                     "date": time.strftime("%Y-%m-%d", time.gmtime())}  # fmt: skip
+            _add(runs, about | part | {"files": files})
 
 
 def _add(runs: list[dict], new: dict) -> None:

@@ -72,3 +72,6 @@ def test_the_record_goes_on(tmp_path, monkeypatch):
     record._fingerprint.cache_clear()
     assert "| a | 0 | 0 | - | 0 | 0-1 | - | 60 |" in section(table.read())
     assert table.next(["a", "b"], 60) == ("a", 2)
+    table.add("a", tried(10.0))
+    table.add("a", tried(5.0, failures=["the interpreter died"]) | {"files": []})
+    assert "- a: the interpreter died" in section(table.read())  # with what was tried on the same code
