@@ -192,7 +192,7 @@ def with_upstream(kind: Kind) -> Kind:
 
     def load_model(model_json: dict[str, Any]) -> nn.Module:
         head = kind.load(model_json)
-        if "pretrained" not in model_json:
+        if not model_json.get("pretrained"):  # null in a recogniser of an earlier commit
             return head
         config: Any = from_dict(kind.config, model_json["config"], "model.json")
         return WithUpstream(rebuild(model_json["pretrained"], "model.json"), head, config)
