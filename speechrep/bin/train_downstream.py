@@ -13,8 +13,9 @@ from speechrep.config import add_options, from_options, make_parser, parse_choic
 from speechrep.data.features import open_features
 from speechrep.data.identity import require_equal
 from speechrep.data.layers import choose_layer
-from speechrep.downstream.base import Labelled, Loading
+from speechrep.downstream.base import Labelled, Loading, require_features
 from speechrep.downstream.registry import TASKS
+from speechrep.io.model_files import INFO, read_info
 from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
 from speechrep.train.run import add_run_options, begin
@@ -44,8 +45,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     named = {name: getattr(args, name) for name in names}
     device = begin(args, "speechrep.bin.train_downstream", argv, named, (args.task_config, config))
     try:
-        if (Path(args.exp_dir) / "checkpoints" / FINISHED).exists():
-            return
         loading = Loading(config.seed, args.num_workers, distributed.rank(), distributed.world_size(), device)
         sets = [
             Labelled(
@@ -57,6 +56,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
         first, second = (labelled.feats for labelled in sets)
         require_equal(first.meta.identity(), second.meta.identity(), first.path, second.path)
+        if (Path(args.exp_dir) / INFO).exists():  # by the same paths, but they may hold others since
+            require_features(read_info(args.exp_dir), first, args.exp_dir)
+        if (Path(args.exp_dir) / "checkpoints" / FINISHED).exists():
+            return
         task = TASKS[args.task].build(args.task_config, *sets, loading)
         if hasattr(task, "prepare"):
             task.prepare(device)

@@ -226,6 +226,14 @@ def test_refuses_features_other_than_the_models(trained, tmp_path, change, messa
     assert not (tmp_path / "decode").exists()
 
 
+def test_a_finished_model_of_other_features_at_the_same_path_is_told(tmp_path):
+    train("phone", *[make_set(tmp_path / "data")] * 2, tmp_path / "exp", *QUIET)
+    again = make_set(tmp_path / "data", meta=dataclasses.replace(META, weights_sha256="1" * 64))
+    with pytest.raises(InputError, match=r"feats\.h5: weights_sha256 .*exp was made for"):
+        train("phone", again, again, tmp_path / "exp", *QUIET)
+    train("phone", again, again, tmp_path / "exp", *QUIET, "--overwrite")
+
+
 @pytest.mark.parametrize("task", ["phone", "speaker"])
 def test_refuses_to_validate_on_other_features(sets, tmp_path, task):
     other = make_set(tmp_path / "other", meta=dataclasses.replace(META, upstream="apc"))
