@@ -77,10 +77,14 @@ rows_of() { # seed: its rows; what has no seed belongs to the first, and what th
 
 # The model of a seed, made if it is not to be trained, and its store of each set.
 represent() { # seed model
-  local folder=exp/${tag}_s$1/$2 store set steps=()
+  local folder=exp/${tag}_s$1/$2 given store set steps=()
   if [[ -n $trained ]] && has_word "$2" "$models"; then
+    given=$(realpath -m "$trained_of_seed/$2")
+    [ -f "$given/model.json" ] || fail "--trained: no model $2 of seed $1 in '$trained_of_seed'"
+    if [ -e "$folder" ] && [ ! -L "$folder" ]; then fail "$folder was trained: give another --tag"; fi
+    if [ "$(readlink "$folder")" != "$given" ]; then rm -rf "dump/${tag}_s$1/$2"; fi # of another model
     mkdir -p "exp/${tag}_s$1"
-    ln -sfn "$(realpath "$trained_of_seed/$2")" "$folder"
+    ln -sfn "$given" "$folder"
   elif ! has_word "$2" "$models"; then
     if [[ $2 == *_untrained ]]; then steps=(--max-steps 0); fi
     echo pretrain --config "$(config "${2%_untrained}")" --train-dir dump/fbank80/test_other \
