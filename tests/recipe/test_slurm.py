@@ -94,6 +94,36 @@ def made(work, tag, dumpdir):
     return feats, stores, texts, scores
 
 
+def launch(environment, folder, *words):
+    return subprocess.Popen(
+        [sys.executable, LAUNCHER, *words], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_an_interrupt_cancels_and_the_next_launch_ends_a_forgotten_job(slurm, environment, tmp_path):
+    sleeper = ["x.log", "bash", "-c", "echo $$ >>pids; sleep 600"]
+    for number in (signal.SIGINT, signal.SIGKILL):
+        process = launch(environment, tmp_path, *sleeper)
+        wait_until(lambda: slurm.ask("squeue", "-h", "-t", "R", "-o", "%i") != "", 60)
+        process.send_signal(number)
+        assert process.wait(60) == -number
+        if number == signal.SIGINT:
+            wait_until(lambda: slurm.ask("squeue", "-h") == "", 60)
+    assert slurm.ask("squeue", "-h") != ""  # nobody could cancel it
+    done = launch(environment, tmp_path, "x.log", "true")
+    assert (done.wait(120), done.stderr.read()) == (0, "")
+    assert slurm.ask("squeue", "-h", "-t", "R") == ""
+
+
+def test_training_over_two_nodes(environment, tmp_path):
+    words = [sys.executable, str(REPOSITORY / "tests/recipe/two_nodes.py")]
+    done = launch(environment, tmp_path, "--num-nodes", "2", "x.log", *words)
+    assert done.wait(300) == 0, (tmp_path / "x.log").read_text()
+    lines = (tmp_path / "x.log").read_text().splitlines()
+    assert {line for line in lines if line.startswith("rank")} == {"rank 0 of 2: 3.0", "rank 1 of 2: 3.0"}
+
+
+# The last one, as it leaves one node.
 def test_a_node_is_lost_and_the_recipe_recovers_on_rerun(slurm, work, environment):
     process = subprocess.Popen(
         recipe("--backend", "slurm", "--dumpdir", "dump"), cwd=work, env=environment, stderr=subprocess.PIPE,
@@ -126,35 +156,3 @@ def test_a_node_is_lost_and_the_recipe_recovers_on_rerun(slurm, work, environmen
     for ours, theirs in zip(made(work, "demo", "dump"), made(work, "local", "dump_local"), strict=True):
         assert ours and len(ours) == len(theirs)
         np.testing.assert_equal(ours, theirs)  # to the last bit
-
-
-def launch(environment, folder, *words):
-    return subprocess.Popen(
-        [sys.executable, LAUNCHER, *words], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
-    )
-
-
-def test_an_interrupt_cancels_and_the_next_launch_ends_a_forgotten_job(slurm, environment, tmp_path):
-    sleeper = ["x.log", "bash", "-c", "echo $$ >>pids; sleep 600"]
-    for number in (signal.SIGINT, signal.SIGKILL):
-        process = launch(environment, tmp_path, *sleeper)
-        wait_until(lambda: slurm.ask("squeue", "-h", "-t", "R", "-o", "%i") != "", 60)
-        process.send_signal(number)
-        assert process.wait(60) == -number
-        if number == signal.SIGINT:
-            wait_until(lambda: slurm.ask("squeue", "-h") == "", 60)
-    assert slurm.ask("squeue", "-h") != ""  # nobody could cancel it
-    done = launch(environment, tmp_path, "x.log", "true")
-    assert (done.wait(120), done.stderr.read()) == (0, "")
-    assert slurm.ask("squeue", "-h", "-t", "R") == ""
-
-
-def test_training_over_two_nodes(slurm, environment, tmp_path):
-    for node in ("n1", "n2"):
-        if slurm.ask("sinfo", "-h", "-N", "-n", node, "-o", "%T") != "idle":
-            slurm.start_node(node)
-    words = [sys.executable, str(REPOSITORY / "tests/recipe/two_nodes.py")]
-    done = launch(environment, tmp_path, "--num-nodes", "2", "x.log", *words)
-    assert done.wait(300) == 0, (tmp_path / "x.log").read_text()
-    lines = (tmp_path / "x.log").read_text().splitlines()
-    assert {line for line in lines if line.startswith("rank")} == {"rank 0 of 2: 3.0", "rank 1 of 2: 3.0"}
