@@ -16,7 +16,7 @@ from typing import Any
 import configargparse
 
 from speechrep.bin import run
-from speechrep.bin.jobs import Progress, run_launcher, run_local
+from speechrep.bin.jobs import Progress, check_jobs, run_launcher, run_local
 from speechrep.config import add_options, from_options, make_parser
 from speechrep.data.features import open_features
 from speechrep.data.layers import choose_layer
@@ -36,8 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     words = list(sys.argv[1:] if argv is None else argv)
     args, merge = _parse(words)
-    if args.nj < 1:
-        raise InputError(f"want 1 or more, got {args.nj}", where="--nj")
+    check_jobs(args.nj, args.job)
     out_dir = Path(args.out_dir)
     work = out_dir / "jobs"
     if merge is None or args.nj == 1:

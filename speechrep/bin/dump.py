@@ -13,7 +13,7 @@ from pathlib import Path
 import configargparse
 
 from speechrep.bin import run
-from speechrep.bin.jobs import Progress, reporter, run_launcher, run_local
+from speechrep.bin.jobs import Progress, check_jobs, reporter, run_launcher, run_local
 from speechrep.compat.convert import load_any
 from speechrep.config import add_options, from_options, make_parser
 from speechrep.data.features import open_features
@@ -32,8 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     words = list(sys.argv[1:] if argv is None else argv)
     args = _parse(words)
-    if args.nj < 1:
-        raise InputError(f"want 1 or more, got {args.nj}", where="--nj")
+    check_jobs(args.nj, args.job)
     if args.format != "ark" and not args.out.endswith(".h5"):
         raise InputError(f"{args.out!r} does not end in .h5", where="--out")
     store_path = args.out if args.format == "hdf5" else args.out.rstrip("/") + ".store.h5"

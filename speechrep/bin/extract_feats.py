@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from speechrep.bin import run
-from speechrep.bin.jobs import Progress, reporter, run_launcher, run_local
+from speechrep.bin.jobs import Progress, check_jobs, reporter, run_launcher, run_local
 from speechrep.config import add_options, from_options, make_parser, opt, parse_choice, to_dict
 from speechrep.errors import InputError
 from speechrep.frontend.cmvn import SCOPES
@@ -62,8 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     choices = {name: config for name, (config, _) in FRONTENDS.items()} | {READY: ReadyConfig}
     args = parse_choice(parser, "feature", choices, words)
     config = from_options(ExtractConfig, args)
-    if args.nj < 1:
-        raise InputError(f"want 1 or more, got {args.nj}", where="--nj")
+    check_jobs(args.nj, args.job)
     if args.global_cmvn_from and config.cmvn != "global":
         raise InputError(f"needs --cmvn global, got {config.cmvn}", where="--global-cmvn-from")
 

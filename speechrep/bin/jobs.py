@@ -18,6 +18,14 @@ from speechrep.errors import InputError
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
+def check_jobs(nj: int, job: int) -> None:
+    """Refuse numbers of ``--nj`` and ``--job`` (0: not one of them) that make no sense."""
+    if nj < 1:
+        raise InputError(f"want 1 or more, got {nj}", where="--nj")
+    if not 0 <= job <= nj:
+        raise InputError(f"want one of 1 to {nj}, got {job}", where="--job")
+
+
 class Progress:
     """A count with speed and remaining time on stderr: a line that is overwritten on a terminal, else lines.
 

@@ -45,6 +45,7 @@ def decode(model: Recogniser, labelled: Labelled, out_dir: Path, options: AsrDec
     seconds = time.perf_counter() - began
     utt_ids = [utt_id for utt_id in utt_ids if utt_id in found]
     write_results(out_dir, found, model.tokenizer)
+    (out_dir / "ref").unlink(missing_ok=True)  # of a set that then had transcripts
     if texts:
         write_table(out_dir / "ref", {utt_id: texts[utt_id] for utt_id in utt_ids})
     frames = dict(zip(labelled.feats.utt_ids, labelled.feats.num_frames.tolist(), strict=True))

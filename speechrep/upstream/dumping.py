@@ -140,7 +140,7 @@ class Dump:
         )  # fmt: skip
 
     def problems(self, sample: int = 5) -> list[str]:
-        """What is wrong with the store: stale, missing, short or extra utterances, NaN, other values.
+        """What is wrong with the store: stale, missing, short, extra or damaged utterances, other values.
 
         Args:
             sample: so many utterances are computed again and compared.
@@ -162,10 +162,19 @@ class Dump:
             f"length: {utt_id} has {stored[utt_id]} frames, want {wanted[utt_id]}"
             for utt_id in both if stored[utt_id] != wanted[utt_id]
         ]  # fmt: skip
-        found += [f"NaN: {utt_id}" for utt_id in both if not np.isfinite(store.read(utt_id)).all()]
+        whole = []
+        for utt_id in both:
+            try:
+                if np.isfinite(store.read(utt_id)).all():
+                    whole.append(utt_id)
+                else:
+                    found.append(f"NaN: {utt_id}")
+            except InputError as error:
+                found.append(error.what)
         tolerance = 1e-3 if store.meta.dtype == "float32" else 1e-2
-        tolerance = tolerance if self.config.precision == "fp32" else 0.1
-        fit = [utt_id for utt_id in both if stored[utt_id] == wanted[utt_id]]
+        if "bf16" in (store.meta.precision, self.config.precision):
+            tolerance = 0.1
+        fit = [utt_id for utt_id in whole if stored[utt_id] == wanted[utt_id]]
         for utt_id in fit[:: max(1, len(fit) // max(1, sample))][:sample]:
             again = self._vectors(self.reader.read(utt_id)[None])[0]
             scale = max(1.0, float(np.abs(again).max()))

@@ -124,6 +124,8 @@ def test_a_job_that_left_nothing_is_told(run, monkeypatch):
         run("out", "--nj", "2")
     with pytest.raises(InputError, match="--nj: want 1 or more, got 0"):
         run("out", "--nj", "0")
+    with pytest.raises(InputError, match="--job: want one of 1 to 2, got 3"):
+        run("out", "--nj", "2", "--job", "3")
 
 
 def test_through_a_launcher(run):

@@ -250,6 +250,11 @@ def test_verify_finds_every_fault(feats, tmp_path, capsys):
         file["feats"][0] = np.nan
     with pytest.raises(InputError, match="faults"):
         run(feats, tmp_path / "exp", out, "--verify")
+    assert "damaged: frame 0 of u0" in capsys.readouterr().out
+    with h5py.File(out, "a") as file:  # as stores of before the checksums were
+        del file["crc32"], file.attrs["crc32"]
+    with pytest.raises(InputError, match="faults"):
+        run(feats, tmp_path / "exp", out, "--verify")
     assert "NaN: u0" in capsys.readouterr().out
     run(feats, tmp_path / "exp", out)
     os.utime(out, (0, 0))
