@@ -60,5 +60,5 @@ def completed(identity: dict[str, Any]) -> dict[str, Any]:
 
 def _flat(identity: dict[str, Any]) -> dict[str, Any]:
     """An identity whose front end's options stand beside its other properties, under their options' names."""
-    options = {name.replace("_", "-"): value for name, value in identity["config"].items()}
+    options = {name.replace("_", "-"): value for name, value in identity.get("config", {}).items()}
     return {key: value for key, value in identity.items() if key != "config"} | options
