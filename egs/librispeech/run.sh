@@ -2,7 +2,7 @@
 # LibriSpeech, or any corpus in its layout: pre-train upstreams, then compare what tasks make of them.
 #
 #     ./run.sh --corpus mini                           # minutes, on a small corpus that is generated
-#     ./run.sh --corpus librispeech --ngpu 1 --tag ls100
+#     ./run.sh --corpus librispeech --ngpu 1 --tag ls100 --aligner pocketsphinx
 #     ./run.sh --corpus ~/my_corpus --train-sets train --dev-sets dev --test-sets "test-a test-b"
 #
 # What is done, and whose inputs and options are as they were, is not done again.

@@ -111,6 +111,10 @@ if [ -z "$tag" ]; then tag=demo_$feature tag=${tag%_fbank80}; fi # other feature
 [ -f "$feature_config" ] || fail "--feature-config: there is no $feature_config"
 has_word "$aligner" "none pocketsphinx" || fail "--aligner wants none or pocketsphinx, not '$aligner'"
 [ "$aligner" = none ] || [ -z "$alignments" ] || fail "give --alignments or --aligner, not both"
+[ -d "$confdir" ] || fail "--confdir: there is no folder $confdir"
+[ -z "$upstream_from" ] || [ -d "$upstream_from" ] || fail "--upstream-from: there is no folder $upstream_from"
+[ "$corpus" = mini ] || [ -z "$alignments" ] || [ -d "$alignments" ] ||
+  fail "--alignments: there is no folder $alignments"
 
 # Tell which labels are missing, and where they come from.
 check_labels() {
