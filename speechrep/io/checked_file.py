@@ -86,11 +86,12 @@ def open_checked(path: str | os.PathLike[str]) -> IO[bytes]:
 
 def _sums(path: str | os.PathLike[str]) -> tuple[int, array] | None:
     """Bytes and checksums of an archive, None if it has none."""
+    name = f"{os.fspath(path)}{SUFFIX}"  # a string: this is done for every utterance
     try:
-        stat = os.stat(sums_path(path))
+        stat = os.stat(name)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return _parsed(sums_path(path), stat.st_mtime_ns, stat.st_size)
+    return _parsed(Path(name), stat.st_mtime_ns, stat.st_size)
 
 
 @functools.lru_cache(maxsize=64)  # an archive is opened for every utterance
