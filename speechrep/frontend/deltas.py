@@ -51,13 +51,7 @@ def add_savgol_delta(feats: np.ndarray) -> np.ndarray:
 
 
 def _filter(feats: np.ndarray, taps: np.ndarray) -> np.ndarray:
-    """Filter over time with a slope's taps, which are odd or even about their middle."""
-    reach, total = len(taps) // 2, len(feats)
-    padded = np.concatenate([feats[:1]] * reach + [feats] + [feats[-1:]] * reach)
-    out, pair = np.float32(taps[reach]) * feats, np.empty_like(feats)
-    combine = np.subtract if taps[0] == -taps[-1] else np.add
-    for offset in range(1, reach + 1):
-        combine(padded[reach + offset :][:total], padded[reach - offset :][:total], out=pair)
-        pair *= np.float32(taps[reach + offset])
-        out += pair
-    return out
+    """Filter over time, the first and last frame repeated beyond the ends."""
+    import cv2  # here: the command that only starts jobs does without
+
+    return cv2.filter2D(feats, -1, taps.astype(np.float32)[:, None], borderType=cv2.BORDER_REPLICATE)

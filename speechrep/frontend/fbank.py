@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from speechrep.config import opt
+from speechrep.frontend import fourier
 from speechrep.frontend.base import FrontEnd
 from speechrep.frontend.filters import FilterBank
 from speechrep.frontend.kaldi import EPSILON, FrameConfig, Spectrum, finish, mel_filters
@@ -24,7 +25,10 @@ class Fbank(FrontEnd):
 
     def __init__(self, config: FbankConfig):
         super().__init__(config)
-        self._spectrum, self._filters = Spectrum(config), FilterBank(mel_filters(config))
+        self._spectrum, filters = Spectrum(config), mel_filters(config)
+        if config.use_power:
+            filters = fourier.over_squares(filters, config.padded_length)
+        self._filters = FilterBank(filters)
         self._static = config.num_mel_bins + config.use_energy
         self.dim = self._static * (config.delta_order + 1)
         self.sample_rate = int(config.sample_frequency)
@@ -40,10 +44,10 @@ class Fbank(FrontEnd):
         feats = np.empty((self.num_frames(len(samples)), self._static), np.float32)
         # HTK puts the energy last, Kaldi first.
         first = 1 if config.use_energy and not config.htk_compat else 0
-        for start, power, log_energy in self._spectrum.blocks(samples, config.use_energy):
+        for start, spectra, log_energy in self._spectrum.blocks(samples, config.use_energy):
             if not config.use_power:
-                np.sqrt(power, out=power)
-            mel = self._filters.apply(power)
+                spectra = np.sqrt(fourier.power(spectra))
+            mel = self._filters.apply(spectra)
             if config.use_log_fbank:
                 np.maximum(mel, EPSILON, out=mel)
                 np.log(mel, out=mel)

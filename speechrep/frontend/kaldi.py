@@ -13,11 +13,12 @@ import numpy as np
 
 from speechrep.config import opt
 from speechrep.errors import InputError
+from speechrep.frontend import fourier
 from speechrep.frontend.base import unit_norm
 from speechrep.frontend.deltas import add_deltas
 
 EPSILON = np.float32(1.1920929e-07)  # floor of what a logarithm is taken of
-_BLOCK = 128  # frames worked on at a time, so that they stay in the cache
+_BLOCK = 256  # frames worked on at a time, so that they stay in the cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,11 +114,10 @@ class Spectrum:
             energy: whether the energies are wanted.
 
         Yields:
-            Index of the block's first frame; power (B, K), K from 0 Hz up to but without half the rate; and
-            the log energy (B,) or None. The arrays are used again for the next block.
+            Index of the block's first frame; squared spectra (B, ``padded_length``) in the layout of
+            :mod:`speechrep.frontend.fourier`; and the log energy (B,) or None. The arrays are used again for
+            the next block.
         """
-        import scipy.fft  # here: slow to load, and the command that only starts jobs does without
-
         config = self.config
         total, length, padded = self.num_frames(len(samples)), config.length, config.padded_length
         samples = self._prepare(samples, total)
@@ -126,6 +126,7 @@ class Spectrum:
         frames = np.lib.stride_tricks.sliding_window_view(samples, length)[:: config.shift]
         centred = np.empty((_BLOCK, length), np.float32)
         block = np.zeros((_BLOCK, padded), np.float32)
+        spectra = np.empty_like(block)
         for start in range(0, total, _BLOCK):
             stop = min(start + _BLOCK, total)
             part, plain = block[: stop - start, :length], centred[: stop - start]
@@ -141,10 +142,7 @@ class Spectrum:
                 log_energy = np.log(np.maximum(of, EPSILON))
                 if config.energy_floor > 0:
                     log_energy = np.maximum(log_energy, np.float32(np.log(config.energy_floor)))
-            spectrum = scipy.fft.rfft(block[: stop - start], axis=1)[:, : padded // 2]
-            power = np.square(spectrum.real)
-            power += np.square(spectrum.imag)
-            yield start, power, log_energy
+            yield start, fourier.squares(block[: stop - start], spectra[: stop - start]), log_energy
 
     def _prepare(self, samples: np.ndarray, total: int) -> np.ndarray:
         """The scaled, dithered samples that the frames lie in, from the first frame's first sample on."""

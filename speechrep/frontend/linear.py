@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from speechrep.config import opt
+from speechrep.frontend import fourier
 from speechrep.frontend.stft import Spectrogram, StftConfig
 
 _FLOOR_DB, _REFERENCE_DB = -100.0, 20.0  # Mockingjay's range: -80 dB to 20 dB becomes 0 to 1
@@ -27,8 +28,9 @@ class Linear(Spectrogram):
         super().__init__(config)
         self.static_dim = config.fft_length // 2 + 1
 
-    def from_power(self, power: np.ndarray) -> np.ndarray:
+    def from_frames(self, frames: np.ndarray, room: np.ndarray) -> np.ndarray:
         """See :class:`Spectrogram`."""
+        power = fourier.power(self.squares(frames, room))
         if self.config.scale == "log":
             power += self.config.log_offset
             return np.log(power, out=power)

@@ -6,9 +6,14 @@ import numpy as np
 
 from speechrep.config import opt
 from speechrep.errors import InputError
+from speechrep.frontend import fourier
 from speechrep.frontend.filters import FilterBank
 from speechrep.frontend.stft import Spectrogram, StftConfig
 
+# Measured on real speech: error of a transform in float32, relative to the spectrum's root mean square.
+_ROUNDING = np.float32(1.2e-7)
+# A frame is transformed in float64 if a feature's expected error is higher; the greatest is five times that.
+_TOLERANCE = np.float32(1.5e-5)
 _BREAK_HZ, _BREAK_MEL, _LOG_STEP = 1000.0, 15.0, np.log(6.4) / 27.0  # of Slaney's scale, linear below 1 kHz
 
 
@@ -29,14 +34,32 @@ class Mel(Spectrogram):
 
     def __init__(self, config: MelConfig):
         super().__init__(config)
-        self._filters = FilterBank(filters(config))
+        weights = filters(config)
+        self._filters = FilterBank(fourier.over_squares(weights, config.fft_length))
+        self._peaks = weights.max(axis=0)
         self.static_dim = config.num_mel_bins
 
-    def from_power(self, power: np.ndarray) -> np.ndarray:
+    def from_frames(self, frames: np.ndarray, room: np.ndarray) -> np.ndarray:
         """See :class:`Spectrogram`."""
-        mel = self._filters.apply(power)
+        mel = self._filters.apply(self.squares(frames, room))
+        rows = np.flatnonzero(self._is_coarse(room[0, :, : self._length], mel))
+        if len(rows):
+            exact = self.squares(frames[rows].astype(np.float64), np.zeros((2, len(rows), room.shape[2])))
+            mel[rows] = self._filters.apply(exact.astype(np.float32))
         mel += np.float32(self.config.log_offset)
         return np.log(mel, out=mel)
+
+    def _is_coarse(self, frames: np.ndarray, mel: np.ndarray) -> np.ndarray:
+        """Whether float32 is too coarse for a frame, bool (B,): a filter's output is weak beside all of it.
+
+        Rounding adds to each bin X about ``_ROUNDING`` times the root of the mean power, which is the energy
+        of the frame under the window. That changes the power by up to 2 |X| times as much, and a filter's
+        output m, whose highest weight is w, by twice the root of w m times as much.
+        """
+        energy = np.einsum("bn,bn->b", frames, frames)
+        change = np.sqrt(self._peaks * mel)
+        change *= (2 * _ROUNDING * np.sqrt(energy))[:, None]
+        return (change > _TOLERANCE * (mel + np.float32(self.config.log_offset))).any(axis=1)
 
 
 def filters(config: MelConfig) -> np.ndarray:

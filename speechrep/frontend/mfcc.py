@@ -6,6 +6,7 @@ import numpy as np
 
 from speechrep.config import opt
 from speechrep.errors import InputError
+from speechrep.frontend import fourier
 from speechrep.frontend.base import FrontEnd
 from speechrep.frontend.filters import FilterBank
 from speechrep.frontend.kaldi import EPSILON, FrameConfig, Spectrum, finish, mel_filters
@@ -28,7 +29,8 @@ class Mfcc(FrontEnd):
         bins, ceps = config.num_mel_bins, config.num_ceps
         if not 1 <= ceps <= bins:
             raise InputError(f"num-ceps is {ceps}, want 1 to num-mel-bins, {bins}")
-        self._spectrum, self._filters = Spectrum(config), FilterBank(mel_filters(config))
+        self._spectrum = Spectrum(config)
+        self._filters = FilterBank(fourier.over_squares(mel_filters(config), config.padded_length))
         order = np.arange(ceps)
         cosine = np.sqrt(2 / bins) * np.cos(np.pi / bins * (np.arange(bins)[:, None] + 0.5) * order)
         cosine[:, 0] = np.sqrt(1 / bins)
@@ -47,8 +49,8 @@ class Mfcc(FrontEnd):
         """See :class:`FrontEnd`."""
         config = self.config
         feats = np.empty((self.num_frames(len(samples)), config.num_ceps), np.float32)
-        for start, power, log_energy in self._spectrum.blocks(samples, config.use_energy):
-            mel = self._filters.apply(power)
+        for start, spectra, log_energy in self._spectrum.blocks(samples, config.use_energy):
+            mel = self._filters.apply(spectra)
             np.maximum(mel, EPSILON, out=mel)
             ceps = np.log(mel, out=mel) @ self._cosine
             if log_energy is not None:

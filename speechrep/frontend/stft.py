@@ -5,16 +5,16 @@ one: librosa's and torch's conventions, not Kaldi's (:mod:`speechrep.frontend.ka
 """
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 
 from speechrep.config import opt
 from speechrep.errors import InputError
+from speechrep.frontend import fourier
 from speechrep.frontend.base import FrontEnd, unit_norm
 from speechrep.frontend.deltas import add_savgol_delta
 
-_BLOCK_BYTES = 1 << 19  # of frames worked on at a time, so that they and their spectra stay in the cache
+_BLOCK_BYTES = 1 << 20  # of frames worked on at a time, so that they and their spectra stay in the cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +41,11 @@ class StftConfig:
 
 
 class Spectrogram(FrontEnd):
-    """A front end on power spectra; a subclass sets ``static_dim`` and says ``from_power``."""
+    """A front end on power spectra; a subclass sets ``static_dim`` and says ``from_frames``."""
 
     static_dim: int
     precision: type[np.floating] = np.float32
-    """Of the Fourier transform. What takes the logarithm of single weak bins needs float64."""
+    """Of the frames. What takes the logarithm of single weak bins needs float64."""
 
     def __init__(self, config: StftConfig):
         super().__init__(config)
@@ -58,7 +58,7 @@ class Spectrogram(FrontEnd):
                 "want shift 1 or more and 2 <= frame <= transform"
             )
         angle = 2 * np.pi * np.arange(self._length) / self._length
-        self._window = (0.5 - 0.5 * np.cos(angle)).astype(self.precision)
+        self._window = 0.5 - 0.5 * np.cos(angle)
         self.sample_rate = int(rate)
         self.frame_shift_ms = config.frame_shift
 
@@ -67,9 +67,20 @@ class Spectrogram(FrontEnd):
         """Values per frame."""
         return self.static_dim * (self.config.delta_order + 1)
 
-    def from_power(self, power: np.ndarray) -> np.ndarray:
-        """Features (B, static_dim) of power spectra (B, fft_length / 2 + 1), which may be overwritten."""
+    def from_frames(self, frames: np.ndarray, room: np.ndarray) -> np.ndarray:
+        """Features (B, static_dim) of frames (B, frame length), by :meth:`squares` in this room."""
         raise NotImplementedError
+
+    def squares(self, frames: np.ndarray, room: np.ndarray) -> np.ndarray:
+        """Squared spectra (B, fft_length) in the layout of :mod:`speechrep.frontend.fourier`.
+
+        Args:
+            frames: (B, frame length), as they are cut.
+            room: (2, B, fft_length) of the same type, the first half zeros beyond the frame length. It then
+                holds the frames under the window and what is returned.
+        """
+        np.multiply(frames, self._window.astype(frames.dtype), out=room[0, :, : self._length])
+        return fourier.squares(room[0], room[1])
 
     def num_frames(self, num_samples: int) -> int:
         """See :class:`FrontEnd`."""
@@ -78,16 +89,18 @@ class Spectrogram(FrontEnd):
     def compute(self, samples: np.ndarray) -> np.ndarray:
         """See :class:`FrontEnd`."""
         feats = np.empty((self.num_frames(len(samples)), self.static_dim), np.float32)
-        for start, power in self._powers(samples, len(feats)):
-            feats[start : start + len(power)] = self.from_power(power)
+        frames = self._frames(samples)
+        size = max(8, _BLOCK_BYTES // (4 * self.config.fft_length))
+        room = np.zeros((2, size, self.config.fft_length), self.precision)
+        for start in range(0, len(feats), size):
+            part = frames[start : min(start + size, len(feats))]
+            feats[start : start + len(part)] = self.from_frames(part, room[:, : len(part)])
         if self.config.delta_order:
             feats = add_savgol_delta(feats)
         return unit_norm(feats, self.config.unit_norm)
 
-    def _powers(self, samples: np.ndarray, total: int) -> Iterator[tuple[int, np.ndarray]]:
-        """First frame of each block, and its power spectra (B, fft_length / 2 + 1)."""
-        import scipy.fft  # here: slow to load, and the command that only starts jobs does without
-
+    def _frames(self, samples: np.ndarray) -> np.ndarray:
+        """The frames of the samples, (T or more, frame length)."""
         config, length = self.config, self._length
         samples = samples.astype(self.precision, copy=False)
         if config.target_level:
@@ -102,13 +115,4 @@ class Spectrogram(FrontEnd):
         half = length // 2
         mode = config.padding if len(samples) > 1 else "constant"
         padded = np.pad(samples, (half, length - half), mode=mode)
-        frames = np.lib.stride_tricks.sliding_window_view(padded, length)[:: self._shift]
-        size = max(8, _BLOCK_BYTES // (4 * config.fft_length))
-        block = np.zeros((size, config.fft_length), self.precision)
-        powers = np.empty((size, config.fft_length // 2 + 1), self.precision)
-        for start in range(0, total, size):
-            part = frames[start : min(start + size, total)]
-            np.multiply(part, self._window, out=block[: len(part), :length])
-            # In numpy the magnitude's square costs less than adding two squares that lie side by side.
-            power = np.abs(scipy.fft.rfft(block[: len(part)], axis=1), out=powers[: len(part)])
-            yield start, np.square(power, out=power)
+        return np.lib.stride_tricks.sliding_window_view(padded, length)[:: self._shift]

@@ -20,7 +20,7 @@ HEADER_BYTES = _HEADER.size
 _FIXED = {4: (-32768.0, 65535.0), 6: (0.0, 255.0), 7: (0.0, 1.0)}  # method: (minimum, range)
 _PIECES = np.array([64, 128, 63], np.float32)  # codes between the percentiles
 _UINT16_STEP = np.float32(1.52590218966964e-05)  # Kaldi's 1 / 65535
-_BLOCK = 96  # columns worked on at a time, so that wide matrices do not need many times their memory
+_BLOCK = 96  # columns worked on at a time: wide matrices need little more memory, and OpenCV takes up to 128
 
 
 def parse_header(header: bytes, kind: str, where: object) -> tuple[np.float32, np.float32, int, int]:
@@ -71,14 +71,18 @@ def decode(
         values *= step
         values += minimum
         return values
+    import cv2  # here: the command that only starts jobs does without
+
     percentiles = _percentiles(payload[: cols * 8].view("<u2").reshape(cols, 4), minimum, extent)
-    table = _table(percentiles)
     codes = payload[cols * 8 :].reshape(cols, rows)[:, start:stop]
-    # A look-up per column, then the transposition: the fastest of the ways tried.
-    by_column = np.empty(codes.shape, np.float32)
-    for col in range(cols):
-        table[col].take(codes[col], out=by_column[col], mode="clip")
-    return np.ascontiguousarray(by_column.T)
+    values = np.empty((codes.shape[1], cols), np.float32)
+    # Transposing bytes and looking all up at once: three times as fast as a look-up per column in numpy.
+    for first in range(0, cols, _BLOCK) if len(values) else ():
+        block = slice(first, first + _BLOCK)
+        meanings = np.ascontiguousarray(_table(percentiles[block]).T)
+        looked_up = cv2.LUT(cv2.transpose(codes[block])[:, None], meanings[None])
+        values[:, block] = looked_up.reshape(len(values), -1)
+    return values
 
 
 class Encoded(NamedTuple):
@@ -161,7 +165,7 @@ def _encode_columns(
     codes = np.empty((cols, rows), np.uint8)
     for first in range(0, cols, _BLOCK):
         block = columns[first : first + _BLOCK]
-        header = _column_headers(_linear(block, minimum, extent, 65535).astype(np.uint16))
+        header = _column_headers(block, minimum, extent)
         p = _percentiles(header, minimum, extent)
         slope = _PIECES / np.diff(p, axis=1)
         # The three pieces add up, each clipped to its own range: one branch-free sum for all values.
@@ -179,21 +183,20 @@ def _encode_columns(
     return headers, codes
 
 
-def _column_headers(levels: np.ndarray) -> np.ndarray:
-    """Percentiles of each row of uint16 (D, T), strictly rising; overwrites ``levels``.
-
-    The 16-bit levels are in the order of the values, so they give what Kaldi gets from the values; numpy
-    sorts them faster than it finds quartiles of either, fastest by radix, which is its stable sort.
-    """
-    rows = levels.shape[1]
-    levels.sort(axis=1, kind="stable")
-    picked = np.full((len(levels), 4), -1, np.int64)
+def _column_headers(columns: np.ndarray, minimum: np.float32, extent: np.float32) -> np.ndarray:
+    """Percentiles of each row of (D, T) as 16-bit levels, strictly rising."""
+    rows = columns.shape[1]
+    picked = np.full((len(columns), 4), -1, np.int64)
     if rows >= 5:
+        # numpy finds one place of the order by vectors of values, several at once it does not.
         quarter = rows // 4
-        picked[:] = levels[:, [0, quarter, 3 * quarter, rows - 1]]
+        upper = np.partition(columns, quarter, axis=1)[:, quarter:]
+        p75 = np.partition(upper, 2 * quarter, axis=1)[:, 2 * quarter]
+        places = [columns.min(axis=1), upper[:, 0], p75, columns.max(axis=1)]
+        picked[:] = _linear(np.stack(places, axis=1), minimum, extent, 65535)
     else:
-        picked[:, :rows] = levels[:, :4]
-    header = np.empty((len(levels), 4), "<u2")
+        picked[:, :rows] = _linear(np.sort(columns, axis=1), minimum, extent, 65535)
+    header = np.empty((len(columns), 4), "<u2")
     header[:, 0] = below = np.minimum(picked[:, 0], 65532)
     for place, top in ((1, 65533), (2, 65534), (3, 65535)):
         header[:, place] = below = np.minimum(np.maximum(picked[:, place], below + 1), top)

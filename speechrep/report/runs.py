@@ -14,8 +14,8 @@ from speechrep.io.files import read_utf8
 from speechrep.io.model_files import INFO, read_info
 
 STAGES = ("data", "features", "pre-training", "representations", "downstream training", "decoding and scores")
-PACKAGES = ("speechrep", "torch", "numpy", "scipy", "h5py", "safetensors", "sentencepiece", "soundfile",
-            "matplotlib")  # fmt: skip
+PACKAGES = ("speechrep", "torch", "numpy", "opencv-python-headless", "h5py", "safetensors", "sentencepiece",
+            "soundfile", "matplotlib")  # fmt: skip
 
 
 class Run(NamedTuple):
