@@ -16,7 +16,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seeds="1 2 3"                                       # of pre-training and of random weights
 models="apc mockingjay"                             # what is pre-trained, of three layers each
 trained=                                            # experiments that hold the models of each seed, in this order; empty: train them
-parts="phone word speaker share asr"                # what the table holds, and share: the figure
+controls=true                                       # random weights and plain fbank beside them, or only the context
+parts="phone finetune word speaker share asr"       # what the table holds, and share: the figure
 shares="0.1 0.5 1"                                  # of the labelled utterances, for the figure
 share_rows="fbank fbank_ctx4 apc mockingjay_layer1" # its lines, with the models of the first seed
 asr_seeds=1                                         # seeds of which the recogniser is trained too, minutes a model
@@ -67,11 +68,14 @@ cat "$data"/digits/labels/*.frames.txt >data/digits.frames # an id per 10 ms, of
 
 rows_of() { # seed: its rows; what has no seed belongs to the first, and what the others are held against is first
   local model
-  if [ "$1" = "$first" ]; then echo fbank_ctx4 fbank; fi
+  if [ "$1" = "$first" ]; then echo fbank_ctx4; fi
+  if [ "$1" = "$first" ] && [ "$controls" = true ]; then echo fbank; fi
   for model in $models; do
-    echo "${model}_untrained" "${model}_untrained_layer1" "${model}_layer0" "${model}_layer1" "$model"
-    # The learned sum of layers is trained by steps and takes as long as all others together.
-    if [ "$1" = "$first" ]; then echo "${model}_layers"; fi
+    if [ "$controls" = true ]; then echo "${model}_untrained" "${model}_untrained_layer1"; fi
+    echo "${model}_layer0" "${model}_layer1" "$model"
+    # What is trained by steps takes as long as all others together.
+    if [ "$1" = "$first" ] && [ "$controls" = true ]; then echo "${model}_layers"; fi
+    if [ "$1" = "$first" ] && has_word finetune "$parts"; then echo "${model}_finetune"; fi
   done
 }
 
@@ -99,11 +103,15 @@ represent() { # seed model
 
 # Train a probe and let it answer. A set is NAME or NAME@PART.
 probe() { # folder seed row config train valid test [option...]
-  local reps layer at=() name part
-  reps=dump/${tag}_s$2/$(model_of "$3") layer="--layer $(layers_of "$3")"
+  local reps suffix=.h5 layer at=() name part
+  if [[ $3 == *_finetune ]]; then
+    reps=dump/fbank80 suffix='' layer="--pretrained exp/${tag}_s$2/$(model_of "$3")"
+  else
+    reps=dump/${tag}_s$2/$(model_of "$3") layer="--layer $(layers_of "$3")"
+  fi
   for name in "${@:5:3}"; do
     if [[ $name == *@* ]]; then part=${name#*@} name=${name%%@*}; else part="''"; fi
-    at+=("$reps/$name.h5 -data data/$name -split $part")
+    at+=("$reps/$name$suffix -data data/$name -split $part")
   done
   echo train_downstream --config "$4" --exp-dir "$1" --seed "$2" "${layer%--layer all}" "${@:8}" \
     --train "${at[0]// -/ --train-}" --valid "${at[1]// -/ --valid-}"
@@ -120,7 +128,7 @@ answers() { # hyp|ref task seed row
 
 evaluate() { # task seed row
   local out=$exp/$1_s$2_$3 model=$1 kind=phone set=test_clean fold lists versus=()
-  if [[ $3 == *_layers ]]; then model+=_layers; fi
+  if [[ $3 =~ _(layers|finetune)$ ]]; then model+=${BASH_REMATCH[0]}; fi
   model=$(config "$model")
   case $1 in
     phone)
@@ -154,7 +162,7 @@ for i in "${!seed_list[@]}"; do
     if ! has_word "$model" "$stored"; then represent "$seed" "$model"; fi
     stored+="$model "
     for task in phone word speaker; do
-      if ! has_word "$task" "$parts" || [[ $row == *_layers && $task != phone ]]; then continue; fi
+      if ! has_word "$task" "$parts" || [[ $row =~ _(layers|finetune)$ && $task != phone ]]; then continue; fi
       evaluate "$task" "$seed" "$row"
     done
   done
