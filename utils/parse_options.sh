@@ -10,7 +10,8 @@
 # `--foo_bar` are the same. Values are never evaluated. Whatever is wrong ends the script with status 2:
 # an unknown option, a missing value, a value of the wrong type, a stray argument.
 # `--help` prints ${help_message} and every `name=default  # what it is` line above the sourcing line.
-# Afterwards ${given_options} holds the names of the options that were given, each between spaces.
+# Afterwards ${given_options} holds the names of the options that were given, each between spaces, and
+# ${given_words} the command line's words, quoted where a shell needs it, each after a space.
 
 _options_fail() {
   printf '%s: error: %s\n' "$(basename "$0")" "$1" >&2
@@ -21,7 +22,7 @@ _options_fail() {
 _options_name() {
   local word=${1#--}
   word=${word//-/_}
-  [[ $1 == --* && $word =~ ^[a-z][a-z0-9_]*$ && $word != @(given_options|help_message) ]] || return 1
+  [[ $1 == --* && $word =~ ^[a-z][a-z0-9_]*$ && $word != @(given_options|given_words|help_message) ]] || return 1
   [[ -n ${!word+set} ]] || return 1
   printf '%s' "$word"
 }
@@ -52,8 +53,13 @@ _options_check() { # option word, default, value
   fi
 }
 
-given_options=" "
+given_options=" " given_words=
 for _option in "$@"; do
+  if [[ $_option =~ ^[A-Za-z0-9_./:=,+@%-]+$ ]]; then
+    given_words+=" $_option"
+  else
+    given_words+=" ${_option@Q}"
+  fi
   if [[ $_option == --help || $_option == -h ]]; then
     _options_help
     exit 0

@@ -10,7 +10,6 @@ set -euo pipefail
 help_message="Usage: ./run.sh [--name value]...
 Stages: 0 data, 1 features, 2 pre-training, 3 representations, 4 downstream training, 5 scores and table."
 called_from=$PWD
-command_line="egs/librispeech/run.sh $*"
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 stage=0                          # first stage to run
@@ -42,6 +41,7 @@ seed=1                           # seed of all training
 dry_run=false                    # true: only tell what would run, and why
 verbose=1                        # 0: a line per stage, 1: also per step, 2: also the commands
 . utils/parse_options.sh
+command_line="egs/librispeech/run.sh$given_words"
 . ./path.sh
 . ./cmd.sh
 . utils/recipe.sh
@@ -49,6 +49,7 @@ verbose=1                        # 0: a line per stage, 1: also per step, 2: als
 begin_recipe 5
 
 if in_stage 0 "data of $corpus"; then
+  check_phones
   if [ "$corpus" = mini ]; then
     step "$datadir" mini_corpus --in "$(conf mini_corpus)" --out "$corpus_root" "$corpus_dir/alignments" -- \
       python -m speechrep.bin.make_mini_corpus --config "$(conf mini_corpus)" --out-dir "$corpus_dir" \

@@ -10,7 +10,6 @@ set -euo pipefail
 help_message="Usage: ./run.sh [--name value]...
 Stages: 0 data, 1 features, 2 pre-training, 3 representations, 4 downstream training, 5 scores and table."
 called_from=$PWD
-command_line="egs/mosei/run.sh $*"
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 stage=0                                # first stage to run
@@ -37,6 +36,7 @@ seed=1                                 # seed of all training
 dry_run=false                          # true: only tell what would run, and why
 verbose=1                              # 0: a line per stage, 1: also per step, 2: also the commands
 . utils/parse_options.sh
+command_line="egs/mosei/run.sh$given_words"
 . ./path.sh
 . ./cmd.sh
 . utils/recipe.sh

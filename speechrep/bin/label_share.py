@@ -7,7 +7,7 @@ Probes the stores REPS/<upstream>/<set>.h5; of NAME_layer1, or of a NAME without
 NAME_layers. With --folds there is one set, and NAME.train, NAME.valid and NAME.test in that folder list some
 of its utterances: every fold is trained and tuned by itself, and all are scored as one.
 Writes label_share.json (every trial), .md (mean and spread over seeds) and .png. Run again, it does only the
-trials that are not in label_share.json.
+trials that are not in label_share.json, or are there of other vectors.
 """
 
 import dataclasses
@@ -26,6 +26,7 @@ from speechrep import provenance
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, to_dict
 from speechrep.data.features import FeatureReader, open_features
+from speechrep.data.identity import are_equal
 from speechrep.data.layers import choose_layer
 from speechrep.downstream.base import Labelled, Loading
 from speechrep.downstream.labelled_frames import LabelledFrames
@@ -63,8 +64,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     folds = _folds(args.folds, args.test) if args.folds else [sets]
     options = to_dict(config) | {"layer": args.layer, "folds": args.folds}
     options |= {"train": args.train, "valid": args.valid, "test": args.test}
-    trials = _known(out_dir / "label_share.json", options)
+    trials, identities = _known(out_dir / "label_share.json", options)
     for upstream in args.upstreams.split():
+        identity = _open(args, upstream, args.test).meta.identity()
+        if not are_equal(identities.get(upstream, identity), identity):
+            logger.warning("%s: other vectors than those of the trials known, which are redone", upstream)
+            trials = [trial for trial in trials if trial.upstream != upstream]
+        identities[upstream] = identity
         known = {(t.proportion, t.seed) for t in trials if t.upstream == upstream}
         todo = [trial for trial in _wanted(args) if trial not in known]
         if todo:
@@ -73,8 +79,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             trial = _trial(upstream, share, seed, config, classes, frames)
             logger.info("%s %g %% seed %d: %.2f %%", upstream, 100 * share, seed, trial.accuracy)
             trials.append(trial)
-            _write(out_dir, options, trials)
-    _write(out_dir, options, trials)
+            _write(out_dir, options, identities, trials)
+    _write(out_dir, options, identities, trials)
     points = label_share.summarise(trials)
     with atomic_open(out_dir / "label_share.md") as stream:
         stream.write(label_share.markdown(points))
@@ -184,21 +190,31 @@ def _sums(probe: Probe, frames: LabelledFrames) -> dict[str, float]:
     return sums
 
 
-def _known(path: Path, options: dict[str, object]) -> list[Trial]:
+def _known(path: Path, options: dict[str, object]) -> tuple[list[Trial], dict[str, dict]]:
+    """The trials made so far, and the identity of each upstream's vectors in them."""
     if not path.exists():
-        return []
+        return [], {}
     stored = read_json(path)
     if stored.get("format") != FORMAT or stored.get("options") != options:
         raise InputError("holds trials with other options", where=path, mend="choose another --out-dir")
-    return [Trial(*row) for row in stored["trials"]]
+    return [Trial(*row) for row in stored["trials"]], stored.get("vectors", {})
 
 
-def _write(out_dir: Path, options: dict[str, object], trials: list[Trial]) -> None:
+def _write(
+    out_dir: Path, options: dict[str, object], identities: dict[str, dict], trials: list[Trial]
+) -> None:
     made = {"commit": provenance.commit(), "created": provenance.now()}
     rows = [list(trial) for trial in trials]
     write_json(
         out_dir / "label_share.json",
-        {"format": FORMAT, "columns": list(Trial._fields), "options": options, "trials": rows} | made,
+        {
+            "format": FORMAT,
+            "columns": list(Trial._fields),
+            "options": options,
+            "vectors": identities,
+            "trials": rows,
+        }
+        | made,
     )
 
 

@@ -7,6 +7,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,8 +15,11 @@ import torch
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, parse_choice
 from speechrep.data.features import open_features
+from speechrep.data.identity import require_equal
 from speechrep.errors import InputError
 from speechrep.frontend.cmvn import Cmvn
+from speechrep.io.feature_meta import parse_meta
+from speechrep.io.model_files import INFO, read_info
 from speechrep.report.board import pictures
 from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
@@ -52,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         readers = [open_features(args.train_dir), open_features(args.valid_dir)]
         torch.manual_seed(config.seed)
         meta = readers[0].meta
+        if (Path(args.exp_dir) / INFO).exists():  # by the same paths, but they may hold others since
+            made_for = parse_meta(read_info(args.exp_dir).get("input"), args.exp_dir)
+            require_equal(made_for.acoustic(), meta.acoustic(), args.exp_dir, args.train_dir)
         upstream_config, targets = args.upstream_config, None
         if args.train_target_dir or args.valid_target_dir:
             targets = open_features(args.train_target_dir), open_features(args.valid_target_dir)

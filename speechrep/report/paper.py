@@ -70,7 +70,8 @@ def comparable(task: str, sets: Sequence[str], checkpoints: Sequence[str] = ()) 
 
     Args:
         task, sets: as in results.json.
-        checkpoints: the models behind the results, whose options tell the rest; what is gone tells nothing.
+        checkpoints: the models behind the results, whose options tell the rest: all must be the paper's, but
+            for those that are gone.
     """
     if task == "sentiment":
         if any(name.startswith("mockingjay_") for name in sets):
@@ -79,14 +80,14 @@ def comparable(task: str, sets: Sequence[str], checkpoints: Sequence[str] = ()) 
                 "trained on other data for other times."
             )
         return "no: other clips; --protocol mockingjay of egs/mosei has the paper's split"
-    infos = [_info(checkpoint) for checkpoint in checkpoints]
+    infos = [info for info in map(_info, checkpoints) if info]
     if task == "speaker":
-        if set(sets) == {"train_clean_100:test"} and any(map(_is_papers_speakers, infos)):
+        if set(sets) == {"train_clean_100:test"} and infos and all(map(_is_papers_speakers, infos)):
             return (
                 "yes, but for the draw: the same speakers and classifier, another tenth of their utterances"
             )
         return "no: other speakers and another split, a linear probe of the mean frame, other training data"
-    if set(sets) == {"test_clean"} and any(map(_is_papers_phones, infos)):
+    if set(sets) == {"test_clean"} and infos and all(map(_is_papers_phones, infos)):
         return "yes, but for the aligner's version: the same sets, classes and classifier"
     return "no: other labels and sets, a linear probe of single frames, other training data"
 

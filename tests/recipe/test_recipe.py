@@ -309,6 +309,17 @@ def test_librispeech_would_be_downloaded(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_phones_without_alignments_are_refused_before_the_download(tmp_path):
+    done = subprocess.run(
+        [RECIPE, "--corpus", "librispeech", "--download-url", str(tmp_path / "nowhere"),
+         "--corpus-dir", "corpus", "--expdir", "exp", "--datadir", "data"],
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "the phone task needs" in done.stderr and "nowhere" not in done.stderr
+    assert not (tmp_path / "corpus").exists()
+
+
 def test_real_speech_with_readers_chosen(shared_data, tmp_path):
     corpus = shared_data / "librispeech-phones"
     readers = sorted(path.name for path in (corpus / "LibriSpeech/test-other").iterdir())
@@ -316,11 +327,13 @@ def test_real_speech_with_readers_chosen(shared_data, tmp_path):
     words = ["--train-sets", sets[0], "--dev-sets", sets[1], "--test-sets", sets[2]]
     words += ["--alignments", str(corpus / "alignments"), "--upstreams", "fbank", "--controls", "false"]
     folders = ["--expdir", "exp", "--dumpdir", "dump", "--datadir", "data"]
-    done = subprocess.run(
-        [RECIPE, "--corpus", corpus, "--tasks", "phone", *folders, *words],
-        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    command = [RECIPE, "--corpus", corpus, "--tasks", "phone", *folders, *words]
+    for dry in (["--dry-run", "true"], []):
+        done = subprocess.run(
+            [*command, *dry], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, done.stderr
+        assert bool(dry) == ("would run" in done.stderr) == (not list(tmp_path.iterdir()))
     (result,) = results(tmp_path).values()
     assert result["n"] == 20
     assert 30 < result["value"] < 60  # fbank gives about 39 %, silence alone 24

@@ -1,5 +1,6 @@
 """utils/parse_options.sh: what the inherited one does silently wrong, ours refuses."""
 
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -123,3 +124,11 @@ def test_works_without_a_script_file():
     assert subprocess.run([*words, "x"], capture_output=True, text=True).returncode == 2
     helped = subprocess.run([*words[:-1], "--help"], capture_output=True, text=True, check=True)
     assert helped.stdout.startswith("Usage: bash")
+
+
+def test_the_words_come_back_as_a_shell_would_read_them():
+    words = ["--tag", "it's a $(tag)", "--sets", "a b", "--empty", "", "--stage", "2"]
+    code = f'stage=0 tag=x sets=y empty=; . {PARSER}; printf %s "$given_words"'
+    told = subprocess.run(["bash", "-uc", code, "bash", *words], capture_output=True, text=True, check=True)
+    assert shlex.split(told.stdout) == words
+    assert told.stdout.endswith(" --sets 'a b' --empty '' --stage 2")

@@ -217,6 +217,20 @@ def test_only_the_papers_own_split_is_comparable():
         assert paper.comparable(task, [name]).startswith("no")
 
 
+def test_a_column_is_comparable_if_all_its_models_are_the_papers(tmp_path):
+    for name, classes in (("papers", "72"), ("other", "39")):
+        info = {
+            "config": {"classes": classes, "hidden_layers": 2},
+            "features_path": "dump/x/train_clean_360.h5",
+        }
+        (tmp_path / name).mkdir()
+        write_model(tmp_path / name, {"x": np.zeros(1, np.float32)}, info)
+    papers, other, gone = (str(tmp_path / name / "model.safetensors") for name in ("papers", "other", "gone"))
+    assert paper.comparable("phone", ["test_clean"], [papers, gone]).startswith("yes")
+    for checkpoints in ([papers, other], [gone], []):
+        assert paper.comparable("phone", ["test_clean"], checkpoints).startswith("no")
+
+
 def test_steps_in_the_order_they_began(exp):
     steps = runs.read_steps(exp / "logs")
     assert [(step.stage, step.name, step.seconds) for step in steps] == [

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from downstream_data import make_set
+from downstream_data import META, make_set
 
 from speechrep.bin import label_share as command
 from speechrep.data.features import open_features
@@ -61,6 +61,14 @@ def test_the_command(tmp_path, capsys):
     assert (out_dir / "label_share.png").read_bytes().startswith(b"\x89PNG")
     more = run("--proportions", "0.05 0.5 1", "--seeds", "1 2")
     assert more["trials"][:3] == found["trials"] and len(more["trials"]) == 5
+    store = tmp_path / "reps/fbank/train.h5"
+    for seed, name in enumerate(("train", "valid", "test")):  # other vectors at the same place
+        path, _ = make_set(
+            tmp_path / "other" / name, seed, utts=8, meta=dataclasses.replace(META, norm_vars=False)
+        )
+        path.replace(store.with_name(f"{name}.h5"))
+    anew = run("--proportions", "0.05 1", "--seeds", "1 2")
+    assert len(anew["trials"]) == 3 and anew["vectors"]["fbank"]["norm_vars"] is False
     with pytest.raises(InputError, match=r"label_share\.json: holds trials with other options"):
         run("--classes", "41")
     with pytest.raises(InputError, match="only linear probes"):

@@ -88,6 +88,17 @@ def test_a_run_from_before_an_option_existed_did_its_default(tmp_path, sets):
         main([*command, "--residual", "none"])
 
 
+def test_other_features_at_the_same_path_are_told(tmp_path, sets):
+    command = [*SMALL["apc"], *sets, *STEPS, "--exp-dir", str(tmp_path / "exp")]
+    main(command)
+    main(command)  # finished: nothing to do
+    for path, seed in ((sets[1], 0), (sets[3], 1)):
+        Path(path).unlink()
+        write_store(path, seed=seed, cmvn="none")
+    with pytest.raises(InputError, match=r"cmvn is 'none' but .*exp was made for 'utterance'"):
+        main(command)
+
+
 def test_config_yaml_is_taken_back(tmp_path, sets):
     main([*SMALL["mockingjay"], *sets, "--max-steps", "1", "--exp-dir", str(tmp_path / "a")])
     main(["--config", str(tmp_path / "a/config.yaml"), "--exp-dir", str(tmp_path / "b")])

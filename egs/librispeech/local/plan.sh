@@ -79,7 +79,10 @@ list_speakers() { # set, file
   if [[ $readers == -* ]]; then all_but=(-v); fi
   readers=${readers#-}
   spk2utt=$datadir/$(set_name "${1%%:*}")/spk2utt
-  [ "$dry_run" = false ] || return 0
+  if [ "$dry_run" = true ]; then
+    [ -e "$2" ] || echo "$2" >>"$SPEECHREP_DRY_RUN" # it would be made
+    return
+  fi
   grep -E "${all_but[@]}" "^(${readers//,/|})-" "$spk2utt" | cut -d ' ' -f 1 >"$2" ||
     fail "$1: none of these readers is in $spk2utt"
 }
@@ -116,6 +119,18 @@ has_word "$aligner" "none pocketsphinx" || fail "--aligner wants none or pockets
 [ "$corpus" = mini ] || [ -z "$alignments" ] || [ -d "$alignments" ] ||
   fail "--alignments: there is no folder $alignments"
 
+# Refuse the phone task where nothing will make its labels, before anything is downloaded.
+check_phones() {
+  local folder
+  if [ -n "$alignments" ] || [ "$aligner" != none ] || ! has_word phone "$tasks"; then return 0; fi
+  for folder in $labelled_folders; do need_phones "$datadir/$(set_name "$folder")/phones.ctm"; done
+}
+
+need_phones() { # file
+  [ -f "$1" ] || fail "the phone task needs $1: give --alignments DIR (TextGrids as of the Montreal Forced \
+Aligner) or --aligner pocketsphinx and run from stage 0, or leave phone out of --tasks"
+}
+
 # Tell which labels are missing, and where they come from.
 check_labels() {
   local name task labels
@@ -125,8 +140,7 @@ check_labels() {
       labels=$datadir/$name/$(labels_of "$task")
       if [ -f "$labels" ]; then continue; fi
       case $task in
-        phone) fail "the phone task needs $labels: give --alignments DIR (TextGrids as of the Montreal \
-Forced Aligner) or --aligner pocketsphinx and run from stage 0, or leave phone out of --tasks" ;;
+        phone) need_phones "$labels" ;;
         *) fail "the $task task needs $labels: a set without *.trans.txt has none; \
 leave $task out of --tasks or name other sets" ;;
       esac

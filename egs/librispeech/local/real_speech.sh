@@ -8,7 +8,6 @@
 # DATA holds librispeech-real/ (audio only), librispeech-phones/ (5 readers, alignments) and digits/.
 set -euo pipefail
 help_message="Usage: local/real_speech.sh DATA [--name value]..."
-command_line="egs/librispeech/local/real_speech.sh $*"
 data=${1:?which folder? $help_message}
 if [[ $data != --* ]]; then shift; fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -26,6 +25,7 @@ tag=real                                            # name of the experiment
 nj=$(getconf _NPROCESSORS_ONLN)                     # cores to use
 ngpu=0                                              # GPUs; 0 is the CPU
 . utils/parse_options.sh
+command_line="egs/librispeech/local/real_speech.sh $data$given_words"
 . ./path.sh
 . utils/recipe.sh
 read -ra seed_list <<<"$seeds"
