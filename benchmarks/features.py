@@ -322,7 +322,8 @@ def write(path: Path, title: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+    one_thread = dict.fromkeys(libraries, "1")
     if one_thread.items() <= os.environ.items():
         main()
     else:  # the libraries look when they are loaded

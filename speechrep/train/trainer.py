@@ -38,6 +38,7 @@ from speechrep.train.task import (
     pictures,
     summary,
 )
+from speechrep.upstream.precision import warn_if_emulated
 
 # Losses are sums over thousands of frames; this keeps scaled fp16 gradients in range and cancels later.
 NOMINAL_WEIGHT = 4096.0
@@ -137,6 +138,7 @@ class Trainer:
                 module.compile(dynamic=True)  # in place: the names of the weights stay as they are
         self.forward = Forward(task, config, device, exchange=bool(self.trainable))
         if self.first:
+            warn_if_emulated(config.precision, device)
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / FINISHED).unlink(missing_ok=True)
             checkpoint.remove_states(self.folder, [] if not resume else saved)

@@ -24,6 +24,7 @@ from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.files import commit_file
 from speechrep.io.store import DTYPES, Store, StoreWriter
 from speechrep.upstream.base import Upstream
+from speechrep.upstream.precision import warn_if_emulated
 from speechrep.upstream.represented import represented_meta, require_input_of, vector_lens
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,11 @@ class DumpConfig:
 
     layers: str = opt("last", "last, first, all, or numbers parted by commas, 0 the first layer")
     dtype: str = opt("float32", "number format of the store; float16 halves it", sorted(DTYPES))
-    precision: str = opt("fp32", "number format of the model; bf16 is faster and near", ("fp32", "bf16"))
+    precision: str = opt(
+        "fp32",
+        "number format of the model; bf16 is near, and faster where the processor has it",
+        ("fp32", "bf16"),
+    )
     max_frames: int = opt(0, "frames of a batch, padding included; 0: 2000 on a CPU, 32000 on a GPU")
     part_frames: int = opt(
         2000000, "larger sets are dumped in parts of so many frames; a part is kept when done"
@@ -82,6 +87,7 @@ class Dump:
         require_input_of(model, reader, where)
         self.model, self.reader, self.out, self.config = model, reader, Path(out), config
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        warn_if_emulated(config.precision, self.device)
         self.lengths = vector_lens(model, reader)
         self.layers = parse_layers(config.layers, len(model.layer_dims()))
         self.mix = torch.tensor(mix, device=self.device) if mix else None
