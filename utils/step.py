@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import difflib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -35,6 +36,7 @@ from speechrep.provenance import commit, now
 # Where or how fast a step runs does not count as a change of it.
 FREE_OPTIONS = ("--nj", "--ngpu", "--num-workers", "--verbose", "--cmd")
 LOG_LINES = 20  # of a failed step's log
+NEWS_S = 60  # a step that takes longer tells how far it is, then after twice the time, at least every hour
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,9 +119,14 @@ def run(step: Step) -> None:
     begin, began = now(), time.monotonic()
     children = Children(grace_s=20)
     child = children.start([*step.launcher, str(step.log), *step.command])
+    next_news = NEWS_S
     while children.live:
         children.finished()
         children.wait()
+        seconds = time.monotonic() - began
+        if seconds >= next_news and children.live:
+            next_news = min(2 * seconds, seconds + 3600)
+            tell(step, f"{duration(seconds)}: {last_line(step.log) or 'no word yet'}")
     seconds = time.monotonic() - began
     if children.signal:
         tell(step, f"interrupted after {duration(seconds)}; asked for again, it goes on")
@@ -250,6 +257,16 @@ def fail(step: Step, code: int, what: str) -> None:
         what += "; error: no space left on the disk of the log"
     tell(step, f"{what}; log: {step.log}", least=0)
     sys.exit(code if code > 0 else 128 - code)
+
+
+def last_line(log: Path) -> str:
+    """What the command said last, without its date."""
+    with contextlib.suppress(OSError), open(log, "rb") as stream:
+        stream.seek(max(0, log.stat().st_size - 4096))
+        lines = stream.read().decode(errors="replace").split("\n")
+        said = next((line for line in reversed(lines) if line.strip()), "")
+        return re.sub(r"^\d{4}-\d\d-\d\dT[\d:]+ ", "", said)
+    return ""
 
 
 def is_full(path: Path) -> bool:

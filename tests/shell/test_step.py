@@ -51,6 +51,17 @@ def test_runs_once(folder):
     assert marker["seconds"] >= 0
 
 
+def test_a_long_step_tells_how_far_it_is(folder):
+    program = (
+        f"import sys; sys.path.insert(0, {str(STEP.parent)!r}); import step; step.NEWS_S = 0.5; step.main()"
+    )
+    script = "echo 2026-11-27T10:00:00 train: step 3/9 eta 0:01:00; sleep 2; echo x >out/result"
+    command = [sys.executable, "-c", program, *words(script=script)[2:]]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    told = [line for line in done.stderr.splitlines() if line.endswith(" s: train: step 3/9 eta 0:01:00")]
+    assert done.returncode == 0 and 1 <= len(told) <= 3
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
