@@ -2,5 +2,5 @@
 
 from speechrep.compat.s3prl_expert import speechrep_local
 
-dependencies = ["torch", "numpy", "scipy", "safetensors", "speechrep"]
+dependencies = ["torch", "numpy", "cv2", "safetensors", "speechrep"]
 __all__ = ["speechrep_local"]

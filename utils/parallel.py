@@ -48,7 +48,7 @@ def main() -> None:
 def environment(slot: int, at_once: int, cores: int, gpus: int) -> dict[str, str]:
     """The environment of a command: its share of the cores, its GPU, and no bar if others print too."""
     threads = str(max(1, cores // at_once))
-    own = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    own = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), threads)
     if at_once > 1:
         own["SPEECHREP_PROGRESS"] = "log"
         if gpus:

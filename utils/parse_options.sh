@@ -22,7 +22,8 @@ _options_fail() {
 _options_name() {
   local word=${1#--}
   word=${word//-/_}
-  [[ $1 == --* && $word =~ ^[a-z][a-z0-9_]*$ && $word != @(given_options|given_words|help_message) ]] || return 1
+  [[ $1 == --* && $word =~ ^[a-z][a-z0-9_]*$ ]] || return 1
+  [[ $word != @(given_options|given_words|help_message) ]] || return 1
   [[ -n ${!word+set} ]] || return 1
   printf '%s' "$word"
 }

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from speechrep.errors import InputError
 
-_ONE_THREAD = dict.fromkeys(
+ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1"
 )
 
@@ -89,7 +89,7 @@ def run_local(
     import speechrep
 
     path = [str(Path(speechrep.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | _ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+    environment = os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
     counts = dict.fromkeys(jobs, 0)
     processes: dict[int, subprocess.Popen[str]] = {}
     readers = []
@@ -154,7 +154,7 @@ def run_launcher(launcher: str, module: str, argv: Sequence[str], count: int, lo
     """
     command = [*shlex.split(launcher), f"JOB=1:{count}", str(log), sys.executable, "-m", module, *argv]
     try:
-        done = subprocess.run([*command, "--job", "JOB"], env=os.environ | _ONE_THREAD, check=False)
+        done = subprocess.run([*command, "--job", "JOB"], env=os.environ | ONE_THREAD, check=False)
     except OSError as error:
         raise InputError(f"cannot be started: {error.strerror}", where=f"--cmd {launcher!r}") from error
     if done.returncode:

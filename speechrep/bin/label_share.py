@@ -67,9 +67,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     trials, identities = _known(out_dir / "label_share.json", options)
     for upstream in args.upstreams.split():
         identity = _open(args, upstream, args.test).meta.identity()
-        if not are_equal(identities.get(upstream, identity), identity):
+        kept = [trial for trial in trials if trial.upstream != upstream]
+        if len(kept) < len(trials) and not are_equal(identities.get(upstream, {}), identity):
             logger.warning("%s: other vectors than those of the trials known, which are redone", upstream)
-            trials = [trial for trial in trials if trial.upstream != upstream]
+            trials = kept
         identities[upstream] = identity
         known = {(t.proportion, t.seed) for t in trials if t.upstream == upstream}
         todo = [trial for trial in _wanted(args) if trial not in known]

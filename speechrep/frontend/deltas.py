@@ -1,5 +1,6 @@
 """Deltas: the slope of features over time, by Kaldi's, torchaudio's and librosa's conventions."""
 
+import cv2
 import numpy as np
 
 from speechrep.errors import InputError
@@ -52,6 +53,4 @@ def add_savgol_delta(feats: np.ndarray) -> np.ndarray:
 
 def _filter(feats: np.ndarray, taps: np.ndarray) -> np.ndarray:
     """Filter over time, the first and last frame repeated beyond the ends."""
-    import cv2  # here: the command that only starts jobs does without
-
     return cv2.filter2D(feats, -1, taps.astype(np.float32)[:, None], borderType=cv2.BORDER_REPLICATE)

@@ -1,10 +1,11 @@
 """Power spectra of many frames at once, in the order in which OpenCV's Fourier transform lays them out.
 
-That transform takes half of scipy's time (``benchmarks/features.py``), and OpenCV loads in a tenth of it.
+That transform takes about half of scipy's time (``benchmarks/features.py``).
 It puts the N real numbers that a spectrum consists of side by side: bin 0, then the real and the imaginary
 part of bin 1, of bin 2 and so on; for an even N the last is bin N / 2, which is real as bin 0 is.
 """
 
+import cv2
 import numpy as np
 
 
@@ -18,21 +19,19 @@ def squares(frames: np.ndarray, out: np.ndarray) -> np.ndarray:
     Returns:
         ``out``.
     """
-    import cv2  # here: the command that only starts jobs does without
-
     cv2.dft(frames, out, flags=cv2.DFT_ROWS)
     return np.square(out, out=out)
 
 
-def power(squares: np.ndarray) -> np.ndarray:
+def power(parts: np.ndarray) -> np.ndarray:
     """Power spectra (B, N // 2 + 1) of what :func:`squares` gives, (B, N)."""
-    length = squares.shape[1]
-    power = np.empty((len(squares), length // 2 + 1), squares.dtype)
-    power[:, 0] = squares[:, 0]
-    power[:, length // 2] = squares[:, -1]
-    pairs = squares[:, 1 : length - (length + 1) % 2]
-    np.add(pairs[:, ::2], pairs[:, 1::2], out=power[:, 1 : (length + 1) // 2])
-    return power
+    length = parts.shape[1]
+    sums = np.empty((len(parts), length // 2 + 1), parts.dtype)
+    sums[:, 0] = parts[:, 0]
+    sums[:, length // 2] = parts[:, -1]
+    pairs = parts[:, 1 : length - (length + 1) % 2]
+    np.add(pairs[:, ::2], pairs[:, 1::2], out=sums[:, 1 : (length + 1) // 2])
+    return sums
 
 
 def over_squares(weights: np.ndarray, length: int) -> np.ndarray:

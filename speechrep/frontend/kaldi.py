@@ -1,4 +1,4 @@
-"""What Kaldi's fbank and MFCC share: framing, windows, power spectra and mel filters, vectorised over frames.
+"""What Kaldi's fbank and MFCC share: framing, windows, spectra and mel filters, vectorised over frames.
 
 Options carry Kaldi's names and defaults, but for ``dither``: 0 here, so that features can be made again.
 Definitions are those of ``feature-window.cc`` and ``mel-computations.cc``.
@@ -81,7 +81,7 @@ class FrameConfig:
 
 
 class Spectrum:
-    """Power spectra and energies of frames.
+    """Squared spectra and energies of frames.
 
     Args:
         config: the options.

@@ -14,7 +14,9 @@ from speechrep.frontend import fourier
 from speechrep.frontend.base import FrontEnd, unit_norm
 from speechrep.frontend.deltas import add_savgol_delta
 
-_BLOCK_BYTES = 1 << 20  # of frames worked on at a time, so that they and their spectra stay in the cache
+_BLOCK_BYTES = (
+    1 << 20
+)  # of float32 frames worked on at a time, so that they and their spectra stay in the cache
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,9 @@ logger = logging.getLogger(__name__)
 
 
 def warn_if_emulated(precision: str, device: torch.device) -> None:
-    """Tell that this CPU has no instructions for a format: it then takes many times longer than fp32.
+    """Tell that this CPU emulates a format of 16 bits, which takes it many times longer than fp32.
+
+    All x86 processors without AVX-512 do; of others nothing is told.
 
     Args:
         precision: fp32, bf16 or fp16.

@@ -370,4 +370,4 @@ def test_workers_start_cheaply():
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     found = set(loaded.replace("'", "").strip("[]\n").split(", "))
     assert "numpy" in found
-    assert not {"torch", "librosa", "h5py", "numba", "scipy", "cv2"} & found
+    assert not {"torch", "librosa", "h5py", "numba", "scipy"} & found

@@ -1,5 +1,6 @@
 """The S3PRL face: the vectors of the model itself, in S3PRL's shapes."""
 
+import runpy
 from pathlib import Path
 
 import compat_fixtures as fixtures
@@ -142,6 +143,14 @@ def test_torch_hub_finds_it(tmp_path: Path) -> None:
     repository = str(Path(__file__).parents[2])
     expert = torch.hub.load(repository, "speechrep_local", source="local", ckpt=str(saved(tmp_path, "apc")))
     assert len(expert(wavs())["hidden_states"]) == 3
+
+
+def test_torch_hub_asks_for_what_the_package_installs() -> None:
+    repository, names = Path(__file__).parents[2], {"cv2": "opencv-python-headless"}
+    required = (repository / "setup.py").read_text().partition("install_requires")[2].partition("]")[0]
+    dependencies = runpy.run_path(str(repository / "hubconf.py"))["dependencies"]
+    for module in set(dependencies) - {"speechrep"}:
+        assert f'"{names.get(module, module)}>=' in required
 
 
 def test_bad_input_is_told(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seeds="1 2 3"                                       # of pre-training and of random weights
 models="apc mockingjay"                             # what is pre-trained, of three layers each
 trained=                                            # experiments that hold the models of each seed, in this order; empty: train them
-controls=true                                       # random weights and plain fbank beside them, or only the context
-parts="phone finetune word speaker share asr"       # what the table holds, and share: the figure
+controls=true                                       # rows of random weights, and of learned sums of layers
+parts="phone finetune word speaker share asr"       # what the table holds (finetune: rows of phone), and share: the figure
 shares="0.1 0.5 1"                                  # of the labelled utterances, for the figure
 share_rows="fbank fbank_ctx4 apc mockingjay_layer1" # its lines, with the models of the first seed
 asr_seeds=1                                         # seeds of which the recogniser is trained too, minutes a model
@@ -25,12 +25,13 @@ tag=real                                            # name of the experiment
 nj=$(getconf _NPROCESSORS_ONLN)                     # cores to use
 ngpu=0                                              # GPUs; 0 is the CPU
 . utils/parse_options.sh
-command_line="egs/librispeech/local/real_speech.sh $data$given_words"
+command_line="egs/librispeech/local/real_speech.sh ${data@Q}$given_words"
 . ./path.sh
 . utils/recipe.sh
 read -ra seed_list <<<"$seeds"
 read -ra trained_list <<<"$trained"
 first=${seed_list[0]} exp=exp/$tag results=exp/$tag/results.json
+if has_word finetune "$parts" && ! has_word phone "$parts"; then fail "--parts: finetune goes with phone"; fi
 mkdir -p "$exp/folds"
 
 recipe() { ./run.sh --confdir "$confdir" --nj "$nj" --ngpu "$ngpu" "$@"; }
@@ -68,8 +69,7 @@ cat "$data"/digits/labels/*.frames.txt >data/digits.frames # an id per 10 ms, of
 
 rows_of() { # seed: its rows; what has no seed belongs to the first, and what the others are held against is first
   local model
-  if [ "$1" = "$first" ]; then echo fbank_ctx4; fi
-  if [ "$1" = "$first" ] && [ "$controls" = true ]; then echo fbank; fi
+  if [ "$1" = "$first" ]; then echo fbank_ctx4 fbank; fi
   for model in $models; do
     if [ "$controls" = true ]; then echo "${model}_untrained" "${model}_untrained_layer1"; fi
     echo "${model}_layer0" "${model}_layer1" "$model"
@@ -105,7 +105,8 @@ represent() { # seed model
 probe() { # folder seed row config train valid test [option...]
   local reps suffix=.h5 layer at=() name part
   if [[ $3 == *_finetune ]]; then
-    reps=dump/fbank80 suffix='' layer="--pretrained exp/${tag}_s$2/$(model_of "$3")"
+    reps=dump/fbank80 suffix=''
+    layer="--pretrained exp/${tag}_s$2/$(model_of "$3") --ngpu $((ngpu > 0))"
   else
     reps=dump/${tag}_s$2/$(model_of "$3") layer="--layer $(layers_of "$3")"
   fi
