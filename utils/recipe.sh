@@ -74,6 +74,10 @@ begin_recipe() { # number of the last stage
   [ "$ngpu" -ge 0 ] || fail "--ngpu wants 0 or more, not $ngpu"
   python -c 'import speechrep.config' 2>/dev/null ||
     fail "$(command -v python || echo python) lacks packages; 'make venv' in the checkout installs them"
+  if [ "$ngpu" -gt 0 ] && [ "$backend" = local ] && [ "$dry_run" = false ] && [ "$stop_stage" -ge 2 ]; then
+    python -c 'import sys, torch; sys.exit(torch.cuda.device_count() < int(sys.argv[1]))' "$ngpu" ||
+      fail "--ngpu $ngpu: PyTorch sees fewer GPUs here; --ngpu 0 computes on the CPU"
+  fi
   if [ "$dry_run" = false ]; then
     mkdir -p "$expdir/$tag/logs"
     exec 9<>"$expdir/$tag/.lock"

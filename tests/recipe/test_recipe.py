@@ -320,6 +320,16 @@ def test_phones_without_alignments_are_refused_before_the_download(tmp_path):
     assert not (tmp_path / "corpus").exists()
 
 
+def test_missing_gpus_are_told_before_anything_runs(tmp_path):
+    done = subprocess.run(
+        [RECIPE, "--corpus-dir", "corpus", "--expdir", "exp", "--datadir", "data", "--ngpu", "1"],
+        cwd=tmp_path, env=ENVIRONMENT | {"CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode != 0 and "--ngpu 1: PyTorch sees fewer GPUs here" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_real_speech_with_readers_chosen(shared_data, tmp_path):
     corpus = shared_data / "librispeech-phones"
     readers = sorted(path.name for path in (corpus / "LibriSpeech/test-other").iterdir())
