@@ -4,10 +4,12 @@ python -m speechrep.bin.verify --data dump/apc/test.h5 --data-dir data/test --up
     --features fbank80 --set test --out exp/results.json
 
 Nothing is trained: the vectors of an utterance are averaged and, with --center-on, moved by the mean of
-another set. Pairs come from --trials or are all pairs of the set.
+another set. Pairs come from --trials or are all pairs of the set, of at most 6325 utterances; of a larger set
+name some in --trials.
 """
 
 import logging
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,9 +26,11 @@ from speechrep.downstream.speaker import pool, speakers_of
 from speechrep.errors import InputError
 from speechrep.io.table import read_rows
 from speechrep.score.results import add_results
-from speechrep.score.verification import Curve
+from speechrep.score.verification import Curve, all_cosines, cosines
 
 logger = logging.getLogger(__name__)
+
+MAX_PAIRS = 20_000_000  # unless named in --trials; those of 6325 utterances, in 1.6 GB
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -49,6 +53,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     feats = choose_layer(open_features(args.data), args.layer)
     speakers = speakers_of(Labelled(feats, Path(args.data_dir)))
+    num_pairs = len(speakers) * (len(speakers) - 1) // 2
+    if not args.trials and num_pairs > MAX_PAIRS:
+        raise InputError(
+            f"{len(speakers)} utterances make {num_pairs} pairs, more than {MAX_PAIRS}",
+            where=args.data,
+            mend="name the pairs to score in a file, --trials FILE",
+        )
     centre = np.zeros(feats.meta.dim)
     if args.center_on:
         other = choose_layer(open_features(args.center_on), args.layer)
@@ -56,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     vectors = np.stack([_vector(feats, utt_id) - centre for utt_id in speakers])
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     first, second, same = _pairs(args.trials, list(speakers.items()))
-    curve = Curve(np.einsum("nd,nd->n", vectors[first], vectors[second]), same)
+    curve = Curve(cosines(vectors, first, second) if args.trials else all_cosines(vectors), same)
     found = curve.detection()
     rng = np.random.default_rng(0)
     drawn = []
@@ -100,10 +111,10 @@ def _pairs(trials: str, speakers: list[tuple[str, str]]) -> tuple[NDArray, NDArr
     """Rows of the first and second utterance of every pair, and whether their speaker is the same."""
     if not trials:
         first, second = np.triu_indices(len(speakers), 1)
-        people = np.array([speaker for _, speaker in speakers])
+        _, people = np.unique([speaker for _, speaker in speakers], return_inverse=True)
         return first, second, people[first] == people[second]
     rows = {utt_id: i for i, (utt_id, _) in enumerate(speakers)}
-    pairs = []
+    first, second, same = array("q"), array("q"), array("b")
     for number, head, tail in read_rows(trials):
         where, words = f"{trials}:{number}", [head, *tail.split()]
         if len(words) == 3 and words[0] in ("0", "1"):
@@ -113,11 +124,12 @@ def _pairs(trials: str, speakers: list[tuple[str, str]]) -> tuple[NDArray, NDArr
         unknown = next((utt_id for utt_id in words[:2] if utt_id not in rows), None)
         if unknown is not None:
             raise InputError(f"utterance {unknown!r} has no features", where=where)
-        pairs.append((rows[words[0]], rows[words[1]], words[2] == "target"))
-    if not pairs:
+        first.append(rows[words[0]])
+        second.append(rows[words[1]])
+        same.append(words[2] == "target")
+    if not first:
         raise InputError("no trials", where=trials)
-    first, second, same = (np.array(column) for column in zip(*pairs, strict=True))
-    return first, second, same
+    return np.array(first), np.array(second), np.array(same, bool)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Equal error rate and detection cost against scikit-learn's ROC, and the command."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from sklearn.metrics import roc_curve
 
 from speechrep.bin import verify
 from speechrep.errors import InputError
-from speechrep.score.verification import Curve
+from speechrep.score.verification import Curve, all_cosines, cosines
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -35,6 +36,56 @@ def test_weights_are_repetitions():
     assert Curve(scores, same).detection(weights) == pytest.approx(repeated)
 
 
+def every_threshold(scores, same, weights, prior=0.01):
+    """Error rate (where the rates cross, between two thresholds) and cost; all thresholds are tried."""
+    rates = []
+    for threshold in [-np.inf, *np.unique(scores)]:
+        below = scores <= threshold
+        misses = weights[below & same].sum() / weights[same].sum()
+        rates.append((misses, 1 - weights[below & ~same].sum() / weights[~same].sum()))
+    cost = min(prior * misses + (1 - prior) * alarms for misses, alarms in rates) / prior
+    after = next(i for i, (misses, alarms) in enumerate(rates) if misses >= alarms)
+    (m0, a0), (m1, a1) = rates[after - 1], rates[after]
+    return 100 * (m0 + (a0 - m0) / (a0 - m0 + m1 - a1) * (m1 - m0)), cost
+
+
+def test_thresholds_left_out_do_not_matter():
+    rng = np.random.default_rng(0)
+    for share in (0.05, 0.1, 0.5, 0.9):
+        for digits in (0, 1, 9):
+            same, weights = rng.random(300) < share, rng.integers(0, 3, 300)
+            scores = np.round(rng.standard_normal(300) + same, digits)
+            curve = Curve(scores, same)
+            assert curve.detection() == pytest.approx(every_threshold(scores, same, np.ones(300)))
+            assert curve.detection(weights) == pytest.approx(every_threshold(scores, same, weights))
+
+
+@pytest.mark.parametrize("block", [1, 3, 23, 1000])
+def test_cosines_by_blocks(block):
+    vectors = np.random.default_rng(0).standard_normal((23, 37))
+    vectors[5] = vectors[17]  # copies: equal scores must stay equal, or one falls below a threshold
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    first, second = np.triu_indices(23, 1)
+    plain = np.einsum("nd,nd->n", vectors[first], vectors[second])
+    assert np.array_equal(cosines(vectors, first, second, block), plain)
+    scores = all_cosines(vectors, block)
+    assert scores == pytest.approx(plain, abs=1e-15)
+    table = np.zeros((23, 23))
+    table[first, second] = table[second, first] = scores
+    assert np.array_equal(np.delete(table[5], [5, 17]), np.delete(table[17], [5, 17]))
+
+
+def test_vectors_of_all_pairs_are_not_held():
+    vectors = np.random.default_rng(0).standard_normal((500, 512))
+    first, second = np.triu_indices(500, 1)  # the vectors of these pairs take 1 GB
+    for score in (all_cosines, lambda vectors: cosines(vectors, first, second, 64)):
+        tracemalloc.start()
+        score(vectors)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 10e6
+
+
 def test_the_best_and_the_worst():
     same = np.array([True, False, True, False])
     assert Curve(same.astype(float), same).detection() == (0, 0)
@@ -56,6 +107,29 @@ def test_speakers_are_told_apart(tmp_path):
     assert found["eer"]["value"] < 20 and found["eer"]["n"] == 24
     assert found["eer"]["ci95"][0] <= found["eer"]["value"] <= found["eer"]["ci95"][1]
     assert 0 <= found["min_dcf"]["value"] <= 1
+
+
+def test_trials_that_are_all_pairs(tmp_path):
+    labelled = make_set(tmp_path / "set", speakers=3, utts=4)
+    names = [f"{100 + i // 4}-7-{i % 4:04d}" for i in range(12)]
+    pairs = [(one, other) for i, one in enumerate(names) for other in names[i + 1 :]]
+    trials = tmp_path / "trials"
+    trials.write_text("".join(f"{int(one[:3] == other[:3])} {one} {other}\n" for one, other in pairs))
+    named = run(labelled, tmp_path / "named.json", "--trials", str(trials))
+    for metric, entry in run(labelled, tmp_path / "all.json").items():
+        assert (entry["value"], entry["ci95"]) == (named[metric]["value"], named[metric]["ci95"])
+
+
+def test_too_many_pairs_are_refused(tmp_path, monkeypatch):
+    labelled = make_set(tmp_path / "set", speakers=2, utts=3)
+    monkeypatch.setattr(verify, "MAX_PAIRS", 15)
+    run(labelled, tmp_path / "results.json")
+    monkeypatch.setattr(verify, "MAX_PAIRS", 14)
+    with pytest.raises(InputError, match=r"6 utterances make 15 pairs, more than 14 .*--trials FILE"):
+        run(labelled, tmp_path / "results.json")
+    trials = tmp_path / "trials"
+    trials.write_text("1 100-7-0000 100-7-0001\n0 100-7-0000 101-7-0001\n" * 10)
+    run(labelled, tmp_path / "results.json", "--trials", str(trials))
 
 
 def test_trials(tmp_path):
