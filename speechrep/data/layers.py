@@ -24,10 +24,17 @@ class LayerReader:
 
     def __init__(self, reader: FeatureReader, choice: str):
         layers = reader.meta.layers
+        if not layers:
+            raise InputError(f"acoustic features have no layers, but layer is {choice!r}", where=reader.path)
         if choice not in CHOICES and not choice.isdecimal():
             raise InputError(f"layer is {choice!r}, want {', '.join(CHOICES)} or a number")
         if choice.isdecimal() and int(choice) not in layers:
             raise InputError(f"holds the layers {list(layers)}, not layer {choice}", where=reader.path)
+        if choice in ("first", "average") and len(layers) == 1 and layers[0] > 0:
+            raise InputError(
+                f"holds layer {layers[0]} alone, which is not the {choice}", where=reader.path,
+                mend="dump --layers all",
+            )  # fmt: skip
         self._reader, self.choice = reader, choice
         self.path: Path = reader.path
         self.utt_ids, self.num_frames = reader.utt_ids, reader.num_frames

@@ -45,7 +45,7 @@ class AsrTask:
             "dim": train.feats.meta.dim, "num_layers": num_layers_of(train.feats),
             "frame_shift_ms": float(train.feats.meta.frame_shift_ms),
         }  # fmt: skip
-        self.model = Recogniser(config, self.tokenizer, InputLayer(**self._shape))
+        self.model = Recogniser(config, self.tokenizer, InputLayer(**self._shape, layer_sum=config.layer_sum))
         self.train = labelled_dataset(
             train.feats, texts, self.tokenizer, self.model.least_out_lens, config.too_long, where
         )
@@ -148,4 +148,4 @@ def load(values: dict[str, Any]) -> Recogniser:
     """The model that ``model.json`` describes, its weights not yet loaded; it carries its tokenizer."""
     config = from_dict(AsrConfig, values["config"], "model.json")
     tokenizer = parse_tokenizer(values["tokenizer"], "model.json")
-    return Recogniser(config, tokenizer, InputLayer(**values["input"]))
+    return Recogniser(config, tokenizer, InputLayer(**values["input"], layer_sum=config.layer_sum))

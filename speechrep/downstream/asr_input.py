@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from speechrep.downstream.layer_sum import layer_scores, sum_layers
+
 _LEAST_SCALE = 1e-3  # a dimension that never varies (CMVN's rest) is not blown up
 
 
@@ -13,18 +15,19 @@ class InputLayer(nn.Module):
         dim: F of the features.
         num_layers: L of features (B, T, L, F), 0 for (B, T, F).
         frame_shift_ms: of the features.
+        layer_sum: how layers are weighted, see :mod:`speechrep.downstream.layer_sum`.
     """
 
     mean: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, dim: int, num_layers: int, frame_shift_ms: float):
+    def __init__(self, dim: int, num_layers: int, frame_shift_ms: float, layer_sum: str = "softmax"):
         super().__init__()
-        self.dim, self.frame_shift_ms = dim, frame_shift_ms
+        self.dim, self.frame_shift_ms, self.layer_sum = dim, frame_shift_ms, layer_sum
         shape = (num_layers, dim) if num_layers else (dim,)
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("scale", torch.ones(shape))
-        self.layer_weights = nn.Parameter(torch.zeros(num_layers)) if num_layers else None
+        self.layer_weights = layer_scores(num_layers, layer_sum)
 
     def set_statistics(self, frames: torch.Tensor) -> None:
         """Take mean and standard deviation of frames (N, F) or (N, L, F), for standardising."""
@@ -33,7 +36,4 @@ class InputLayer(nn.Module):
 
     def forward(self, feats: torch.Tensor) -> torch.Tensor:
         """(B, T, F) or (B, T, L, F) to (B, T, F)."""
-        frames = (feats - self.mean) * self.scale
-        if self.layer_weights is not None:
-            frames = torch.einsum("btlf,l->btf", frames, self.layer_weights.softmax(0))
-        return frames
+        return sum_layers((feats - self.mean) * self.scale, self.layer_weights, self.layer_sum)

@@ -17,6 +17,7 @@ from speechrep.data.batches import BatchSampler
 from speechrep.data.features import FeatureReader
 from speechrep.data.identity import require_equal
 from speechrep.data.loader import Loader
+from speechrep.downstream.layer_sum import layer_sum_option
 from speechrep.errors import InputError
 from speechrep.train.task import Task
 
@@ -32,6 +33,7 @@ class TaskConfig:
     fine_tune_lr: float = opt(0.1, "its learning rate, as a share of the rest's")
     fine_tune_after: int = opt(0, "optimiser steps during which it stays frozen")
     mix_layers: bool = opt(False, "read a learned sum of its layers, not the last one")
+    layer_sum: str = layer_sum_option()
     train_proportion: float = opt(1.0, "share of the training utterances to use, drawn by the seed")
 
     def __post_init__(self) -> None:

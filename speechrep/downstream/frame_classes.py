@@ -22,7 +22,7 @@ INVENTORIES: dict[str, tuple[str, ...]] = {
     "72": ("sil", "sp", "spn", *STRESSED),  # the Mockingjay paper's
     "data": (),  # what the training labels hold
 }
-ID_SHIFT_MS = 10.0  # of files with an id per frame
+ID_SHIFT_MS, ID_CENTRE_MS = 10.0, 12.5  # of files with an id per frame, which are Kaldi's frames
 
 
 class FrameClasses:
@@ -95,14 +95,15 @@ class FrameClasses:
                 where=where, mend="use features of 10 ms frames, or labels with times (ctm, TextGrid)",
             )  # fmt: skip
         ids = self._ids[utt_id]
-        if abs(len(ids) - num_frames) > MAX_APART:
+        times_ms = 1000 * frame_times_s(feats.meta, num_frames)
+        place = np.rint((times_ms - ID_CENTRE_MS) / ID_SHIFT_MS).astype(np.int64)
+        if abs(len(ids) - 1 - place[-1]) > MAX_APART:
             raise InputError(f"{len(ids)} labels for {num_frames} frames of {feats.path}", where=where)
         table = self._id_table(classes, where)
         if ids.max() >= len(table):
             raise InputError(f"id {ids.max()} is not one of the {len(table)} known", where=where)
-        labels = np.full(num_frames, IGNORE)
-        labels[: len(ids)] = table[ids[:num_frames]]
-        return labels
+        inside = (place >= 0) & (place < len(ids))
+        return np.where(inside, table[ids[place.clip(0, len(ids) - 1)]], IGNORE)
 
     def _id_table(self, classes: Sequence[str], where: str) -> NDArray[np.int64]:
         """From an id in the file to an index into ``classes``."""

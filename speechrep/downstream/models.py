@@ -7,6 +7,7 @@ import torch
 
 from speechrep.downstream.base import KIND, Kind, Labelled, require_features
 from speechrep.downstream.inside import WithUpstream
+from speechrep.downstream.layer_sum import layer_shares
 from speechrep.downstream.registry import TASKS
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_model
@@ -61,7 +62,7 @@ def layer_weights(path: str | os.PathLike[str]) -> list[float]:
         weights = model.mixture()
     else:
         scores = next((p for name, p in model.named_parameters() if name.endswith("layer_weights")), None)
-        weights = None if scores is None else scores.softmax(0)
+        weights = None if scores is None else layer_shares(scores, model.config.layer_sum)
     if weights is None:
         raise InputError("has learned no layer weights", where=path, mend="train it on a dump of all layers")
     return weights.tolist()

@@ -19,12 +19,10 @@ from torch import Tensor, nn
 
 from speechrep.config import from_dict, opt
 from speechrep.data.frame_labels import IGNORE
+from speechrep.downstream.layer_sum import layer_scores, layer_shares, layer_sum_option
 
 MIN_STD = 1e-3  # a column that varies less carries only rounding errors, which must not be blown up
 EIGENVALUE_FLOOR = 1e-4  # of the correlation matrix: directions below are not stretched further
-
-
-LAYER_SUMS = ("softmax", "plain")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +36,7 @@ class ProbeConfig:
         (1e-4, 1e-3, 1e-2, 1e-1),
         "penalties of half the squared weights, on the mean loss; validation picks one",
     )
-    layer_sum: str = opt(
-        "softmax", "weights of the layers, where the input has several: softmax (weighted_sum_norm) or plain "
-        "(weighted_sum); they need training steps",
-        LAYER_SUMS,
-    )  # fmt: skip
+    layer_sum: str = layer_sum_option()
     iterations: int = opt(100, "most L-BFGS iterations per penalty that solve a linear probe; 0 for none")
     vectors_in_memory: int = opt(
         500000, "training vectors for statistics and solving: whole utterances at random, if there are more"
@@ -105,10 +99,9 @@ class Probe(nn.Module):
         self.register_buffer("scale", torch.ones(dim))
         self.register_buffer("basis", torch.eye(dim))  # whitening
         self.register_buffer("chosen", torch.zeros((), dtype=torch.int64))  # index into the L2 penalties
-        if num_layers:  # both kinds start as the mean
-            start = 0.0 if config.layer_sum == "softmax" else 1 / num_layers
-            self.layer_scores = nn.Parameter(torch.full((count, num_layers), start))
-            # Logarithms of the chosen probe's shares of the layers, as other models name them: for pictures.
+        if num_layers:
+            self.layer_scores = layer_scores(num_layers, config.layer_sum, count)
+            # Scores of the chosen probe, as other models name theirs: for pictures.
             self.register_buffer("layer_weights", torch.zeros(num_layers))
         shapes = list(itertools.pairwise(widths))
         self.weights = nn.ParameterList(nn.Parameter(torch.empty(count, i, o)) for i, o in shapes)
@@ -139,8 +132,7 @@ class Probe(nn.Module):
         return self._mixtures(slice(self.chosen, self.chosen + 1))[0].detach() if self.num_layers else None
 
     def _mixtures(self, which: slice) -> Tensor:
-        scores = self.layer_scores[which]
-        return scores.softmax(1) if self.config.layer_sum == "softmax" else scores
+        return layer_shares(self.layer_scores[which], self.config.layer_sum)
 
     def penalty(self) -> Tensor:
         """(K,) the L2 term of each probe, weights taken on standardised inputs."""
@@ -201,9 +193,8 @@ def choose(probe: Probe, stats: dict[str, float]) -> dict[str, float]:
     accuracies = [100 * stats[f"correct_{k}"] for k in range(len(probe.config.l2))]
     best = int(np.argmax(accuracies))
     probe.chosen.fill_(best)
-    mixture = probe.mixture()
-    if mixture is not None:
-        probe.layer_weights.copy_(mixture.clamp(min=1e-6).log())
+    if probe.num_layers:
+        probe.layer_weights.copy_(probe.layer_scores[best].detach())
     others = {name: value for name, value in stats.items() if not name.startswith("correct_")}
     return others | {"accuracy": accuracies[best], "l2": probe.config.l2[best]}
 

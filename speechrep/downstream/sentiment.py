@@ -19,6 +19,7 @@ from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.features import FeatureReader
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.downstream.base import Labelled, Loading, TaskConfig, description, make_loader
+from speechrep.downstream.layer_sum import layer_scores, sum_layers
 from speechrep.downstream.split import draw, part_of
 from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir
@@ -64,7 +65,7 @@ class SentimentModel(nn.Module):
         shape = (num_input_layers, input_dim) if num_input_layers else (input_dim,)
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("scale", torch.ones(shape))
-        self.layer_weights = nn.Parameter(torch.zeros(num_input_layers)) if num_input_layers else None
+        self.layer_weights = layer_scores(num_input_layers, config.layer_sum)
         self.gru = nn.GRU(input_dim, config.hidden, config.num_layers, batch_first=True)
         self.hidden = nn.Linear(config.hidden, config.hidden)
         self.dropout = nn.Dropout(config.dropout)
@@ -79,9 +80,7 @@ class SentimentModel(nn.Module):
 
     def forward(self, feats: Tensor, feat_lens: Tensor) -> Tensor:
         """(B, T, F) or (B, T, L, F) and (B,) to (B, 1), or (B, 7) logits."""
-        feats = (feats - self.mean) * self.scale
-        if self.layer_weights is not None:
-            feats = torch.einsum("btlf,l->btf", feats, self.layer_weights.softmax(0))
+        feats = sum_layers((feats - self.mean) * self.scale, self.layer_weights, self.config.layer_sum)
         steps, step_lens = _thin(feats, feat_lens, self.config.every, self.config.join)
         packed = nn.utils.rnn.pack_padded_sequence(
             steps, step_lens.cpu(), batch_first=True, enforce_sorted=False

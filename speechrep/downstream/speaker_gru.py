@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from speechrep.data.loader import Loader
 from speechrep.downstream.base import Loading, make_loader
 from speechrep.downstream.labelled_frames import LabelledFrames
+from speechrep.downstream.layer_sum import layer_scores, sum_layers
 
 LEAST_SCALE = 1e-3  # a dimension that never varies is not blown up
 STATISTICS_UTTERANCES = 200
@@ -31,7 +32,7 @@ class SpeakerGru(nn.Module):
         self.config, self.labels, self.num_layers = config, tuple(labels), num_layers
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
-        self.layer_weights = nn.Parameter(torch.zeros(num_layers)) if num_layers else None
+        self.layer_weights = layer_scores(num_layers, config.layer_sum)
         self.gru = nn.GRU(dim, config.hidden_dim, batch_first=True)
         self.hidden = nn.Linear(config.hidden_dim, config.hidden_dim)
         self.output = nn.Linear(config.hidden_dim, len(labels))
@@ -40,8 +41,7 @@ class SpeakerGru(nn.Module):
         """(B, T, D) or (B, T, L, D) and (B,) to (B, C)."""
         every = self.config.every
         feats, lens = feats[:, ::every], (feat_lens + every - 1) // every
-        if self.layer_weights is not None:
-            feats = torch.einsum("btld,l->btd", feats, self.layer_weights.softmax(0))
+        feats = sum_layers(feats, self.layer_weights, self.config.layer_sum)
         outputs, _ = self.gru((feats - self.mean) * self.scale)
         last = outputs[torch.arange(len(lens), device=lens.device), lens - 1]  # padding comes after it
         dropped = F.dropout(F.relu(self.hidden(last)), self.config.dropout, self.training)

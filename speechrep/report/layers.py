@@ -10,11 +10,11 @@ from speechrep.errors import InputError
 from speechrep.io.model_files import read_model
 from speechrep.report import style
 
-PARAMETER = "layer_weights"  # before softmax, by whatever module holds it
+PARAMETER = "layer_weights"  # by whatever module holds it
 
 
 def learned_weights(exp_dir: str | os.PathLike[str]) -> dict[int, float]:
-    """Layer of the upstream to its weight in the mixture; they sum to 1.
+    """Layer of the upstream to its weight in the mixture; but for a plain sum they sum to 1.
 
     Raises:
         InputError: no model, or one that mixes no layers.
@@ -26,7 +26,9 @@ def learned_weights(exp_dir: str | os.PathLike[str]) -> dict[int, float]:
             f"the {info.get('task') or info.get('upstream') or 'model'} model mixes no layers", where=exp_dir,
             mend="train a task on a store of several layers: dump --layers all",
         )  # fmt: skip
-    mixed = _softmax(found[0].astype(np.float64).ravel())
+    mixed = found[0].astype(np.float64).ravel()
+    if info.get("config", {}).get("layer_sum", "softmax") == "softmax":
+        mixed = _softmax(mixed)
     layers = info.get("features", {}).get("layers") or range(len(mixed))
     return dict(zip(layers, mixed.tolist(), strict=True))
 

@@ -61,6 +61,15 @@ def test_ids_per_frame(store, tmp_path):
     assert source.frames("u-2", store, 20, ("0", "1", "40")).tolist() == [2] * 20
 
 
+def test_ids_are_matched_by_time_with_centred_frames(tmp_path):
+    """An id stands for Kaldi's frame, whose centre is 12.5 ms after its start; a centred frame has its at 0."""
+    centred = make_store(tmp_path, dataclasses.replace(META, feature="mel", config={"frame_shift": 10.0}))
+    (tmp_path / "ids.txt").write_text("u-1 " + "0 " * 10 + "33 " * 17 + "\n")  # changes at 107.5 ms
+    source = FrameClasses(tmp_path / "ids.txt", "", "data", "auto")
+    found = source.frames("u-1", centred, 30, ("0", "33"))
+    assert found.tolist() == [-1] + [0] * 10 + [1] * 17 + [-1, -1]
+
+
 def test_ids_at_another_frame_shift_are_refused_naming_both(store, tmp_path):
     (tmp_path / "ids.txt").write_text("u-1 " + "0 " * 30 + "\n")
     slow = make_store(tmp_path, dataclasses.replace(META, frame_shift_ms=12.5))

@@ -4,12 +4,16 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from downstream_data import META, make_set
 
 from speechrep.bin import decode, train_downstream
 from speechrep.data.features import open_features
 from speechrep.data.layers import LayerReader
+from speechrep.downstream.asr_input import InputLayer
+from speechrep.downstream.layer_sum import LAYER_SUMS
 from speechrep.downstream.models import layer_weights
+from speechrep.downstream.sentiment import SentimentConfig, SentimentModel
 from speechrep.errors import InputError
 from speechrep.io.store import Store, StoreWriter
 from speechrep.io.table import read_table
@@ -77,6 +81,45 @@ def test_probes_of_chosen_and_summed_layers(tmp_path):
     assert list(drawn) == [0, 2, 3] and list(drawn.values()) == pytest.approx(weights, abs=1e-4)
     with pytest.raises(InputError, match="learned no layer weights"):
         layer_weights(tmp_path / "two")
+
+
+def test_a_plain_sum_is_drawn_as_it_is(tmp_path):
+    labelled = make_layers(tmp_path / "set")
+    steps = "--layer-sum plain --max-steps 60 --lr 1e-1 --grad-clip 0 --weight-decay 0 --valid-interval 30"
+    train("phone", labelled, tmp_path / "sum", *steps.split(), "--l2", "1e-4")
+    weights = layer_weights(tmp_path / "sum")
+    assert sum(weights) != pytest.approx(1, abs=1e-2)  # nothing holds it there
+    assert list(learned_weights(tmp_path / "sum").values()) == pytest.approx(weights, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", LAYER_SUMS)
+def test_models_with_layers_inside_take_either_sum(tmp_path, kind):
+    labelled = make_layers(tmp_path / "set")
+    words = f"--model gru --layer-sum {kind} --max-steps 20 --lr 1e-2 --valid-interval 20 --every 1".split()
+    train("speaker", labelled, tmp_path / "gru", *words)
+    weights = layer_weights(tmp_path / "gru")
+    assert (sum(weights) == pytest.approx(1, abs=1e-5)) == (kind == "softmax")
+    assert list(learned_weights(tmp_path / "gru").values()) == pytest.approx(weights, abs=1e-6)
+    config = SentimentConfig(layer_sum=kind, dropout=0.0)
+    model, feats = SentimentModel(config, 4, 3), torch.randn(2, 10, 3, 4)
+    one = SentimentModel(config, 4, 0)
+    one.load_state_dict({name: value for name, value in model.state_dict().items() if name in one.state_dict()
+                         and name not in ("mean", "scale")}, strict=False)  # fmt: skip
+    lens = torch.tensor([10, 7])
+    torch.testing.assert_close(model(feats, lens), one(feats.mean(2), lens))  # both begin as the mean
+    front = InputLayer(4, 3, 10.0, kind)
+    torch.testing.assert_close(front(feats), feats.mean(2))
+
+
+def test_layers_that_are_not_there_are_told(tmp_path):
+    acoustic = open_features(make_set(tmp_path / "acoustic")[0])
+    with pytest.raises(InputError, match="acoustic features have no layers, but layer is 'last'"):
+        LayerReader(acoustic, "last")
+    last = open_features(make_layers(tmp_path / "set", layers=(2,), knows=0)[0])
+    assert LayerReader(last, "last").meta.layers == (2,)
+    for choice in ("first", "average"):
+        with pytest.raises(InputError, match=f"holds layer 2 alone, which is not the {choice}"):
+            LayerReader(last, choice)
 
 
 def test_speakers_from_summed_layers(tmp_path):
