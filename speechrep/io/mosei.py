@@ -29,7 +29,7 @@ class Clip(NamedTuple):
     number: int  # of the segment within the video
     start_s: float
     end_s: float
-    sentiment: float  # -3 to 3, mean over annotators; a whole number from S3PRL's table
+    sentiment: float  # -3 to 3, mean over annotators; in S3PRL's table rounded away from 0
     emotions: tuple[float, ...] = ()  # EMOTIONS, 0 to 3 each; () where the labels have none
     text: str = ""  # "" where no transcript was found
     fold: str = ""  # as in S3PRL's table; "" if the labels do not say
@@ -91,11 +91,9 @@ def find_layout(mosei_dir: str | os.PathLike[str], labels: str | os.PathLike[str
 def read_clips(layout: Layout) -> list[Clip]:
     """Every labelled clip with its transcript, sorted by video and number."""
     lines = read_transcripts(layout.transcript_dir) if layout.transcript_dir else {}
-    if layout.labels.suffix.lower() == ".csv":
-        clips = _with_text(_read_label_csv(layout.labels), lines)
-    else:
-        clips = _read_label_csd(layout.labels, lines)
-    return sorted(clips, key=lambda clip: (clip.video, clip.number))
+    is_table = layout.labels.suffix.lower() == ".csv"
+    clips = _read_label_csv(layout.labels) if is_table else _read_label_csd(layout.labels)
+    return sorted(_tied(clips, lines), key=lambda clip: (clip.video, clip.number))
 
 
 def read_transcripts(folder: str | os.PathLike[str]) -> dict[str, list[Line]]:
@@ -150,8 +148,8 @@ def read_folds(folder: str | os.PathLike[str]) -> dict[str, str]:
     return fold_of
 
 
-def _read_label_csd(path: Path, lines: Mapping[str, list[Line]]) -> list[Clip]:
-    """Clips of a label sequence; it numbers no segments, so times tie them to the transcripts."""
+def _read_label_csd(path: Path) -> list[Clip]:
+    """Clips of a label sequence, numbered by their rows."""
     if path.is_file():
         require_end(path)
     sequence = read_csd(path)
@@ -164,18 +162,32 @@ def _read_label_csd(path: Path, lines: Mapping[str, list[Line]]) -> list[Clip]:
             )
         if not (abs(track.features[:, 0]) <= 3).all():
             raise InputError(f"video {video!r} has a sentiment outside -3 to 3", where=path)
+        for row, (start_s, end_s) in enumerate(track.intervals.tolist()):
+            sentiment, *emotions = map(float, track.features[row])
+            clips.append(Clip(video, row, start_s, end_s, sentiment, tuple(emotions)))
+    return clips
+
+
+def _tied(clips: Iterable[Clip], lines: Mapping[str, list[Line]]) -> list[Clip]:
+    """Clips with the words and numbers of their transcripts.
+
+    Times tie them: labels know only the places of their rows, which are in another order.
+    """
+    by_video: dict[str, list[Clip]] = {}
+    for clip in clips:
+        by_video.setdefault(clip.video, []).append(clip)
+    tied = []
+    for video, its in by_video.items():
         taken: set[int] = set()
         next_number = max((line.number for line in lines.get(video, [])), default=-1) + 1
-        for row in sorted(range(len(track.features)), key=lambda row: tuple(track.intervals[row])):
-            start_s, end_s = map(float, track.intervals[row])
-            line = _line_at(start_s, end_s, lines.get(video, []), taken)
+        for clip in sorted(its, key=lambda clip: (clip.start_s, clip.end_s)):
+            line = _line_at(clip.start_s, clip.end_s, lines.get(video, []), taken)
             if line is None:  # numbered after the last one, in the order of time
-                line = Line(next_number, start_s, end_s, "")
+                line = Line(next_number, clip.start_s, clip.end_s, "")
                 next_number += 1
             taken.add(line.number)
-            sentiment, *emotions = map(float, track.features[row])
-            clips.append(Clip(video, line.number, start_s, end_s, sentiment, tuple(emotions), line.text))
-    return clips
+            tied.append(clip._replace(number=line.number, text=line.text))
+    return tied
 
 
 def _line_at(start_s: float, end_s: float, lines: Iterable[Line], taken: set[int]) -> Line | None:
@@ -190,7 +202,7 @@ def _line_at(start_s: float, end_s: float, lines: Iterable[Line], taken: set[int
 
 
 def _read_label_csv(path: Path) -> list[Clip]:
-    """Clips of S3PRL's table, which has whole-number sentiment, segment numbers and folds."""
+    """Clips of S3PRL's table, with whole-number sentiment and folds; numbered by rows of the ``.csd``."""
     clips = []
     try:
         with open(path, encoding="latin-1", newline="") as stream:
@@ -215,8 +227,3 @@ def _read_label_csv(path: Path) -> list[Clip]:
     except csv.Error as error:
         raise InputError(f"not a table: {error}", where=path) from error
     return clips
-
-
-def _with_text(clips: Iterable[Clip], lines: Mapping[str, list[Line]]) -> list[Clip]:
-    text = {(video, line.number): line.text for video, rows in lines.items() for line in rows}
-    return [clip._replace(text=text.get((clip.video, clip.number), "")) for clip in clips]

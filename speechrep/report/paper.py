@@ -73,18 +73,23 @@ def comparable(task: str, sets: Sequence[str], checkpoints: Sequence[str] = ()) 
         checkpoints: the models behind the results, whose options tell the rest: all must be the paper's, but
             for those that are gone.
     """
-    if task == "sentiment":
-        if any(name.startswith("mockingjay_") for name in sets):
-            return (
-                "yes, as far as the protocol goes: the same split, labels and metric. The upstreams were "
-                "trained on other data for other times."
-            )
-        return "no: other clips; --protocol mockingjay of egs/mosei has the paper's split"
     infos = [info for info in map(_info, checkpoints) if info]
+    if task == "sentiment":
+        if set(sets) != {"mockingjay_test"}:
+            return "no: other clips; --protocol mockingjay of egs/mosei has the paper's split"
+        if not all(map(_is_papers_sentiment, infos)):  # the majority's answer has no model
+            return (
+                "no: the paper's clips, but another classifier than egs/mosei/conf/mockingjay/sentiment.yaml"
+            )
+        return (
+            "yes, as far as the protocol goes: the same split, labels and metric. The upstreams were "
+            "trained on other data for other times."
+        )
     if task == "speaker":
         if set(sets) == {"train_clean_100:test"} and infos and all(map(_is_papers_speakers, infos)):
             return (
-                "yes, but for the draw: the same speakers and classifier, another tenth of their utterances"
+                "yes, but for the draw: the same speakers and classifier; of ten parts of their utterances "
+                "eight train, one picks the model and another one tests, where the paper trains on nine"
             )
         return "no: other speakers and another split, a linear probe of the mean frame, other training data"
     if set(sets) == {"test_clean"} and infos and all(map(_is_papers_phones, infos)):
@@ -97,6 +102,11 @@ def _info(checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
         return read_info(Path(checkpoint).parent)
     except InputError:
         return {}
+
+
+def _is_papers_sentiment(info: dict[str, Any]) -> bool:
+    config = info.get("config", {})
+    return [config.get(name) for name in ("mode", "join", "pooling")] == ["binary", "first", "last"]
 
 
 def _is_papers_speakers(info: dict[str, Any]) -> bool:

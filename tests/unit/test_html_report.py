@@ -6,18 +6,23 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from speechrep.bin import report as report_command
+from speechrep.config import add_options, from_options, make_parser, to_dict
+from speechrep.downstream.registry import TASKS
 from speechrep.io.model_files import write_model
 from speechrep.io.store import StoreWriter
 from speechrep.report import mistakes, page, paper, runs
 from speechrep.score.results import KEYS
+from speechrep.train.config import TrainConfig
 from speechrep.upstream.checkpoint import save_model
 from tests.unit.models import model as small_model
 
+EGS = Path(__file__).parents[2] / "egs"
 EVIL = "<script>document.title='gotcha'</script>"
 VOID = {"meta", "img"}
 WIDTHS = (1200, 700, 390)  # of a desktop, a narrow window, a telephone; pixels
@@ -217,18 +222,58 @@ def test_only_the_papers_own_split_is_comparable():
         assert paper.comparable(task, [name]).startswith("no")
 
 
+def models_with(tmp_path, *configs):
+    """A checkpoint of each of these configurations, and one that is gone."""
+    for number, config in enumerate(configs):
+        (tmp_path / str(number)).mkdir()
+        info = {"config": config, "features_path": "dump/x/train_clean_360.h5"}
+        write_model(tmp_path / str(number), {"x": np.zeros(1, np.float32)}, info)
+    return [str(tmp_path / name / "model.safetensors") for name in (*map(str, range(len(configs))), "gone")]
+
+
 def test_a_column_is_comparable_if_all_its_models_are_the_papers(tmp_path):
-    for name, classes in (("papers", "72"), ("other", "39")):
-        info = {
-            "config": {"classes": classes, "hidden_layers": 2},
-            "features_path": "dump/x/train_clean_360.h5",
-        }
-        (tmp_path / name).mkdir()
-        write_model(tmp_path / name, {"x": np.zeros(1, np.float32)}, info)
-    papers, other, gone = (str(tmp_path / name / "model.safetensors") for name in ("papers", "other", "gone"))
+    configs = ({"classes": classes, "hidden_layers": 2} for classes in ("72", "39"))
+    papers, other, gone = models_with(tmp_path, *configs)
     assert paper.comparable("phone", ["test_clean"], [papers, gone]).startswith("yes")
     for checkpoints in ([papers, other], [gone], []):
         assert paper.comparable("phone", ["test_clean"], checkpoints).startswith("no")
+
+
+def test_the_papers_clips_are_comparable_only_with_its_classifier(tmp_path):
+    papers = {"mode": "binary", "join": "first", "pooling": "last"}
+    others = ({"mode": "regression"}, {"join": "mean"}, {"pooling": "mean"})
+    ours, *rest, gone = models_with(tmp_path, papers, *(papers | other for other in others))
+    clips = ["mockingjay_test"]
+    for checkpoints in ([ours], [ours, gone], [gone]):  # what is gone tells nothing
+        assert paper.comparable("sentiment", clips, checkpoints).startswith("yes")
+    for other in rest:
+        assert "another classifier" in paper.comparable("sentiment", clips, [ours, other])
+    assert paper.comparable("sentiment", [*clips, "test"], [ours]).startswith("no: other clips")
+
+
+SETS_OF_THE_PAPER = {"phone": "test_clean", "speaker": "train_clean_100:test", "sentiment": "mockingjay_test"}
+
+
+@pytest.mark.parametrize("task", SETS_OF_THE_PAPER)
+def test_the_recipes_configurations_of_the_paper_are_the_papers(tmp_path, task):
+    """Each kind of row too: with conf/phone_layers.yaml in one row, the whole column would not be."""
+    paths = sorted(EGS.glob(f"*/conf/mockingjay/{task}*.yaml"))
+    assert {path.stem for path in paths} >= {task, f"{task}_finetune"}
+    ours = models_with(tmp_path, *(options_of(task, path) for path in paths))
+    assert paper.comparable(task, [SETS_OF_THE_PAPER[task]], ours).startswith("yes")
+    usual = options_of(task, next(EGS.glob(f"*/conf/{task}_finetune.yaml")))
+    (tmp_path / "usual").mkdir()
+    others = models_with(tmp_path / "usual", usual)
+    assert paper.comparable(task, [SETS_OF_THE_PAPER[task]], [*ours, *others]).startswith("no")
+
+
+def options_of(task, path):
+    """A configuration as model.json has it."""
+    parser = make_parser("")
+    for options in (TrainConfig, TASKS[task].config):
+        add_options(parser, options)
+    args = parser.parse_args(["--config", str(path), "--pretrained", "x"])
+    return to_dict(from_options(TASKS[task].config, args))
 
 
 def test_steps_in_the_order_they_began(exp):

@@ -141,15 +141,44 @@ def test_the_table_of_s3prl_brings_its_own_folds(mosei, tmp_path):
     for path in (mosei / "folds").iterdir():
         path.unlink()
     (mosei / "folds").rmdir()
-    rows = ["25522,0,0.2,1.9,1,0,0,0,0", "255224,1,-0.1,1.5,1,1,0,2,0", "valid_video,0,0,2,0,-1,1,-3,1",
-            "test__video,1,2,3,1,1,0,1,2", "no_fold_vid,0,0,2,1,1,0,1,3"]  # fmt: skip
+    rows = ["25522,0,0.2,1.9,1,0,0,0,0", "255224,0,0.1,1.5,1,1,0,2,0", "-aB_c--dE1f,1,-0.487,1.5,0,-1,1,-1,0",
+            "valid_video,0,0,2,0,-1,1,-3,1", "test__video,1,2,3,1,1,0,1,2",
+            "no_fold_vid,0,0,2,1,1,0,1,3"]  # fmt: skip
     write_csv(tmp_path / "labels.csv", rows)
     data = run(mosei, tmp_path, labels=str(tmp_path / "labels.csv"))
-    assert read_table(data / "train/utt2sentiment") == {"25522-0000": "0", "255224-0001": "2"}
+    assert read_table(data / "train/utt2sentiment") == {
+        "-aB_c--dE1f-0000": "-1", "25522-0000": "0", "255224-0001": "2",
+    }  # fmt: skip
+    assert read_table(data / "train/text")["255224-0001"] == "Words of 1, a___b c"
     assert read_table(data / "test/text") == {"test__video-0001": "Words of 1, a___b c"}
     assert read_table(data / "valid/utt2sentiment") == {"valid_video-0000": "-3"}
     assert not (data / "train/utt2emotion").exists()
     assert ("video_in_no_fold", "no_fold_vid", "left out") in hazards_of(data / "hazards.tsv")
+
+
+def test_the_tables_index_is_no_segment_number(mosei, tmp_path):
+    """It is the row in the .csd, and transcripts go in the order of time: times tell which is whose."""
+    starts = [82.753, 119.919, 4.84, 13.211, 26.541, 74.083]
+    number_of = {4.84: 0, 13.211: 1, 26.541: 2, 74.083: 4, 82.753: 5}  # the last one has no transcript
+    lines = [f"v___{n}___{start:.4f}___{start + 3:.4f}___words at {start}" for start, n in number_of.items()]
+    (mosei / "Raw/Transcript/Segmented/Combined/v.txt").write_text("\n".join(lines) + "\n")
+    labels = [2, -1, 0, 1, -3, 3]
+    write_csv(tmp_path / "labels.csv", [
+        f"v,{row},{start},{start + 3:.3f},1,1,0,{label},0"
+        for row, (start, label) in enumerate(zip(starts, labels, strict=True))
+    ])  # fmt: skip
+    found = read_clips(find_layout(mosei, tmp_path / "labels.csv"))
+    assert [(c.number, c.start_s, c.sentiment, c.text, c.fold) for c in found] == [
+        (0, 4.84, 0.0, "words at 4.84", "train"), (1, 13.211, 1.0, "words at 13.211", "train"),
+        (2, 26.541, -3.0, "words at 26.541", "train"), (4, 74.083, 3.0, "words at 74.083", "train"),
+        (5, 82.753, 2.0, "words at 82.753", "train"), (6, 119.919, -1.0, "", "train"),
+    ]  # fmt: skip
+    intervals = np.array([(start, start + 3) for start in starts])
+    features = np.array(labels, np.float32)[:, None]
+    write_csd(tmp_path / "labels.csd", "All Labels", {"v": Track(features, intervals)}, METADATA)
+    same = read_clips(find_layout(mosei, tmp_path / "labels.csd"))
+    assert [clip.utt_id for clip in same] == [clip.utt_id for clip in found]  # whichever the label file
+    assert [clip.text for clip in same] == [clip.text for clip in found]
 
 
 @pytest.mark.parametrize(
