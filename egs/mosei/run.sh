@@ -50,7 +50,7 @@ if in_stage 0 "data of $mosei_dir"; then
     run_steps 1
   fi
   step "$datadir" "${prefix}sets" --in "$mosei_dir" ${labels:+"$labels"} ${folds:+"$folds"} \
-    --out "$datadir/"{"$train","$dev","$tests"}/utt2sentiment "$datadir/${prefix}hazards.tsv" -- \
+    --out "$datadir/"{"$train","$dev","$tests"}{,/utt2sentiment} "$datadir/${prefix}hazards.tsv" -- \
     python -m speechrep.bin.prepare_mosei --mosei-dir "$mosei_dir" --labels "$labels" --folds "$folds" \
     --protocol "$protocol" --prefix "${prefix%mockingjay_}" --out-dir "$datadir"
   run_steps 1

@@ -49,6 +49,13 @@ def finished(tmp_path_factory):
     return folder
 
 
+def test_a_dry_run_foresees_every_stage(tmp_path):
+    done = run(tmp_path, "--corpus-dir", "corpus", "--dry-run", "true")
+    assert done.returncode == 0, done.stderr
+    assert "mini_sets: would run" in done.stderr and "majority: would run" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_figure_of_every_row_is_there(finished):
     found = results(finished)
     rows = {"fbank", "apc", "fbank_ctx4", "apc_untrained"}
