@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
 # Kaldi's name for: python -m speechrep.bin.data_dir combine
-exec "$(dirname "${BASH_SOURCE[0]}")/data_dir.sh" combine "$@"
+SPEECHREP_TOOL=${0##*/} exec "$(dirname "${BASH_SOURCE[0]}")/data_dir.sh" combine "$@"

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
 # Kaldi's name for: python -m speechrep.bin.data_dir utt2num-frames
-exec "$(dirname "${BASH_SOURCE[0]}")/data_dir.sh" utt2num-frames "$@"
+SPEECHREP_TOOL=${0##*/} exec "$(dirname "${BASH_SOURCE[0]}")/data_dir.sh" utt2num-frames "$@"

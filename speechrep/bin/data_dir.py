@@ -8,6 +8,7 @@ get_utt2num_frames.sh, utt2spk_to_spk2utt.sh and spk2utt_to_utt2spk.sh.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from speechrep.bin import run
 from speechrep.errors import InputError
 from speechrep.io import data_ops
 from speechrep.io.ark import matrix_shape
-from speechrep.io.audio import Wavs
+from speechrep.io.audio import read_audio
 from speechrep.io.data_content import Content
 from speechrep.io.data_dir import DataDir, invert, validate
 from speechrep.io.data_fix import fix
@@ -38,11 +39,12 @@ def _validate(args: argparse.Namespace) -> None:
 
 
 def _fix(args: argparse.Namespace) -> None:
-    kept, before = fix(
+    kept, before, changed = fix(
         args.data_dir, args.utt_extra_files.split(), args.spk_extra_files.split(), not args.no_spk_sort
     )
     print(f"fix_data_dir.sh: kept {kept} utterances out of {before}")
-    print(f"fix_data_dir.sh: old files are kept in {args.data_dir}/.backup")
+    if changed:
+        print(f"fix_data_dir.sh: old files are kept in {args.data_dir}/.backup")
 
 
 def _split(args: argparse.Namespace) -> None:
@@ -97,7 +99,7 @@ def _utt2dur(args: argparse.Namespace) -> None:
     if data.segments:
         ends = {utt_id: segment.end_s for utt_id, segment in data.segments.items()}
         open_ended = [utt_id for utt_id, end_s in ends.items() if end_s is None]
-        totals = _recording_s(data, {data.segments[utt_id].reco_id for utt_id in open_ended})
+        totals = _recording_s(data, {data.segments[utt_id].reco_id for utt_id in open_ended}, args)
         seconds = {
             utt_id: (totals[segment.reco_id] if segment.end_s is None else segment.end_s) - segment.start_s
             for utt_id, segment in data.segments.items()
@@ -109,24 +111,33 @@ def _utt2dur(args: argparse.Namespace) -> None:
             raise InputError("want one number of seconds", where=data.path / "frame_shift") from error
         seconds = {utt_id: (count + 1.5) * shift_s for utt_id, count in data.utt2num_frames.items()}
     else:
-        seconds = _recording_s(data, data.wav_scp)
+        seconds = _recording_s(data, data.wav_scp, args)
     write_table(data.path / "utt2dur", {utt_id: f"{seconds[utt_id]:.6g}" for utt_id in data.utt_ids})
     print(f"get_utt2dur.sh: computed {data.path}/utt2dur")
 
 
-def _recording_s(data: DataDir, reco_ids: Collection[str]) -> dict[str, float]:
+def _recording_s(data: DataDir, reco_ids: Collection[str], args: argparse.Namespace) -> dict[str, float]:
     """Lengths of recordings by their headers, or by reading what is not a plain file."""
-    found = {}
+    found, channel = {}, args.channel if args.channel >= 0 else None
     for reco_id in reco_ids:
+        if reco_id not in data.wav_scp:
+            raise InputError(f"there is no recording {reco_id!r}", where=data.path / "wav.scp")
         path = data.wav_scp[reco_id]
         try:
             found[reco_id] = soundfile.info(path).duration
         except soundfile.LibsndfileError as error:
             if Path(path).is_file():
                 raise InputError(f"utterance {reco_id!r}: {error.error_string}", where=path) from None
-            samples, rate = Wavs(data.path).read(reco_id)
-            found[reco_id] = len(samples) / rate
+            found[reco_id] = _read_s(reco_id, path, channel, args.allow_pipes == "true")
     return found
+
+
+def _read_s(reco_id: str, path: str, channel: int | None, allow_pipes: bool) -> float:
+    try:
+        samples, rate = read_audio(path, channel=channel, allow_pipes=allow_pipes)
+    except InputError as error:
+        raise InputError(f"utterance {reco_id!r}: {error.what}", where=error.where, mend=error.mend) from None
+    return len(samples) / rate
 
 
 def _utt2num_frames(args: argparse.Namespace) -> None:
@@ -171,16 +182,22 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(tool: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=tool, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
     def add(name: str, action: Callable[[argparse.Namespace], None], help: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
+        command = commands.add_parser(name, prog=tool, help=help, description=help, allow_abbrev=False)
         command.set_defaults(action=action)
         return command
+
+    def add_audio_options(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--allow-pipes", default="false", choices=("true", "false"),
+                             help="run commands ending in '|' that wav.scp holds")  # fmt: skip
+        command.add_argument("--channel", type=int, default=-1,
+                             help="channel of what is read, 0 the first; -1 demands one only")  # fmt: skip
 
     command = add("validate", _validate, "check a data directory; exit 1 at the first fault")
     command.add_argument("data_dir")
@@ -233,8 +250,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("target")
 
     command = add("utt2dur", _utt2dur, "write utt2dur from segments, frame counts or audio headers")
+    add_audio_options(command)
     command.add_argument("data_dir")
     command = add("utt2num-frames", _utt2num_frames, "write utt2num_frames from features or durations")
+    add_audio_options(command)
     command.add_argument(
         "--frame-shift", type=float, default=_DEFAULT_SHIFT_S, help="seconds, without features"
     )
@@ -251,7 +270,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
-    args = _parser().parse_args(argv)
+    tool = os.environ.get("SPEECHREP_TOOL")  # what utils/*.sh is called; messages begin with it
+    if tool:
+        sys.argv[0] = tool
+    args = _parser(tool).parse_args(argv)
     args.action(args)
     sys.stdout.flush()
 

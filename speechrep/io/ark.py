@@ -7,7 +7,8 @@ faster here, ranges of rows are read without decoding the rest, and a damaged fi
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
@@ -21,13 +22,18 @@ from speechrep.io.kaldi_object import Source, read_object
 from speechrep.io.table import read_table
 
 _KEY_BYTES = 4096  # no key is longer
+_BLANKS = (b" ", b"\t", b"\n")  # between entries
 _RANGE = re.compile(r"^(?P<path>.*)\[(?P<range>[^\[\]]*)\]$", re.DOTALL)
 _SPAN = re.compile(r"^\s*(?:(\d+)\s*:\s*(\d+)|:)?\s*$")
 _OVERSHOOT = 3  # rows that a range may ask for beyond the end, as Kaldi tolerates
 
 
 def read_matrix(
-    spec: str, start: int = 0, stop: int | None = None, dtype: type[np.floating] = np.float32
+    spec: str,
+    start: int = 0,
+    stop: int | None = None,
+    dtype: type[np.floating] = np.float32,
+    opener: Callable[[str], AbstractContextManager[IO[bytes]]] | None = None,
 ) -> np.ndarray:
     """Read the matrix that an scp value names.
 
@@ -35,6 +41,7 @@ def read_matrix(
         spec: ``path``, ``path:offset``, either with an inclusive range ``[r0:r1]`` or ``[r0:r1,c0:c1]``.
         start, stop: rows wanted of it, as in a slice.
         dtype: of the result; statistics want float64.
+        opener: opens what ``path`` names, if that need not be a file; :func:`open_ark` if not given.
 
     Returns:
         float (T, D).
@@ -43,7 +50,7 @@ def read_matrix(
         InputError: no such file, or damaged, naming file and offset.
     """
     path, offset, rows, cols = parse_spec(spec)
-    with open_ark(path) as stream:
+    with (opener or open_ark)(path) as stream:
         source = Source(stream, path)
         source.seek(offset)
         return np.ascontiguousarray(_read_part(source, rows, cols, start, stop), dtype)
@@ -119,7 +126,7 @@ def load_scp(path: str | os.PathLike[str]) -> dict[str, str]:
     Raises:
         InputError: a malformed line, naming file, line and utterance.
     """
-    table = read_table(path)
+    table = read_table(path, indented=True)
     beside: dict[str, str] = {}
     for number, (key, spec) in enumerate(table.items(), start=1):
         try:
@@ -232,19 +239,22 @@ def _is_file(path: str | Path) -> bool:
 
 
 def _read_key(source: Source) -> str | None:
-    """The next key of an archive, up to its blank, or None at the end."""
-    here, key = source.offset, bytearray()
-    while (byte := source.byte()) not in (b"", b" ", b"\t", b"\n"):
+    """The next key of an archive, up to its blank, or None at the end; blanks before it are skipped."""
+    while (byte := source.byte()) in _BLANKS:
+        pass
+    here, key = source.offset - len(byte), bytearray()
+    while byte and byte not in _BLANKS:
         key += byte
+        byte = source.byte()
         if len(key) > _KEY_BYTES:
             raise InputError("no key of an archive here", where=source.where(here))
-    if not key and not byte:
+    if not key:
         return None
     try:
         text = key.decode("utf-8")
     except UnicodeDecodeError:
         raise InputError("a key that is not UTF-8", where=source.where(here)) from None
-    if not text or not byte or byte == b"\n":
+    if not byte or byte == b"\n":
         raise InputError("no key of an archive here", where=source.where(here))
     return text
 

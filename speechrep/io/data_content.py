@@ -2,18 +2,21 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from speechrep.errors import InputError
 from speechrep.io.alignment import UNALIGNED
-from speechrep.io.data_dir import SPK_FILES, UTT_FILES, DataDir, invert, validate
+from speechrep.io.data_dir import RECO_FILES, SPK_FILES, UTT_FILES, DataDir, invert, validate
 from speechrep.io.dirs import atomic_directory
 from speechrep.io.files import atomic_open
 from speechrep.io.table import read_rows, read_table, write_table
 
-RECO_FILES = ("wav.scp", "reco2dur", "reco2file_and_channel")  # keyed by recording
+_log = logging.getLogger(__name__)
+
 ROW_FILES = ("phones.ctm", UNALIGNED)  # any number of lines for an utterance
 WHOLE_FILES = (
     "frame_shift",
@@ -21,6 +24,8 @@ WHOLE_FILES = (
     "feats_dim",
     "filetype",
 )  # about the directory, not its utterances
+
+_PIECES = re.compile(r"split\d+(utt)?")  # folders that splitting made
 
 Table = dict[str, str]
 
@@ -88,6 +93,19 @@ def load(
         rows=rows,
         whole={name: (data.path / name).read_text("utf-8") for name in WHOLE_FILES if data.has(name)},
     )
+
+
+def tell_left_out(path: str | os.PathLike[str], extra: Collection[str] = ()) -> None:
+    """Warn of what lies in a data directory and does not go with its utterances into another.
+
+    Args:
+        path: the directory.
+        extra: files that do, beside those of every data directory.
+    """
+    known = {"utt2spk", "spk2utt", "segments", *UTT_FILES, *SPK_FILES, *RECO_FILES, *ROW_FILES, *WHOLE_FILES}
+    names = {name for name in os.listdir(path) if not (name.startswith(".") or _PIECES.fullmatch(name))}
+    if others := sorted(names - known - set(extra)):
+        _log.warning("%s: left out, as what they are keyed by is not known: %s", path, ", ".join(others))
 
 
 def store(content: Content, path: Path) -> None:

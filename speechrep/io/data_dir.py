@@ -4,7 +4,7 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 FIX = "utils/fix_data_dir.sh may mend it"
 UTT_FILES = ("text", "utt2dur", "utt2num_frames", "utt2lang", "feats.scp", "vad.scp")  # keyed by utterance
 SPK_FILES = ("spk2gender", "cmvn.scp")  # keyed by speaker
+RECO_FILES = ("wav.scp", "reco2dur", "reco2file_and_channel")  # keyed by recording
 _RESERVED = {"<s>", "</s>", "#0"}  # symbols that decoding graphs use for themselves
 
 
@@ -241,11 +242,15 @@ def _require_keys(path: Path, table: Mapping[str, object], wanted: Mapping[str, 
 
 
 def _require_known(
-    path: Path, table: Iterable[str], wanted: Mapping[str, object], kind: str = "utterance"
+    path: Path,
+    table: Iterable[str],
+    wanted: Collection[str],
+    kind: str = "utterance",
+    source: str = "utt2spk",
 ) -> None:
     unknown = next((key for key in table if key not in wanted), None)
     if unknown is not None:
-        raise InputError(f"{kind} {unknown!r} is not in utt2spk", where=path, mend=FIX)
+        raise InputError(f"{kind} {unknown!r} is not in {source}", where=path, mend=FIX)
 
 
 def _check_text(path: Path, non_print: bool) -> None:
@@ -264,18 +269,19 @@ def _check_text(path: Path, non_print: bool) -> None:
 
 def _check_recordings(path: Path, utt2spk: Mapping[str, str]) -> None:
     wavs = _checked(path / "wav.scp") if (path / "wav.scp").is_file() else None
+    recos: Collection[str] = utt2spk
     if (path / "segments").is_file():
         _checked(path / "segments")
         segments = read_segments(path / "segments")
         _require_keys(path / "segments", segments, utt2spk, "utterance")
+        recos = {segment.reco_id for segment in segments.values()}
         for utt_id, segment in segments.items():
             if wavs is not None and segment.reco_id not in wavs:
                 raise InputError(
                     f"utterance {utt_id!r}: recording {segment.reco_id!r} is not in wav.scp",
                     where=path / "segments",
                 )
-        unused = set(wavs or ()) - {segment.reco_id for segment in segments.values()}
-        if unused:
+        if unused := set(wavs or ()) - recos:
             raise InputError(
                 f"recording {min(unused)!r} has no utterance in segments", where=path / "wav.scp", mend=FIX
             )
@@ -284,6 +290,10 @@ def _check_recordings(path: Path, utt2spk: Mapping[str, str]) -> None:
     for key, value in (wavs or {}).items():
         if value.startswith("~"):
             raise InputError(f"{key!r}: '~' in {value!r} is not expanded", where=path / "wav.scp")
+    source = "utt2spk" if recos is utt2spk else "segments"
+    for name in RECO_FILES[1:]:
+        if (path / name).is_file() and (path / name).stat().st_size:  # none is left where a subset has none
+            _require_known(path / name, _checked(path / name), recos, "recording", source)
 
 
 def _numbers(path: Path, kind: Callable[[str], float]) -> dict:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from speechrep.errors import InputError
 from speechrep.io.alignment import Interval, parse_ctm_row
-from speechrep.io.data_content import RECO_FILES, ROW_FILES, Content, Table, restrict, store
-from speechrep.io.data_dir import SPK_FILES, UTT_FILES, DataDir, validate
+from speechrep.io.data_content import ROW_FILES, Content, Table, restrict, store
+from speechrep.io.data_dir import RECO_FILES, SPK_FILES, UTT_FILES, DataDir, validate
 from speechrep.io.dirs import atomic_directory
 
 _log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ def fix(
     utt_extra: Sequence[str] = (),
     spk_extra: Sequence[str] = (),
     spk_sort: bool = True,
-) -> tuple[int, int]:
+) -> tuple[int, int, bool]:
     """Mend a data directory in place; what it was is in ``.backup`` if anything changed.
 
     Lines are sorted and made unique; blank lines go; an utterance stays only if every file that is keyed by
@@ -38,7 +38,7 @@ def fix(
         spk_sort: whether utterances must sort by speaker.
 
     Returns:
-        Utterances kept, and utterances of ``utt2spk`` before.
+        Utterances kept, utterances of ``utt2spk`` before, and whether anything changed.
 
     Raises:
         InputError: no utterance is left, or it cannot be mended.
@@ -71,14 +71,14 @@ def fix(
         store(fixed, folder)
     try:
         validate(data.path / ".fixed", text=False, wav=False, spk_sort=spk_sort)
-        _replace(data.path, data.path / ".fixed")
+        changed = _replace(data.path, data.path / ".fixed")
     except InputError as error:
         raise InputError(
             error.what, where=error.where.replace("/.fixed", ""), mend="cannot be mended"
         ) from None
     finally:
         shutil.rmtree(data.path / ".fixed", ignore_errors=True)
-    return len(kept), before
+    return len(kept), before, changed
 
 
 def read_lenient(path: Path, usable: Callable[[str], bool] = bool) -> Table:
@@ -145,18 +145,19 @@ def _agreed(content: Content, required: Sequence[str]) -> set[str]:
     return kept
 
 
-def _replace(path: Path, fixed: Path) -> None:
-    """Put the mended files in place, the ones that were there into ``.backup``, if any differs."""
+def _replace(path: Path, fixed: Path) -> bool:
+    """Put the mended files in place, the ones that were there into ``.backup``; whether any differs."""
     names = [file.name for file in sorted(fixed.iterdir())]
     changed = [name for name in names if not _same(path / name, fixed / name)]
     if not changed:
-        return
+        return False
     with atomic_directory(path / BACKUP) as backup:
         for name in names:
             if (path / name).is_file():
                 shutil.copyfile(path / name, backup / name)
     for name in changed:
         os.replace(fixed / name, path / name)
+    return True
 
 
 def _same(one: Path, other: Path) -> bool:

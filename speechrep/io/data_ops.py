@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from speechrep.errors import InputError
-from speechrep.io.data_content import Content, load, new_data_dir, restrict, store
+from speechrep.io.data_content import Content, load, new_data_dir, restrict, store, tell_left_out
 from speechrep.io.dirs import atomic_directory
 
 _log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ def split(path: str | os.PathLike[str], pieces: int, per_utt: bool = False) -> P
     if parts is None:
         kind, count = ("utterances", len(content.utt_ids)) if per_utt else ("speakers", len(content.spk2utt))
         raise InputError(f"cannot be split into {pieces}: it has {count} {kind}", where=path)
+    tell_left_out(path)
     with atomic_directory(target) as folder:
         for number, utt_ids in enumerate(parts, start=1):
             (folder / str(number)).mkdir()
@@ -157,6 +158,7 @@ def subset(
     if not chosen & set(content.utt_ids):
         raise InputError("none of the utterances wanted is here", where=source)
     kept = restrict(content, chosen)
+    tell_left_out(source)
     with new_data_dir(target, [source]) as folder:
         store(kept, folder)
     return len(kept.utt_ids)
@@ -185,6 +187,8 @@ def combine(
         InputError: an utterance in two of them, or a speaker or recording of two that differs.
     """
     contents = [load(source, utt_extra=extra) for source in sources]
+    for source in sources:
+        tell_left_out(source, extra)
     if any("segments" in content.utts for content in contents):
         for content in contents:
             _give_segments(content)
@@ -254,6 +258,7 @@ def copy(source: str | os.PathLike[str], target: str | os.PathLike[str], rename:
         InputError: the new names do not sort utterances by speaker.
     """
     content = load(source)
+    tell_left_out(source)
     by_utt = "segments" not in content.utts
     utts = {
         name: {rename.utt(key): value for key, value in table.items()} for name, table in content.utts.items()

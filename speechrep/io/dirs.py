@@ -19,7 +19,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     Yields:
         The temporary directory to fill; removed if the block fails.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # where a link leads: the link stays, and the folder behind it is replaced
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     old = temporary.with_suffix(".old")

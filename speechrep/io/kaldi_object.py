@@ -134,7 +134,7 @@ def read_object(source: Source, start: int = 0, stop: int | None = None) -> np.n
     if token in ("FV", "DV"):
         (size,) = _read_sizes(source, 1)
         return source.take(size * dtype.itemsize, f"{size} values").view(dtype)
-    rows, cols = _read_sizes(source, 2)
+    rows, cols = _read_matrix_sizes(source, token, where)
     first, last, _ = slice(start, stop).indices(rows)
     last = max(first, last)
     row_bytes = cols * dtype.itemsize
@@ -175,14 +175,24 @@ def _read_sizes(source: Source, count: int) -> list[int]:
     return sizes
 
 
+def _read_matrix_sizes(source: Source, token: str, where: str) -> tuple[int, int]:
+    """Rows and columns of a matrix that is not compressed.
+
+    Two billion rows of nothing need no bytes, so that the file cannot contradict them.
+    """
+    rows, cols = _read_sizes(source, 2)
+    if (rows == 0) != (cols == 0):
+        raise InputError(f"a {token} matrix of {rows} x {cols}", where=where)
+    return rows, cols
+
+
 def read_shape(source: Source) -> tuple[int, int]:
     """Rows and columns of the binary matrix where ``source`` stands; its values are not read."""
     where = source.where()
     source.take(2, "a binary mark")
     token = _read_token(source)
     if token in ("FM", "DM"):
-        rows, cols = _read_sizes(source, 2)
-        return rows, cols
+        return _read_matrix_sizes(source, token, where)
     if token in ("CM", "CM2", "CM3"):
         return compression.parse_header(_bytes(source, compression.HEADER_BYTES), token, where)[2:]
     raise InputError(f"not a matrix but {token!r}", where=where)
@@ -198,7 +208,7 @@ def _read_integers(source: Source) -> np.ndarray:
 
 
 def _read_text(source: Source) -> np.ndarray:
-    """``[ 1 2 ]``, ``[\\n 1 2\\n 3 4 ]``, or integers to the end of the line."""
+    """``[ 1 2 ]``, ``[\\n 1 2\\n 3 4 ]``, ``[ 1 2 ; 3 4 ]``, or integers to the end of the line."""
     where = source.where()
     line = source.line()
     words = line.split()
@@ -206,11 +216,11 @@ def _read_text(source: Source) -> np.ndarray:
         raise InputError("nothing here" if not line else "an empty entry", where=where)
     if words[0] != b"[":
         return _values([words], np.int32, where)[0]
-    rows = [words[1:]]
+    rows = [row.split() for row in line.partition(b"[")[2].split(b";")]
     while not rows[-1] or rows[-1][-1] != b"]":
         if not (line := source.line()):
             raise InputError("a text object without its ']'", where=where)
-        rows.append(line.split())
+        rows += [row.split() for row in line.split(b";")]
     rows[-1].pop()
     vector = len(rows) == 1
     values = _values([row for row in rows if row], np.float32, where)

@@ -1,12 +1,14 @@
 """Kaldi's specifiers: ``ark:feats.ark``, ``scp:feats.scp``, ``ark,scp:out.ark,out.scp``, ``ark,t:-``.
 
 Options that only hint at the order (``o s cs bg``) are taken and need nothing here; ``p`` skips what cannot
-be read; ``t`` and ``b`` choose text or binary; ``f`` flushes after each entry. Commands (``cmd |`` and
-``| cmd``) run only where the caller allows pipes.
+be read; ``t`` and ``b`` choose text or binary, which a reader sees for itself; ``f`` flushes after each
+entry. Commands (``cmd |`` and ``| cmd``) run only where the caller allows pipes.
 """
 
 import contextlib
+import functools
 import logging
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,9 +21,11 @@ from speechrep.errors import InputError
 from speechrep.io.ark import ArkWriter, Source, iter_ark, load_scp, open_ark, read_matrix
 from speechrep.io.checked_file import sums_path
 from speechrep.io.files import atomic_open
+from speechrep.io.table import read_table
 
 _log = logging.getLogger("speechrep.io")
-_READ_OPTIONS = {"o", "no", "s", "ns", "cs", "ncs", "p", "np", "bg"}
+_READ_OPTIONS = {"o", "no", "s", "ns", "cs", "ncs", "p", "np", "bg", "t", "b"}
+_DRAIN_BYTES = 1 << 16
 _WRITE_OPTIONS = {"t", "b", "f", "nf", "p", "np"}
 
 
@@ -81,13 +85,14 @@ def read_entries(text: str, *, allow_pipes: bool = False) -> Iterator[tuple[str,
                     raise
                 _log.warning("%s; the rest is left out", error)
         return
-    table = load_scp("/dev/stdin" if specifier.scp == "-" else specifier.scp)
-    for key, spec in table.items():
+    opener = functools.partial(_open_input, allow_pipes=allow_pipes)
+    for key, spec in _read_scp(specifier.scp, allow_pipes).items():
         try:
-            matrix = read_matrix(spec)
+            matrix = read_matrix(spec, opener=opener)
         except InputError as error:
             if not permissive:
-                raise InputError(f"utterance {key!r}: {error.what}", where=error.where) from error
+                what = f"utterance {key!r}: {error.what}"
+                raise InputError(what, where=error.where, mend=error.mend) from error
             _log.warning("utterance %r left out: %s", key, error)
             continue
         yield key, matrix
@@ -139,6 +144,14 @@ def _split(text: str, known: set[str]) -> tuple[list[str], frozenset[str], str]:
     return kinds, options, rest
 
 
+def _read_scp(name: str, allow_pipes: bool) -> dict[str, str]:
+    """The table that a file, standard input or a command holds; only a file has a place to look beside."""
+    if name != "-" and not name.endswith("|"):
+        return load_scp(name)
+    with _open_input(name, allow_pipes) as stream:
+        return read_table(name, stream, indented=True)
+
+
 @contextlib.contextmanager
 def _open_input(name: str, allow_pipes: bool) -> Iterator[IO[bytes]]:
     if name == "-":
@@ -146,6 +159,8 @@ def _open_input(name: str, allow_pipes: bool) -> Iterator[IO[bytes]]:
     elif name.endswith("|"):
         with _process(name, name[:-1], allow_pipes, stdout=subprocess.PIPE) as process:
             yield process.stdout  # type: ignore[misc]
+            while process.stdout.read(_DRAIN_BYTES):  # type: ignore[union-attr]
+                pass  # what follows the one object of an scp's line; else the command would die of it
     else:
         with open_ark(name) as stream:
             yield stream
@@ -172,7 +187,14 @@ def _process(
     if not allow_pipes:
         raise InputError("is a command", where=name, mend="give --allow-pipes true if you trust it")
     words = ["bash", "-o", "pipefail", "-c", command]
+    unread: InputError | None = None
     with subprocess.Popen(words, stdin=stdin, stdout=stdout) as process:
-        yield process
+        try:
+            yield process
+        except InputError as error:  # perhaps because the command failed, which is what to tell then
+            unread = error
+    broke_off = process.returncode in (0, -signal.SIGPIPE, 128 + signal.SIGPIPE)  # as we read no further
+    if unread and (stdin or broke_off):
+        raise unread
     if process.returncode:
-        raise InputError(f"the command failed with status {process.returncode}", where=name)
+        raise InputError(f"the command failed with status {process.returncode}", where=name) from unread

@@ -11,33 +11,47 @@ from speechrep.io.files import atomic_open
 _BLANKS = re.compile("[ \t]+")
 
 
-def read_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:
+def read_rows(
+    path: str | os.PathLike[str], stream: IO[bytes] | None = None, *, indented: bool = False
+) -> Iterator[tuple[int, str, str]]:
     """The lines of a table as ``(line number from 1, key, value)``, in the file's order, unchecked.
 
     The value is what follows the first run of blanks, without the blanks at its end; it may be empty.
 
+    Args:
+        path: the file.
+        stream: what is read in its place; ``path`` is for messages then.
+        indented: whether a line may begin with blanks, as Kaldi lets those of an scp.
+
     Raises:
         InputError: no such file, a line that is empty or begins with a blank, or bytes that are not UTF-8.
     """
+    if stream is None:
+        with _opened(path) as file:
+            yield from read_rows(path, file, indented=indented)
+        return
+    for number, line in enumerate(_lines(stream, path), start=1):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"not UTF-8: {error.reason}", where=f"{path}:{number}") from error
+        if text.endswith("\r\n"):
+            raise InputError("the line ends with a carriage return", where=f"{path}:{number}")
+        text = text.rstrip(" \t\n")
+        words = _BLANKS.split(text.lstrip(" \t") if indented else text, maxsplit=1)
+        if not words[0]:
+            what = "begins with a blank" if len(words) == 2 else "empty line"
+            raise InputError(f"{what}; want 'key value'", where=f"{path}:{number}")
+        yield number, words[0], words[1] if len(words) == 2 else ""
+
+
+def _opened(path: str | os.PathLike[str]) -> IO[bytes]:
     try:
-        stream = open(path, "rb")  # noqa: SIM115 (closed below; absence must not be mistaken for a bad line)
+        return open(path, "rb")
     except FileNotFoundError:
         raise InputError("no such file", where=path) from None
     except IsADirectoryError:
         raise InputError("is a directory, want a file", where=path) from None
-    with stream:
-        for number, line in enumerate(_lines(stream, path), start=1):
-            try:
-                text = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(f"not UTF-8: {error.reason}", where=f"{path}:{number}") from error
-            if text.endswith("\r\n"):
-                raise InputError("the line ends with a carriage return", where=f"{path}:{number}")
-            words = _BLANKS.split(text.rstrip(" \t\n"), maxsplit=1)
-            if not words[0]:
-                what = "begins with a blank" if len(words) == 2 else "empty line"
-                raise InputError(f"{what}; want 'key value'", where=f"{path}:{number}")
-            yield number, words[0], words[1] if len(words) == 2 else ""
 
 
 def _lines(stream: IO[bytes], path: str | os.PathLike[str]) -> Iterator[bytes]:
@@ -45,18 +59,24 @@ def _lines(stream: IO[bytes], path: str | os.PathLike[str]) -> Iterator[bytes]:
         yield from stream
 
 
-def read_table(path: str | os.PathLike[str], *, allow_empty: bool = False) -> dict[str, str]:
+def read_table(
+    path: str | os.PathLike[str],
+    stream: IO[bytes] | None = None,
+    *,
+    allow_empty: bool = False,
+    indented: bool = False,
+) -> dict[str, str]:
     """Read a table, keeping the order of its lines.
 
     Args:
-        path: the file.
+        path, stream, indented: as in :func:`read_rows`.
         allow_empty: whether a key may stand alone, as a hypothesis without words does; its value is ``""``.
 
     Raises:
         InputError: as :func:`read_rows`; a key given twice or, unless allowed, one without a value.
     """
     table: dict[str, str] = {}
-    for number, key, value in read_rows(path):
+    for number, key, value in read_rows(path, stream, indented=indented):
         if key in table:
             raise InputError(f"{key!r} is given twice", where=f"{path}:{number}")
         if not value and not allow_empty:

@@ -58,4 +58,9 @@ def test_the_others(data_dir, tmp_path):
     spk2utt = (data_dir / "spk2utt").read_text()
     assert call("spk2utt_to_utt2spk.sh", stdin=spk2utt)[1] == (data_dir / "utt2spk").read_text()
     assert call("utt2spk_to_spk2utt.sh", data_dir / "utt2spk")[1] == spk2utt
+    status, _, err = call("split_data.sh", data_dir, 9)
+    assert status == 1 and err.startswith("split_data.sh: error: ")
+    _, _, err = call("get_utt2dur.sh", "--nosuch", data_dir)
+    assert err.startswith("usage: get_utt2dur.sh [-h]") and "\nget_utt2dur.sh: error: " in err
+    assert call("get_utt2dur.sh", "--allow-pipes", "true", "--channel", "0", data_dir)[0] == 0
     assert call("subset_data_dir.sh", "--nosuch", data_dir, 2, tmp_path / "y")[0] == 2

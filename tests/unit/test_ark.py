@@ -23,7 +23,7 @@ from speechrep.io.ark import (
     read_matrix,
     write_ark,
 )
-from speechrep.io.kaldi_object import Source, read_object
+from speechrep.io.kaldi_object import Source, read_object, read_shape
 
 FM = "75 31 20 00 42 46 4d 20 04 02000000 04 03000000 00000000 0000803f 00000040 00008040 0000a040 0000c040"
 IV = "75 31 20 00 42 04 03000000 04 01000000 04 02000000 04 2c010000"
@@ -190,6 +190,39 @@ def test_kaldi_text_forms(tmp_path: Path):
     assert read["u3"].dtype == np.int32
     assert read_matrix(f"{path}:3").shape == (2, 3)
     assert read_matrix(f"{path}:{path.read_bytes().index(b'u2') + 3}").shape == (1, 3)
+
+
+def test_text_that_kaldi_takes(tmp_path: Path):
+    """Its archive readers skip blanks before a key, its matrices may break rows by ``;``."""
+    path = tmp_path / "t.ark"
+    path.write_text("\n \n u1 [ 1 2 ; 3 4 ]\n\nu2 [\n 1 2;3 4\n 5 6 ; ]\n\t\nu3 [ 1 2 ;]\n\n")
+    read = read_ark(path)
+    assert {key: value.tolist() for key, value in read.items()} == {
+        "u1": [[1, 2], [3, 4]], "u2": [[1, 2], [3, 4], [5, 6]], "u3": [[1, 2]],
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"t\.ark:3: no key"):
+        path.write_text("\n\n u1\n")
+        read_ark(path)
+
+
+def test_scp_lines_may_begin_with_a_blank(tmp_path: Path):
+    write_ark(tmp_path / "a.ark", [("u1", np.ones((2, 3), np.float32))])
+    (tmp_path / "a.scp").write_text(f" \tu1 {tmp_path}/a.ark:3\n")
+    assert load_scp(tmp_path / "a.scp") == {"u1": f"{tmp_path}/a.ark:3"}
+    (tmp_path / "a.scp").write_text(" \n")
+    with pytest.raises(InputError, match="empty line"):
+        load_scp(tmp_path / "a.scp")
+
+
+@pytest.mark.parametrize("token", ["FM", "DM"])
+@pytest.mark.parametrize("shape", [(2**31 - 1, 0), (0, 5)])
+def test_rows_of_nothing_are_refused(token: str, shape: tuple[int, int]):
+    """The file cannot contradict them, and as text they have no end."""
+    sizes = b"".join(b"\4" + size.to_bytes(4, "little") for size in shape)
+    data = b"\0B" + token.encode() + b" " + sizes
+    for read in (read_object, read_shape):
+        with pytest.raises(InputError, match=rf"test.ark:0: a {token} matrix of {shape[0]} x {shape[1]}"):
+            read(Source(io.BytesIO(data), "test.ark"))
 
 
 def test_kaldiio_reads_what_we_write(tmp_path: Path):

@@ -96,6 +96,22 @@ def test_segments(data_dir):
         validate(data_dir)
 
 
+@pytest.mark.parametrize("name", ["reco2dur", "reco2file_and_channel"])
+def test_tables_of_recordings_know_no_others(name, data_dir):
+    rest = {"reco2dur": " 2", "reco2file_and_channel": " f A"}[name]
+    (data_dir / name).write_text(f"s1-a{rest}\ns1-b{rest}\n")
+    validate(data_dir)
+    (data_dir / name).write_text(f"s1-a{rest}\nzz{rest}\n")
+    with pytest.raises(InputError, match=f"{name}: recording 'zz' is not in utt2spk"):
+        validate(data_dir)
+    (data_dir / "wav.scp").write_text("r1 /x/a.flac\n")
+    (data_dir / "segments").write_text("s1-a r1 0 1\ns1-b r1 1 2\ns2-a r1 2 3\n")
+    with pytest.raises(InputError, match=f"{name}: recording 's1-a' is not in segments"):
+        validate(data_dir)
+    (data_dir / name).write_text(f"r1{rest}\n")
+    validate(data_dir)
+
+
 def test_speaker_that_is_a_prefix_of_another(tmp_path):
     """Joined by ``_`` the ids of speakers 25522 and 255224 do not sort as the speakers; by ``-`` they do."""
     for joint, good in (("-", True), ("_", False)):

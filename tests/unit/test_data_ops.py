@@ -1,7 +1,9 @@
 import itertools
 import shutil
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,7 +62,7 @@ def test_fix_gives_a_valid_directory_or_says_why_not(data, tmp_path_factory):
         originals |= {" ".join(line.split()) for line in lines}
     before = {file.name: file.read_bytes() for file in path.iterdir()}
     try:
-        kept, _ = fix(path)
+        kept, *_ = fix(path)
     except InputError:
         assert {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()} == before
         return
@@ -71,7 +73,7 @@ def test_fix_gives_a_valid_directory_or_says_why_not(data, tmp_path_factory):
     saved = {file.name: file.read_bytes() for file in (path / BACKUP).iterdir()}
     assert saved == before
     after = {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
-    assert fix(path) == (kept, kept)
+    assert fix(path) == (kept, kept, False)
     assert after == {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
     assert saved == {file.name: file.read_bytes() for file in (path / BACKUP).iterdir()}
 
@@ -93,10 +95,21 @@ def test_fix_mends_each_fault(tmp_path, capsys):
     assert "a-01" not in (path / "phones.ctm").read_text()
 
 
+def test_fix_tells_of_a_backup_only_where_it_made_one(tmp_path, capsys):
+    path = make(tmp_path / "d", {"a": 2, "b": 1})
+    main(["fix", str(path)])
+    assert capsys.readouterr().out == "fix_data_dir.sh: kept 3 utterances out of 3\n"
+    assert not (path / BACKUP).exists()
+    (path / "text").write_text("b-00 X\na-00 X\na-01 X\n")
+    main(["fix", str(path)])
+    assert capsys.readouterr().out.endswith(f"old files are kept in {path}/.backup\n")
+    assert (path / BACKUP / "text").exists()
+
+
 def test_fix_drops_a_line_of_odd_blanks(tmp_path):
     """A vertical tab alone was a line without a first word."""
     (tmp_path / "utt2spk").write_text("a-1 a\n\v\n\x1c\na-2 a\n")
-    assert fix(tmp_path) == (2, 2)
+    assert fix(tmp_path) == (2, 2, True)
     assert (tmp_path / "utt2spk").read_text() == "a-1 a\na-2 a\n"
 
 
@@ -228,6 +241,32 @@ def test_targets_are_not_destroyed(tmp_path):
     assert names(path) == ["a-00", "a-01"]
 
 
+@pytest.mark.parametrize("words", [["split", "D", "2"], ["subset", "D", "2", "T"], ["copy", "D", "T"],
+                                   ["combine", "T", "D"]])  # fmt: skip
+def test_what_is_left_out_is_told(words, tmp_path, caplog):
+    path = make(tmp_path / "d", {"a": 1, "b": 1})
+    words = [{"D": str(path), "T": str(tmp_path / "t")}.get(word, word) for word in words]
+    main(words)
+    assert not caplog.messages
+    for name in ("conf", "split9utt", ".backup"):
+        (path / name).mkdir()
+    (path / "stm").write_text("")
+    main(words)
+    assert caplog.messages == [f"{path}: left out, as what they are keyed by is not known: conf, stm"]
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_target_behind_a_link_is_filled_where_it_is(dangling, tmp_path):
+    path, real, link = make(tmp_path / "d", {"a": 2}), tmp_path / "disk" / "real", tmp_path / "link"
+    if not dangling:
+        make(real, {"b": 1})
+    link.symlink_to(real)
+    main(["copy", str(path), str(link)])
+    assert link.is_symlink() and names(link) == names(real) == names(path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["d", "disk", "link"]
+    assert [file.name for file in real.parent.iterdir()] == ["real"]
+
+
 # --- combine, copy and the rest
 
 
@@ -285,6 +324,32 @@ def test_lengths(tmp_path, capsys):
     capsys.readouterr()
     main(["utt2dur", str(path)])
     assert "is there already" in capsys.readouterr().out
+
+
+def test_lengths_of_what_commands_put_out(tmp_path):
+    """Kaldi's own layout of LibriSpeech: ``flac -c -d -s FILE |``."""
+    path = make(tmp_path / "d", {"a": 2})
+    soundfile.write(tmp_path / "two.wav", np.full((8000, 2), 0.1), 16000)
+    write_table(path / "wav.scp", {"a-00": f"cat {tmp_path}/two.wav |", "a-01": f"{tmp_path}/two.wav"})
+    (path / "utt2dur").unlink()
+    for options, told in (
+        ([], r"utterance 'a-00': is a command \(give --allow-pipes true"),
+        (["--allow-pipes", "true"], r"'a-00': has 2 channels, want one \(choose one with --channel\)"),
+    ):
+        for command in ("utt2dur", "utt2num-frames"):
+            with pytest.raises(InputError, match=told):
+                main([command, *options, str(path)])
+    options = ["--allow-pipes", "true", "--channel", "1"]
+    main(["utt2num-frames", *options, str(path)])
+    assert read_table(path / "utt2dur") == {"a-00": "0.5", "a-01": "0.5"}
+    assert read_table(path / "utt2num_frames") == {"a-00": "48", "a-01": "48"}
+    write_table(path / "segments", {"a-00": "r 0.25 -1", "a-01": "r 0 0.25"})
+    with pytest.raises(InputError, match=r"wav\.scp: there is no recording 'r'"):
+        (path / "utt2dur").unlink()
+        main(["utt2dur", *options, str(path)])
+    write_table(path / "wav.scp", {"r": f"cat {tmp_path}/two.wav |"})
+    main(["utt2dur", *options, str(path)])
+    assert read_table(path / "utt2dur") == {"a-00": "0.25", "a-01": "0.25"}
 
 
 def test_ids_that_begin_with_a_hyphen_and_inversion(tmp_path, capsys):

@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -98,3 +101,48 @@ def test_what_is_wrong_is_told(data_dir: Path, tmp_path: Path):
     (tmp_path / "bad.jsonl").write_text('{"recording_id": "a"}\n')
     with pytest.raises(InputError, match=r"bad\.jsonl:1: the key 'storage_key' is missing"):
         extract(data_dir, tmp_path / "f", "--scp", str(tmp_path / "bad.jsonl"))
+
+
+@pytest.mark.parametrize("kind", ["ark", "h5"])
+def test_the_recipes_step_sees_that_archives_changed(kind: str, data_dir: Path, tmp_path: Path):
+    (data_dir / "wav.scp").write_text("".join(f"{utt_id} none.wav\n" for utt_id in FEATS))
+    (tmp_path / "utils").symlink_to(Path(__file__).parents[2] / "utils")
+    (tmp_path / "fmllr").mkdir()
+    (tmp_path / "conf.yaml").write_text(
+        f"feature: kaldi\nscp: '{tmp_path}/fmllr/{{set}}.scp' # fMLLR\ncmvn: none\ncompress: false\n"
+    )
+    script = """set -euo pipefail
+        controls=false upstreams= tasks= control_tasks= upstream_from= expdir=exp dumpdir=dump tag=t
+        ngpu=0 nj=1 array_cmd= datadir=data feature=fmllr feature_config=conf.yaml pretrain=train
+        labelled= dry_run=$1 verbose=1 stage_number=1 stage_name=features confs=()
+        . utils/recipe.sh
+        find_audio() { audio=(); }
+        . utils/stages.sh
+        extract_features"""
+
+    def write(offset: float) -> None:
+        feats, archive = {u: f + np.float32(offset) for u, f in FEATS.items()}, tmp_path / f"fmllr/x.{kind}"
+        if kind == "ark":
+            write_ark(archive, feats.items(), tmp_path / "fmllr/train.scp")
+            return
+        with h5py.File(archive, "w") as file:
+            for utt_id, matrix in feats.items():
+                file[utt_id] = matrix
+        (tmp_path / "fmllr/train.scp").write_text("".join(f"{u} {archive}:{u}\n" for u in feats))
+
+    def extracted(dry_run: str = "false") -> str:
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        done = subprocess.run(
+            ["bash", "-c", script, "bash", dry_run], cwd=tmp_path, capture_output=True, text=True,
+            env=os.environ | {"PATH": path, "PYTHONPATH": str(Path(__file__).parents[2])}, check=True,
+        )  # fmt: skip
+        return done.stderr
+
+    assert "train: would run: first time" in extracted("true")  # before there is a table
+    write(0)
+    assert "train: runs: first time" in extracted()
+    assert "train: up to date" in extracted()
+    write(1)
+    assert f"input {tmp_path}/fmllr/x.{kind} changed" in extracted()
+    for utt_id, feats in FEATS.items():
+        np.testing.assert_array_equal(open_features(tmp_path / "dump/fmllr/train").read(utt_id), feats + 1)

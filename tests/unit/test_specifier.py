@@ -33,6 +33,8 @@ def test_parse():
             parse_writer(text)
     with pytest.raises(InputError, match="no rspecifier"):
         parse_reader("ark,scp:a,b")
+    for text in ("ark,t:a", "ark,b:a", "scp,t:a"):  # Kaldi ignores these when reading
+        assert parse_reader(text)[:2] == parse_reader(text.replace(text[4], "s", 1))[:2]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +65,42 @@ def test_commands(scp: Path, tmp_path: Path):
     assert (tmp_path / "out.ark").read_bytes() == (tmp_path / "in.ark").read_bytes()
     with pytest.raises(InputError, match="failed with status 1"):
         copy_feats.main(["--allow-pipes", "true", f"ark:cat {tmp_path}/none |", f"ark:{tmp_path}/x.ark"])
+
+
+def test_tables_and_values_that_are_commands(scp: Path, tmp_path: Path):
+    ark = tmp_path / "in.ark"
+    objects = {key: spec.rpartition(":") for key, spec in load_scp(scp).items()}
+    scp.write_text("".join(f"{key} tail -c +{int(v[2]) + 1} {ark} |\n" for key, v in objects.items()))
+    with pytest.raises(InputError, match="is a command"):
+        list(read_entries(f"scp:{scp}"))
+    with pytest.raises(InputError, match="is a command"):
+        list(read_entries(f"scp:cat {scp} |"))
+    for source in (f"scp:{scp}", f"scp:cat {scp} |"):
+        found = dict(read_entries(source, allow_pipes=True))
+        assert list(found) == list(FEATS)
+        for key, feats in found.items():
+            np.testing.assert_array_equal(feats, FEATS[key])
+    scp.write_text(f"u1 tail -c +{int(objects['u1'][2]) + 1} {ark} |[0:1]\n")
+    [(_, rows)] = read_entries(f"scp:{scp}", allow_pipes=True)
+    np.testing.assert_array_equal(rows, FEATS["u1"][:2])
+    scp.write_text("u1 exit 3 |\nu2 head -c 9 /dev/zero |\n")
+    with pytest.raises(InputError, match="'u1': the command failed with status 3"):
+        list(read_entries(f"scp:{scp}", allow_pipes=True))
+    assert list(read_entries(f"scp,p:{scp}", allow_pipes=True)) == []
+
+
+def test_what_a_command_says_after_the_object_does_not_fail_it(tmp_path: Path):
+    """More than a pipe holds: the command must not die because nobody reads it."""
+    write_ark(tmp_path / "a.ark", [("k", FEATS["u0"])])
+    (tmp_path / "a.scp").write_text(f"k tail -c +3 {tmp_path}/a.ark; head -c 1000000 /dev/zero |\n")
+    [(_, feats)] = read_entries(f"scp:{tmp_path}/a.scp", allow_pipes=True)
+    np.testing.assert_array_equal(feats, FEATS["u0"])
+
+
+def test_table_from_standard_input(scp: Path, tmp_path: Path):
+    words = [sys.executable, "-m", "speechrep.bin.copy_feats", "scp:-", f"ark:{tmp_path}/b.ark"]
+    subprocess.run(words, input=scp.read_bytes(), check=True, capture_output=True)
+    assert (tmp_path / "b.ark").read_bytes() == (tmp_path / "in.ark").read_bytes()
 
 
 def test_permissive(scp: Path, tmp_path: Path):
