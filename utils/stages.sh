@@ -88,38 +88,14 @@ input_of() { # row set
 jobs_at_once=$nj pretrainings_at_once=$nj gpu_of_job=0
 if [ "$ngpu" -gt 0 ]; then jobs_at_once=$ngpu pretrainings_at_once=1 gpu_of_job=1; fi
 
-# What the ready-made features of a set are read from: their table and the archives that it names. Nothing where
-# features are made here.
-ready_inputs() { # set
-  grep -qs '^feature:.*kaldi' "$feature_config" || return 0
-  python - "$feature_config" "$datadir/$1" <<'END'
-import contextlib, os, sys
-from pathlib import Path
-from speechrep.config import load_yaml
-from speechrep.errors import InputError
-from speechrep.frontend.ready import ReadyConfig, ReadySource
-from speechrep.io.ark import parse_spec
-
-config, data_dir, paths = Path(sys.argv[1]), Path(sys.argv[2]), set()
-with contextlib.suppress(InputError):  # which extract_feats will tell
-    scp = load_yaml(config.read_bytes(), config).get("scp", ReadyConfig.scp)
-    paths.add(str(data_dir / scp.replace("{set}", data_dir.resolve().name)))
-    source = ReadySource(ReadyConfig(scp), data_dir)
-    for spec in (source.identity(utt_id)[1] for utt_id in source.utt_ids):
-        path = parse_spec(spec)[0]
-        paths.add(path if os.path.exists(path) else path.rpartition(":")[0])  # the latter of file.h5:key
-if len(paths) > 1000:  # one for each utterance, say: too many for a command line
-    paths = {os.path.dirname(path) or "." for path in paths}
-sys.stdout.writelines(f"{path}\n" for path in sorted(paths) if os.path.exists(path))
-END
-}
-
 extract_features() {
-  local set ready
+  local set ready=()
   if [ -n "$array_cmd" ]; then cmd=utils/run.py; fi # its jobs are launched by extract_feats
   for set in $(unique "$pretrain" "$labelled"); do
     find_audio "$set"
-    mapfile -t ready < <(ready_inputs "$set")
+    if grep -qs '^feature:.*kaldi' "$feature_config"; then
+      mapfile -t ready < <(python utils/ready_inputs.py "$feature_config" "$datadir/$set")
+    fi
     step "$feats" "$set" --in "$feature_config" "$datadir/$set/"{wav.scp,utt2spk} "${audio[@]}" "${ready[@]}" \
       --out "$feats/$set/"{feats.scp,features.json} --own "$feats/$set" --sealed "$feats/$set" -- \
       python -m speechrep.bin.extract_feats --config "$feature_config" --data-dir "$datadir/$set" \
