@@ -17,6 +17,7 @@ from typing import Any
 from speechrep.errors import InputError
 from speechrep.frontend.feature_dir import Piece, PieceWriter, merge, report_lost
 from speechrep.frontend.sources import FeatureSource
+from speechrep.io.audio import CommandError
 from speechrep.io.checked_file import sums_path
 from speechrep.io.files import read_json, sha256, write_json
 
@@ -75,13 +76,12 @@ class Extraction:
         return self.out_dir / ".jobs" / f"cmvn.{job}.ark"
 
     def is_whole(self) -> bool:
-        """Whether the directory already holds exactly this."""
+        """Whether the directory already holds exactly this, and no command that failed may do better now."""
         done = self.out_dir / ".done.json"
-        return (
-            (self.out_dir / "features.json").is_file()
-            and done.is_file()
-            and read_json(done).get("digest") == self.whole_digest()
-        )
+        if not ((self.out_dir / "features.json").is_file() and done.is_file()):
+            return False
+        found = read_json(done)
+        return found.get("digest") == self.whole_digest() and not found.get("retry")
 
     def invalidate(self) -> None:
         """Take away what says that the directory is usable, before anything in it changes."""
@@ -114,6 +114,7 @@ class Extraction:
         digest = self.digest(job)
         self._marker(job).unlink(missing_ok=True)
         lost: list[tuple[str, str]] = []
+        retry = False
         try:
             with PieceWriter(self.archive(job), self._stats(job), self.method) as writer:
                 for done, utt_id in enumerate(self.utt_ids(job), start=1):
@@ -121,9 +122,12 @@ class Extraction:
                         writer.write(utt_id, self.source.read(utt_id))
                     except InputError as error:
                         lost.append((utt_id, str(error)))
+                        retry = retry or isinstance(error, CommandError)  # its mending shows in no digest
                     progress(done)
             size = self.archive(job).stat().st_size
-            marker = {"digest": digest, "bytes": size, "utts": writer.utts, "lost": lost}
+            marker = {
+                "digest": digest, "bytes": size, "utts": writer.utts, "lost": lost, "retry": retry,
+            }  # fmt: skip
             write_json(self._marker(job), marker)
         except OSError as error:
             raise InputError(
@@ -144,17 +148,19 @@ class Extraction:
         report_lost(self.out_dir / "lost_utterances", lost, len(self.source.utt_ids))
         pieces = [Piece(self.archive(job), self._stats(job), markers[job]["utts"]) for job in self.jobs]
         count = merge(self.out_dir, pieces, self.cmvn, self.utt2spk, self.global_cmvn_from)
-        write_json(self.out_dir / ".done.json", {"digest": self.whole_digest()})
+        retry = any(marker.get("retry") for marker in markers.values())
+        write_json(self.out_dir / ".done.json", {"digest": self.whole_digest(), "retry": retry})
         return count
 
     def clean(self) -> None:
-        """Remove what only the making needed."""
+        """Remove what only the making needed; that of the jobs stays if some of them will be done again."""
         for stale in self.out_dir.glob("feats.*.ark"):
             number = stale.name.split(".")[1]
             if number.isdigit() and int(number) not in self.jobs:
                 stale.unlink()
                 sums_path(stale).unlink(missing_ok=True)
-        shutil.rmtree(self.out_dir / ".jobs", ignore_errors=True)
+        if not read_json(self.out_dir / ".done.json")["retry"]:
+            shutil.rmtree(self.out_dir / ".jobs", ignore_errors=True)
 
 
 def _identity(path: Path) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from speechrep.errors import InputError
 from speechrep.frontend.base import FrontEnd
-from speechrep.io.audio import Wavs
+from speechrep.io.audio import Wavs, archive_of
 
 
 class FeatureSource(Protocol):
@@ -75,9 +75,10 @@ class AudioSource:
 
 
 def file_identity(path: str) -> list[object]:
-    """Size and time of a file, as far as it is one."""
+    """Size and time of a file, or of the archive of ``archive:offset``, as far as there is one."""
     try:
-        found = os.stat(path)
-    except (OSError, ValueError):  # a command, a place in an archive, or nothing
+        place = archive_of(path)
+        found = os.stat(place[0] if place else path)
+    except (OSError, ValueError):  # a command, or nothing
         return []
     return [found.st_size, found.st_mtime_ns]

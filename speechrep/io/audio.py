@@ -5,10 +5,12 @@ silently: a wrong rate, several channels or a damaged file is an error that name
 """
 
 import io
+import math
 import os
+import re
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -25,6 +27,20 @@ _CHUNK = struct.Struct("<4sI")  # of a RIFF file: name and size
 _UNKNOWN_SIZE = (
     0x7FFFF000  # sizes from here on are what a program writes that could not go back to the header
 )
+_UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's word for a FLAC whose program could not go back either
+_OGG_PAGE = struct.Struct("<4sBB20xB")  # magic, version, flags, number of lengths that follow
+_OGG_PAGE_MOST = _OGG_PAGE.size + 255 + 255 * 255  # bytes
+_OGG_END = 4  # the flag of a stream's last page (RFC 3533, section 6)
+
+
+class CommandError(InputError):
+    """A command failed, or put out other audio than was wanted; run again, it may do better."""
+
+
+class _Sound(soundfile.SoundFile):
+    def seekable(self) -> bool:
+        """Not without a known length: soundfile seeks after each read, which fails at such an end."""
+        return self.frames != _UNKNOWN_FRAMES
 
 
 def read_audio(
@@ -56,12 +72,26 @@ def read_audio(
             channels and none chosen, or too short for the part wanted.
     """
     where = os.fspath(path)
-    stream = _open(where, allow_pipes)
+    with telling_of(where):
+        stream = _open(where, allow_pipes, _output)
+        return _decode(stream, where, sample_rate, channel, start_s, end_s, resample)
+
+
+def _decode(
+    stream: BinaryIO,
+    where: str,
+    sample_rate: int | None,
+    channel: int | None,
+    start_s: float,
+    end_s: float | None,
+    resample: bool,
+) -> tuple[np.ndarray, int]:
     try:
-        _require_whole_wav(stream, where)
-        with stream, soundfile.SoundFile(stream) as sound:
-            samples = _read(sound, where, channel, start_s, end_s)
-            rate = sound.samplerate
+        with stream:
+            _require_whole(stream, where)
+            with _Sound(stream) as sound:
+                samples = _read(sound, where, channel, start_s, end_s)
+                rate = sound.samplerate
     except soundfile.SoundFileError as error:
         raise InputError(f"not readable as audio: {_reason(error)}", where=where) from error
     if sample_rate is None or rate == sample_rate:
@@ -99,8 +129,9 @@ class Wavs:
         data = DataDir(data_dir)
         self.path = data.path
         self._recordings, self._segments = data.wav_scp, data.segments
-        self._options = {"sample_rate": sample_rate, "channel": channel}
-        self._switches = {"resample": resample, "allow_pipes": allow_pipes}
+        self._sample_rate, self._channel, self._resample = sample_rate, channel, resample
+        self._allow_pipes = allow_pipes
+        self._last = ("", b"")  # command and output, for the segments of one recording come together
         for utt_id, segment in self._segments.items():
             if segment.reco_id not in self._recordings:
                 raise InputError(
@@ -121,17 +152,27 @@ class Wavs:
         """Samples and rate of an utterance, as :func:`read_audio`.
 
         Raises:
-            InputError: naming the file and the utterance.
+            InputError: naming the file and the utterance; CommandError if a command was run for it.
         """
         path, segment = self.source(utt_id)
         try:
-            return read_audio(
-                path, start_s=segment.start_s, end_s=segment.end_s, **self._options, **self._switches
-            )
+            with telling_of(path):
+                stream = _open(path, self._allow_pipes, self._output)
+                return _decode(
+                    stream, path, self._sample_rate, self._channel, segment.start_s, segment.end_s,
+                    self._resample,
+                )  # fmt: skip
         except InputError as error:
-            raise InputError(
-                f"utterance {utt_id!r}: {error.what}", where=error.where, mend=error.mend
-            ) from error
+            kind = CommandError if path.endswith("|") and self._allow_pipes else InputError
+            raise kind(f"utterance {utt_id!r}: {error.what}", where=error.where, mend=error.mend) from error
+
+    def _output(self, command: str) -> bytes:
+        if not self._segments:
+            return _output(command)
+        if self._last[0] != command:
+            self._last = ("", b"")  # never two recordings in memory
+            self._last = (command, _output(command))
+        return self._last[1]
 
     def __iter__(self) -> Iterator[tuple[str, np.ndarray, int]]:
         for utt_id in self.utt_ids:
@@ -141,17 +182,23 @@ class Wavs:
         return len(self.utt_ids)
 
 
-def _open(path: str, allow_pipes: bool) -> BinaryIO:
+def archive_of(path: str) -> tuple[str, int] | None:
+    """The archive and the offset of ``archive:offset``; None for the name of a file, or a command."""
+    archive, colon, offset = path.rpartition(":")
+    if colon and offset.isascii() and offset.isdigit() and not os.path.exists(path):
+        return archive, int(offset)
+    return None
+
+
+def _open(path: str, allow_pipes: bool, output: Callable[[str], bytes]) -> BinaryIO:
     if path.endswith("|"):
         if not allow_pipes:
             raise InputError("is a command", where=path, mend="give --allow-pipes true if you trust it")
-        return io.BytesIO(_output(path[:-1].strip()))
-    archive, colon, offset = path.rpartition(":")
+        return io.BytesIO(output(path[:-1].strip()))
     try:
-        if colon and offset.isascii() and offset.isdigit() and not os.path.exists(path):
-            return _in_archive(archive, int(offset))
-        with telling_of(path):
-            return open(path, "rb")
+        place = archive_of(path)
+        with telling_of(place[0] if place else path):
+            return _in_archive(*place) if place else open(path, "rb")
     except InputError:
         raise
     except ValueError as error:  # a NUL in the name
@@ -177,23 +224,60 @@ def _in_archive(path: str, offset: int) -> BinaryIO:
         return io.BytesIO(head + stream.read(size))
 
 
-def _require_whole_wav(stream: BinaryIO, where: str) -> None:
-    """Refuse a WAV file that ends before its samples do: libsndfile reads it without a word."""
+def _require_whole(stream: BinaryIO, where: str) -> None:
+    """Refuse a WAV, SPHERE or OGG file that ends before its samples do: libsndfile does not say so."""
     head = stream.read(12)
     whole = stream.seek(0, io.SEEK_END)
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        place = 12
-        while place + _CHUNK.size <= whole:
-            stream.seek(place)
-            name, size = _CHUNK.unpack(stream.read(_CHUNK.size))
-            place += _CHUNK.size + size + size % 2
-            if name == b"data":
-                if size < _UNKNOWN_SIZE and place - size % 2 > whole:
-                    raise InputError(
-                        f"is cut short: {place - whole} bytes of samples are missing", where=where
-                    )
-                break
+        missing = _end_of_wav(stream, whole) - whole
+    elif head.startswith(b"NIST_1A\n"):
+        missing = _end_of_sphere(stream) - whole
+    else:
+        missing = 0
+    if missing > 0:
+        raise InputError(f"is cut short: {missing} bytes of samples are missing", where=where)
+    if head.startswith(b"OggS") and not _ogg_ends(stream, whole):
+        raise InputError("is cut short: no page of it ends the stream", where=where)
     stream.seek(0)
+
+
+def _end_of_wav(stream: BinaryIO, whole: int) -> int:
+    """Where the samples of a WAV file shall end, 0 if it does not say."""
+    place = 12
+    while place + _CHUNK.size <= whole:
+        stream.seek(place)
+        name, size = _CHUNK.unpack(stream.read(_CHUNK.size))
+        place += _CHUNK.size + size
+        if name == b"data":
+            return place if size < _UNKNOWN_SIZE else 0
+        place += size % 2
+    return 0
+
+
+def _end_of_sphere(stream: BinaryIO) -> int:
+    """Where the samples of a NIST SPHERE file shall end, 0 if it does not say."""
+    stream.seek(0)
+    head = stream.read(1 << 14).partition(b"end_head")[0]
+    size = re.match(rb"NIST_1A\n *(\d{1,9})\n", head)
+    factors = re.findall(rb"^(?:sample_count|channel_count|sample_n_bytes) -\w+ (\d{1,18})\s*$", head, re.M)
+    if size is None or len(factors) != 3 or b"embedded" in head:  # compressed: libsndfile refuses it
+        return 0
+    return int(size[1]) + math.prod(map(int, factors))
+
+
+def _ogg_ends(stream: BinaryIO, whole: int) -> bool:
+    """Whether the last page of an OGG file is whole and marked as the last."""
+    stream.seek(max(0, whole - _OGG_PAGE_MOST))
+    tail = stream.read()
+    page = tail[max(0, tail.rfind(b"OggS")) :]
+    if not page.startswith(b"OggS"):
+        return True  # a long tail of something else: libsndfile shall say
+    if len(page) < _OGG_PAGE.size:
+        return False
+    _, _, flags, count = _OGG_PAGE.unpack_from(page)
+    lengths = page[_OGG_PAGE.size :][:count]
+    size = _OGG_PAGE.size + count + sum(lengths)
+    return bool(flags & _OGG_END) and size <= len(page)
 
 
 def _read(
@@ -207,15 +291,17 @@ def _read(
         raise InputError(f"has no channel {channel}; it has {sound.channels}, counted from 0", where=where)
     start = round(start_s * sound.samplerate)
     stop = sound.frames if end_s is None else round(end_s * sound.samplerate)
-    if not sound.frames:
+    frames = sound.frames if sound.seekable() else _count(sound, max(start + 1, stop))
+    if not frames:
         raise InputError("holds no samples", where=where)
-    if stop > sound.frames + _OVERSHOOT_S * sound.samplerate or start >= sound.frames:
+    if end_s is None:
+        stop = frames
+    if stop > frames + _OVERSHOOT_S * sound.samplerate or start >= frames:
         raise InputError(
-            f"the part from {start_s} s to {end_s} s goes beyond the end, "
-            f"{sound.frames / sound.samplerate:.3f} s",
+            f"the part from {start_s} s to {end_s} s goes beyond the end, {frames / sound.samplerate:.3f} s",
             where=where,
         )
-    want = min(stop, sound.frames) - start
+    want = min(stop, frames) - start
     if want < 1:  # a header may even claim a length or a rate that makes this negative
         raise InputError(f"no samples between {start_s} s and {end_s} s", where=where)
     if start:
@@ -230,6 +316,15 @@ def _read(
     if not np.isfinite(np.dot(samples, samples)):  # one pass; float files can hold NaN
         raise InputError("holds NaN or infinity", where=where)
     return np.ascontiguousarray(samples)
+
+
+def _count(sound: soundfile.SoundFile, most: int) -> int:
+    """How many frames there are, found by decoding them until there are ``most``."""
+    count = 0
+    while count < most and (block := len(sound.read(_BLOCK, dtype="float32", always_2d=True))):
+        count += block
+    sound.seek(0)
+    return count
 
 
 def _reason(error: soundfile.SoundFileError) -> str:

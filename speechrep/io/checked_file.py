@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from speechrep.errors import InputError, telling_of
 from speechrep.io.checks import BLOCK_BYTES, sums_of
-from speechrep.io.files import atomic_open, commit_file, temporary_name
+from speechrep.io.files import atomic_open, commit_file, is_device, temporary_name
 
 SUFFIX = ".crc32"
 
@@ -29,7 +29,14 @@ def sums_path(path: str | os.PathLike[str]) -> Path:
 
 @contextlib.contextmanager
 def checked_open(path: str | os.PathLike[str]) -> Iterator["SummingWriter"]:
-    """Open an archive for writing that appears, with its checksums, only once it is whole and on disk."""
+    """Open an archive for writing that appears, with its checksums, only once it is whole and on disk.
+
+    A device or a pipe is written to as it is, and has no checksums beside it.
+    """
+    if is_device(path):
+        with atomic_open(path, "wb") as stream:
+            yield SummingWriter(stream)
+        return
     sums = sums_path(path)
     temporary = temporary_name(sums)
     try:

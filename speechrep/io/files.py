@@ -15,19 +15,34 @@ from speechrep.errors import InputError, telling_of
 def atomic_open(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
     """Open a file for writing that appears under ``path`` only once it is whole and on disk.
 
+    A device or a pipe is written to as it is.
+
     Args:
         path: the final name; its directory is made if need be.
         mode: ``"w"`` (UTF-8 text) or ``"wb"``.
     """
-    path = Path(path)
+    path, encoding = Path(path), None if "b" in mode else "utf-8"
+    if is_device(path):
+        with open(path, mode, encoding=encoding) as stream:
+            yield stream
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
-        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as stream:
+        with open(temporary, mode, encoding=encoding) as stream:
             yield stream
         commit_file(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_device(path: str | os.PathLike[str]) -> bool:
+    """Whether a name is of a device, a pipe or the like, in whose place a rename must not put a file."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        return True
+    home = path.parent.resolve()  # of /dev/stdout, say, which may lead to a file but is none itself
+    return home == Path("/dev") or Path("/proc") in home.parents
 
 
 def temporary_name(path: str | os.PathLike[str]) -> Path:

@@ -1,5 +1,6 @@
 """Audio: what is read, and what is refused by name."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -94,12 +95,41 @@ def test_nan_is_refused(tmp_path: Path, tone: np.ndarray):
         read_audio(make(tmp_path / "n.wav", tone, subtype="FLOAT"))
 
 
-@pytest.mark.parametrize("name", ["c.flac", "c.wav"])
-def test_cut_short(tmp_path: Path, tone: np.ndarray, name: str):
-    path = make(tmp_path / name, tone + 0.1 * np.random.default_rng(0).normal(size=RATE))
-    path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(InputError, match=name):
-        read_audio(path)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("c.flac", {}),
+        ("c.wav", {}),
+        ("c.ogg", {}),
+        ("c.opus", {"format": "OGG", "subtype": "OPUS"}),
+        ("c.sph", {"format": "NIST"}),
+        ("c.sph", {"format": "NIST", "subtype": "ULAW"}),
+    ],
+)
+def test_cut_short(tmp_path: Path, tone: np.ndarray, name: str, options: dict):
+    noise = 0.1 * np.random.default_rng(0).normal(size=(4 * RATE, 2))
+    path = make(tmp_path / name, np.tile(tone, 4)[:, None] + noise, **options)
+    whole = path.read_bytes()
+    assert len(read_audio(path, channel=1)[0]) == 4 * RATE
+    last_page = len(whole) - whole.rfind(b"OggS")
+    for missing in (1, 3000, *([last_page, last_page - 9, last_page - 27] if whole[:4] == b"OggS" else [])):
+        path.write_bytes(whole[:-missing])
+        with pytest.raises(InputError, match=name + ": (is cut short|not readable as audio)") as caught:
+            read_audio(path, channel=1)
+        assert name == "c.flac" or caught.value.what.startswith("is cut short")
+
+
+def test_headers_that_do_not_tell_the_length(tmp_path: Path, tone: np.ndarray):
+    """A SPHERE header without a count, and bytes after the last page of an OGG, are libsndfile's to judge."""
+    path = make(tmp_path / "a.ogg", tone)
+    path.write_bytes(path.read_bytes() + bytes(100))
+    assert len(read_audio(path)[0]) == RATE
+    path = make(tmp_path / "a.sph", tone, format="NIST")
+    path.write_bytes(path.read_bytes().replace(b"sample_count", b"sample_Count")[:-100])
+    try:
+        assert len(read_audio(path)[0]) < RATE
+    except InputError as error:
+        assert error.what.startswith(("not readable as audio", "holds no samples"))
 
 
 def test_damaged_flac(tmp_path: Path, tone: np.ndarray):
@@ -119,6 +149,38 @@ def test_a_wav_of_unknown_length_is_read(tmp_path: Path, tone: np.ndarray):
     assert len(read_audio(path)[0]) == len(tone)
 
 
+def without_length(path: Path) -> Path:
+    """A FLAC file as an encoder leaves it that cannot go back: STREAMINFO, from byte 8, has 0 samples."""
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_flac_of_unknown_length_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("speechrep.io.audio._BLOCK", 7000)  # several blocks
+    samples = 0.1 * np.random.default_rng(0).normal(size=(3 * RATE, 2))
+    known, path = make(tmp_path / "k.flac", samples), make(tmp_path / "u.flac", samples)
+    without_length(path)
+    assert soundfile.info(path).frames > 1 << 60
+    for part in ((0, None), (0, 1), (0.7, 2.1), (2.9, None), (1, 3.4)):
+        want = read_audio(known, channel=1, start_s=part[0], end_s=part[1])[0]
+        np.testing.assert_array_equal(read_audio(path, channel=1, start_s=part[0], end_s=part[1])[0], want)
+    np.testing.assert_array_equal(
+        read_audio(f"cat {path} |", channel=1, allow_pipes=True)[0], read_audio(known, channel=1)[0]
+    )
+    for part in ((0.2, 3.6), (3, 3.2), (5, None), (0.5, 0.5), (0, 0)):
+        with pytest.raises(InputError) as caught:
+            read_audio(path, channel=1, start_s=part[0], end_s=part[1])
+        with pytest.raises(InputError) as wanted:
+            read_audio(known, channel=1, start_s=part[0], end_s=part[1])
+        assert caught.value.what == wanted.value.what
+    path.write_bytes(path.read_bytes()[:-3000])
+    with pytest.raises(InputError, match=r"u\.flac: not readable as audio"):
+        read_audio(path, channel=1)
+
+
 def test_commands_run_only_when_allowed(tmp_path: Path, tone: np.ndarray):
     path = make(tmp_path / "a.wav", tone)
     command = f"cat {path} | cat |"
@@ -136,6 +198,23 @@ def test_wav_within_an_archive(tmp_path: Path, tone: np.ndarray):
     np.testing.assert_allclose(samples, tone, atol=1e-4)
     with pytest.raises(InputError, match=r"w\.ark:5: no WAV"):
         read_audio(f"{tmp_path / 'w.ark'}:5")
+    with pytest.raises(InputError, match=r"none\.ark: no such file"):
+        read_audio(f"{tmp_path / 'none.ark'}:5")
+    with pytest.raises(InputError, match=rf"{tmp_path}: Is a directory"):
+        read_audio(f"{tmp_path}:5")
+    with pytest.raises(InputError, match=r"w\.ark:9"):
+        read_audio(f"{tmp_path / 'w.ark'}:{'9' * 30}")
+
+
+def test_a_pipe_in_the_place_of_a_file_is_told(tmp_path: Path):
+    os.mkfifo(tmp_path / "p.wav")
+    descriptor = os.open(tmp_path / "p.wav", os.O_RDWR)  # a writer, so that opening it does not wait
+    os.write(descriptor, bytes(100))
+    try:
+        with pytest.raises(InputError, match=r"p\.wav: .*seek"):
+            read_audio(tmp_path / "p.wav")
+    finally:
+        os.close(descriptor)
 
 
 def test_wavs_through_segments(tmp_path: Path, tone: np.ndarray):
@@ -153,3 +232,24 @@ def test_wavs_through_segments(tmp_path: Path, tone: np.ndarray):
     (tmp_path / "segments").write_text("s1 b 0 0.5\n")
     with pytest.raises(InputError, match=r"recording 'b' is not in wav\.scp"):
         Wavs(tmp_path)
+
+
+def test_a_command_runs_once_for_the_segments_of_its_recording(tmp_path: Path, tone: np.ndarray):
+    log = tmp_path / "log"
+    for reco_id, scale in (("a", 1), ("b", 0.5)):
+        make(tmp_path / f"{reco_id}.wav", scale * tone)
+    (tmp_path / "wav.scp").write_text(
+        "".join(f"{reco} echo {reco} >> {log}; cat {tmp_path}/{reco}.wav |\n" for reco in "ab")
+    )
+    (tmp_path / "segments").write_text("a1 a 0 0.5\na2 a 0.5 1\nb1 b 0 0.5\nb2 b 0.25 1\n")
+    wavs = Wavs(tmp_path, allow_pipes=True)
+    read = {utt_id: samples for utt_id, samples, _ in wavs}
+    assert log.read_text().split() == ["a", "b"]
+    for utt_id, want in {"a1": tone[:8000], "a2": tone[8000:], "b2": 0.5 * tone[4000:]}.items():
+        np.testing.assert_allclose(read[utt_id], want, atol=1e-4)
+    wavs.read("a1")
+    assert log.read_text().split() == ["a", "b", "a"]  # only the last one is kept
+    (tmp_path / "b.wav").unlink()
+    for utt_id in ("b1", "b2"):
+        with pytest.raises(InputError, match=f"utterance '{utt_id}': the command failed"):
+            wavs.read(utt_id)

@@ -1,6 +1,8 @@
 """Archives with checksums beside them: read as written, or refused."""
 
 import io
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -82,6 +84,17 @@ def test_archives_and_their_checksums_belong_together(tmp_path):
     assert np.array_equal(read_matrix(place), feats["b"])
     write_ark(path, feats.items())
     assert sums_path(path).read_bytes() == sums
+
+
+def test_a_pipe_has_no_checksums(tmp_path):
+    path, read = tmp_path / "pipe", []
+    os.mkfifo(path)
+    thread = threading.Thread(target=lambda: read.append(path.read_bytes()), daemon=True)
+    thread.start()
+    write(path, b"abc")
+    thread.join(5)
+    assert read == [b"abc"]
+    assert path.is_fifo() and [p.name for p in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_nothing_appears_when_writing_fails(tmp_path):

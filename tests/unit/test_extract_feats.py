@@ -122,6 +122,19 @@ def test_changed_audio_is_extracted_again(data_dir: Path, broken: Path, tmp_path
     assert read_matrix(load_scp(out / "feats.scp")["s1-00"]).shape != before.shape
 
 
+def test_a_changed_archive_is_extracted_again(tmp_path: Path):
+    data, archive = tmp_path / "data", tmp_path / "w.ark"
+    data.mkdir()
+    (data / "wav.scp").write_text(f"u {archive}:2\n")
+    found = []
+    for seed in (0, 1):
+        soundfile.write(tmp_path / "a.wav", np.random.default_rng(seed).normal(0, 0.1, RATE), RATE)
+        archive.write_bytes(b"u " + (tmp_path / "a.wav").read_bytes())
+        out = extract(data, tmp_path / "f", processes=True)
+        found.append(read_matrix(load_scp(out / "feats.scp")["u"]))
+    assert not np.array_equal(*found)
+
+
 def test_a_moved_directory_still_reads(data_dir: Path, tmp_path: Path):
     extract(data_dir, tmp_path / "f").rename(tmp_path / "g")
     scp = load_scp(tmp_path / "g" / "feats.scp")
@@ -188,6 +201,49 @@ def test_one_lost_utterance_is_listed(data_dir: Path, broken: Path, tmp_path: Pa
     assert (out / "lost_utterances").read_text() == "s1-05 /nowhere/x.flac: utterance 's1-05': no such file\n"
     assert "s1-05" not in load_scp(out / "feats.scp")
     assert len(read_table(out / "utt2spk")) == 19
+
+
+@pytest.mark.parametrize("place", ["/nowhere/x.ark:5", "/usr:5"])
+def test_an_archive_that_is_none_loses_only_its_utterance(
+    data_dir: Path, broken: Path, tmp_path: Path, place
+):
+    table = (broken / "wav.scp").read_text().replace(f"{data_dir / 's1-05'}.flac", place)
+    (broken / "wav.scp").write_text(table)
+    out = extract(broken, tmp_path / "f")
+    assert (out / "lost_utterances").read_text().startswith("s1-05 ")
+    assert len(load_scp(out / "feats.scp")) == 19
+
+
+def test_what_a_command_lost_is_tried_again(data_dir: Path, broken: Path, tmp_path: Path):
+    """Its mending shows in no file that is known here; the other job is left as it is."""
+    command, path = f"cat {tmp_path}/x.flac |", data_dir / "s2-15.flac"
+    (broken / "wav.scp").write_text((broken / "wav.scp").read_text().replace(str(path), command))
+    out, options = tmp_path / "f", ["--nj", "2", "--allow-pipes", "true"]
+
+    def times() -> list[int]:
+        return [(out / name).stat().st_mtime_ns for name in ("feats.1.ark", "feats.2.ark")]
+
+    extract(broken, out, *options)
+    before = times()
+    extract(broken, out, *options, processes=True)  # it fails still
+    again = times()
+    assert again[0] == before[0] and again[1] != before[1]
+    assert (out / "lost_utterances").is_file() and (out / "features.json").is_file()
+    shutil.copy(path, tmp_path / "x.flac")
+    extract(broken, out, *options, processes=True)
+    mended = times()
+    assert mended[0] == before[0]
+    assert contents(out) == contents(extract(data_dir, tmp_path / "g", "--nj", "2"))
+    assert not (out / "lost_utterances").exists() and not (out / ".jobs").exists()
+    extract(broken, out, *options, processes=True)
+    assert times() == mended
+
+
+def test_what_a_file_lost_is_not_tried_again(data_dir: Path, tmp_path: Path):
+    out = extract(data_dir, tmp_path / "f", "--min-duration", "0.51")
+    before = (out / "feats.1.ark").stat().st_mtime_ns
+    extract(data_dir, out, "--min-duration", "0.51", processes=True)
+    assert (out / "feats.1.ark").stat().st_mtime_ns == before
 
 
 def test_too_many_lost_utterances_fail(data_dir: Path, broken: Path, tmp_path: Path):

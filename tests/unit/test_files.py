@@ -1,6 +1,9 @@
 """A file is whole under its name or not there at all."""
 
 import hashlib
+import os
+import stat
+import threading
 
 import pytest
 
@@ -25,6 +28,28 @@ def test_a_name_appears_only_when_whole(tmp_path):
         assert not path.exists()
     assert path.read_bytes() == b"abc"
     assert sha256(path) == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path):
+    path, read = tmp_path / "pipe", []
+    os.mkfifo(path)
+    (tmp_path / "link").symlink_to(path)
+    for name in ("pipe", "link"):
+        thread = threading.Thread(target=lambda: read.append(path.read_bytes()), daemon=True)
+        thread.start()
+        with atomic_open(tmp_path / name, "wb") as stream:
+            stream.write(b"abc")
+        thread.join(5)
+    assert read == [b"abc", b"abc"]
+    assert stat.S_ISFIFO(path.lstat().st_mode) and (tmp_path / "link").is_symlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "pipe"]
+
+
+def test_an_open_file_named_by_its_number_is_written_to(tmp_path):
+    """As ``/dev/stdout`` is, which leads to a file if the output goes to one."""
+    with open(tmp_path / "x", "wb") as target, atomic_open(f"/proc/self/fd/{target.fileno()}") as stream:
+        stream.write("abc")
+    assert (tmp_path / "x").read_text() == "abc"
 
 
 def test_nan_never_reaches_a_json_file(tmp_path):
