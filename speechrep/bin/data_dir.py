@@ -19,7 +19,7 @@ from speechrep.bin import run
 from speechrep.errors import InputError
 from speechrep.io import data_ops
 from speechrep.io.ark import matrix_shape
-from speechrep.io.audio import read_audio
+from speechrep.io.audio import audio_info, read_audio
 from speechrep.io.data_content import Content
 from speechrep.io.data_dir import DataDir, invert, validate
 from speechrep.io.data_fix import fix
@@ -124,7 +124,7 @@ def _recording_s(data: DataDir, reco_ids: Collection[str], args: argparse.Namesp
             raise InputError(f"there is no recording {reco_id!r}", where=data.path / "wav.scp")
         path = data.wav_scp[reco_id]
         try:
-            found[reco_id] = soundfile.info(path).duration
+            found[reco_id] = audio_info(path).duration
         except soundfile.LibsndfileError as error:
             if Path(path).is_file():
                 raise InputError(f"utterance {reco_id!r}: {error.error_string}", where=path) from None

@@ -11,7 +11,7 @@ import re
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -104,6 +104,30 @@ def _decode(
     import soxr  # here, because few runs need it
 
     return soxr.resample(samples, rate, sample_rate).astype(np.float32, copy=False), sample_rate
+
+
+class AudioInfo(NamedTuple):
+    """What :func:`audio_info` tells of a file."""
+
+    frames: int
+    samplerate: int
+    channels: int
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return self.frames / self.samplerate
+
+
+def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
+    """Length, rate and channels of a file by its header; where that has no length, by decoding it.
+
+    Raises:
+        soundfile.LibsndfileError: no such file, or not audio.
+    """
+    with _Sound(os.fspath(path)) as sound:
+        frames = sound.frames if sound.seekable() else _count(sound, _UNKNOWN_FRAMES)
+        return AudioInfo(frames, sound.samplerate, sound.channels)
 
 
 class Wavs:

@@ -11,7 +11,7 @@ from speechrep.errors import InputError
 from speechrep.frontend.base import FrontEnd
 from speechrep.frontend.cmvn import normalise, statistics
 from speechrep.frontend.registry import make_frontend
-from speechrep.io.audio import read_audio
+from speechrep.io.audio import audio_info, read_audio
 from speechrep.io.feature_meta import FeatureMeta
 
 ReadSamples = Callable[[int, int], np.ndarray]
@@ -121,7 +121,7 @@ def open_file(path: str | os.PathLike[str]) -> tuple[ReadSamples, int, int]:
     """
     read_audio(path, end_s=0.01)  # tells what is wrong with it, without reading on
     try:
-        info = soundfile.info(os.fspath(path))
+        info = audio_info(path)
     except soundfile.SoundFileError as error:  # one within an archive, which read_audio takes
         raise InputError(
             "cannot be read piece by piece", where=path, mend="read it whole and give its samples"

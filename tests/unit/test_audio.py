@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from speechrep.errors import InputError
-from speechrep.io.audio import Wavs, read_audio
+from speechrep.io.audio import Wavs, audio_info, read_audio
 
 RATE = 16000
 
@@ -164,6 +164,7 @@ def test_a_flac_of_unknown_length_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     known, path = make(tmp_path / "k.flac", samples), make(tmp_path / "u.flac", samples)
     without_length(path)
     assert soundfile.info(path).frames > 1 << 60
+    assert audio_info(path) == audio_info(known) == (3 * RATE, RATE, 2) and audio_info(path).duration == 3
     for part in ((0, None), (0, 1), (0.7, 2.1), (2.9, None), (1, 3.4)):
         want = read_audio(known, channel=1, start_s=part[0], end_s=part[1])[0]
         np.testing.assert_array_equal(read_audio(path, channel=1, start_s=part[0], end_s=part[1])[0], want)

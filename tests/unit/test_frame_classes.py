@@ -62,7 +62,7 @@ def test_ids_per_frame(store, tmp_path):
 
 
 def test_ids_are_matched_by_time_with_centred_frames(tmp_path):
-    """An id stands for Kaldi's frame, whose centre is 12.5 ms after its start; a centred frame has its at 0."""
+    """An id is of Kaldi's frame, whose centre is 12.5 ms after its start; a centred frame's is its start."""
     centred = make_store(tmp_path, dataclasses.replace(META, feature="mel", config={"frame_shift": 10.0}))
     (tmp_path / "ids.txt").write_text("u-1 " + "0 " * 10 + "33 " * 17 + "\n")  # changes at 107.5 ms
     source = FrameClasses(tmp_path / "ids.txt", "", "data", "auto")
