@@ -62,13 +62,13 @@ combine_sets() {
       made+="$name "
       list_speakers "$set" "$datadir/$name.speakers"
       step "$datadir" "$name" --in "$datadir/$name.speakers" "$datadir/$(set_name "${set%%:*}")" \
-        --out "$datadir/$name/wav.scp" -- python -m speechrep.bin.data_dir subset \
+        --out "$datadir/$name"{,/wav.scp} -- python -m speechrep.bin.data_dir subset \
         --spk-list "$datadir/$name.speakers" "$datadir/$(set_name "${set%%:*}")" "$datadir/$name"
     done
     name=$(set_name "$sets")
     if [ "${#parts[@]}" -lt 2 ] || [[ $made == *" $name "* ]]; then continue; fi
     made+="$name "
-    step "$datadir" "$name" --in "${parts[@]}" --out "$datadir/$name/wav.scp" -- \
+    step "$datadir" "$name" --in "${parts[@]}" --out "$datadir/$name"{,/wav.scp} -- \
       python -m speechrep.bin.data_dir combine "$datadir/$name" "${parts[@]}"
   done
 }
