@@ -76,11 +76,13 @@ def _clock(device: torch.device) -> Callable[[], float]:
 
 
 def flops_per_frame(name: str, dim: int, T: float) -> float:
-    """Multiply-adds times 2 of forward and backward for one valid frame of an utterance of T frames."""
+    """Multiply-adds times 2 of forward and backward for one valid frame of an utterance of T frames: those that
+    our loop needs, whose last layer and head run on the masked frames only."""
     if name == "apc":
         return 6 * (3 * 512 * (dim + 5 * 512) + 512 * dim)
-    layers = 3 * (4 * 768**2 + 2 * 768 * 3072 + 2 * T * 768)  # projections, feed-forward, scores and mixing
-    return 6 * (dim * 768 + layers + 0.15 * (768**2 + 768 * dim))
+    seen = 2 * 768**2  # keys and values
+    seeing = 2 * 768**2 + 2 * 768 * 3072 + 2 * T * 768  # queries, output, feed-forward, scores and mixing
+    return 6 * (dim * 768 + 3 * seen + 2 * seeing + 0.15 * (seeing + 768**2 + 768 * dim))
 
 
 def time_ours(

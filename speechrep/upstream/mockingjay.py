@@ -15,7 +15,7 @@ from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.upstream.base import Upstream, at_least, valid_mask
 from speechrep.upstream.masking import Masked, mask_batch
-from speechrep.upstream.transformer import ACTIVATIONS, Positions, TransformerConfig, bert_init
+from speechrep.upstream.transformer import ACTIVATIONS, Positions, TransformerConfig, bert_init, take
 from speechrep.upstream.windows import encode_in_windows
 
 
@@ -112,8 +112,13 @@ class Mockingjay(Upstream):
         r = self.downsample
         return feats[:, : T // r * r].reshape(B, T // r, r * F)
 
-    def encode(self, stacked: torch.Tensor, lens: torch.Tensor | None) -> list[torch.Tensor]:
-        """(B, T', H) of every layer, from stacked frames; None for ``lens`` where nothing is padding."""
+    def encode(
+        self, stacked: torch.Tensor, lens: torch.Tensor | None, places: torch.Tensor | None = None
+    ) -> list[torch.Tensor]:
+        """(B, T', H) of every layer, from stacked frames; None for ``lens`` where nothing is padding.
+
+        With ``places`` (B, M) the last layer's output is (B, M, H), at these positions only.
+        """
         T = stacked.shape[1]
         # what stands on padding may not even be finite; it must not reach a valid frame through 0 * NaN
         attend = None
@@ -124,8 +129,8 @@ class Mockingjay(Upstream):
             attend = mask[:, None, None]
         hidden = self.embed(stacked)
         hiddens = [hidden] if self.config.embedding_layer else []
-        for layer in self.layers:
-            hidden = layer(hidden, attend)
+        for n, layer in enumerate(self.layers, start=1):
+            hidden = layer(hidden, attend, places=places if n == len(self.layers) else None)
             hiddens.append(hidden)
         return hiddens
 
@@ -167,14 +172,13 @@ class Mockingjay(Upstream):
             return self.head["out"].bias.sum() * 0, {"weight": 0.0, "zero": 0.0}
         lens = None if feat_lens is None else feat_lens // self.downsample
         masked = self.mask(stacked, torch.full((B,), T, device=feats.device) if lens is None else lens)
-        hidden = self.encode(masked.inputs, lens)[-1]
-        # the head runs on the chosen positions only; their number per utterance is bounded, so no step waits
-        # for the device to count them: (B, M), the chosen first, what follows them is left out of the sum
-        place = masked.chosen.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices
-        place = place[:, : masked.most]
-        chosen = masked.chosen.gather(1, place)
-        prediction = self.reconstruct(_take(hidden, place)).float()
-        aim = _take(aims, place).masked_fill(~chosen[..., None], 0.0)
+        # the last layer and the head run on the chosen positions only; their number per utterance is bounded, so no
+        # step waits for the device to count them: (B, M), the chosen first, what follows is left out of the sum
+        places = masked.chosen.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices
+        places = places[:, : masked.most]
+        chosen = masked.chosen.gather(1, places)
+        prediction = self.reconstruct(self.encode(masked.inputs, lens, places)[-1]).float()
+        aim = take(aims, places).masked_fill(~chosen[..., None], 0.0)
         error = (prediction - aim).abs().mean(-1).masked_fill(~chosen, 0.0)
         return error.sum(), {"weight": chosen.sum(), "zero": aim.abs().mean(-1).sum()}
 
@@ -183,8 +187,3 @@ def nonzero_lens(feats: torch.Tensor) -> torch.Tensor:
     """(B,) the number of frames whose sum is not 0: the original's way to tell padding. It also counts out
     silent frames inside an utterance, so give lengths where you have them."""
     return (feats.sum(-1) != 0).sum(1)
-
-
-def _take(frames: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-    """(B, T, D) at (B, M) to (B, M, D)."""
-    return frames.gather(1, place[..., None].expand(-1, -1, frames.shape[-1]))

@@ -76,37 +76,48 @@ class TransformerLayer(nn.Module):
         self.norm2 = nn.LayerNorm(H, layer_norm_eps)
 
     def forward(
-        self, hidden: torch.Tensor, attend: torch.Tensor | None = None, causal: bool = False
+        self,
+        hidden: torch.Tensor,
+        attend: torch.Tensor | None = None,
+        causal: bool = False,
+        places: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """(B, T, H) to (B, T, H).
+        """(B, T, H) to (B, T, H), or to (B, M, H) at some places.
 
         Args:
             hidden: (B, T, H).
             attend: (B, 1, 1, T) bool, True where a frame may be attended to; None for everywhere.
-            causal: whether a frame sees only itself and earlier ones; excludes ``attend``.
+            causal: whether a frame sees only itself and earlier ones; excludes ``attend`` and ``places``.
+            places: (B, M) int64, the only frames whose output is wanted; what they attend to stays the same.
         """
-        B, T, H = hidden.shape
-        q, k, v = (
-            self.attn[name](hidden).view(B, T, self.num_heads, -1).transpose(1, 2) for name in ("q", "k", "v")
-        )
+        wanted = hidden if places is None else take(hidden, places)
+        q, k, v = self._heads("q", wanted), self._heads("k", hidden), self._heads("v", hidden)
         dropout = self.attention_dropout if self.training else 0.0
         context = nn.functional.scaled_dot_product_attention(
             q, k, v, attn_mask=attend, dropout_p=dropout, is_causal=causal
         )
-        context = self.attn["out"](context.transpose(1, 2).reshape(B, T, H))
-        hidden = self.norm1(self._drop(context) + hidden)
+        context = self.attn["out"](context.transpose(1, 2).flatten(2))
+        hidden = self.norm1(self._drop(context) + wanted)
         inner = self.ffn["out"](self.activation(self.ffn["in"](hidden)))
         return self.norm2(self._drop(inner) + hidden)
 
     def attention(self, hidden: torch.Tensor, attend: torch.Tensor | None = None) -> torch.Tensor:
         """The attention weights (B, heads, T, T) of this layer's input, for looking at; rows sum to 1."""
-        B, T, _ = hidden.shape
-        q, k = (self.attn[name](hidden).view(B, T, self.num_heads, -1).transpose(1, 2) for name in ("q", "k"))
+        q, k = self._heads("q", hidden), self._heads("k", hidden)
         scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
         return (scores if attend is None else scores.masked_fill(~attend, -math.inf)).softmax(-1)
 
+    def _heads(self, name: str, hidden: torch.Tensor) -> torch.Tensor:
+        """(B, T, H) projected to (B, heads, T, H / heads)."""
+        return self.attn[name](hidden).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
     def _drop(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.dropout(x, self.dropout, self.training)
+
+
+def take(frames: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """(B, T, D) at (B, M) to (B, M, D)."""
+    return frames.gather(1, places[..., None].expand(-1, -1, frames.shape[-1]))
 
 
 def sinusoids(T: int, H: int) -> torch.Tensor:

@@ -11,6 +11,7 @@ from speechrep.errors import InputError
 from speechrep.upstream.apc import ApcConfig
 from speechrep.upstream.mockingjay import MockingjayConfig
 from speechrep.upstream.registry import build
+from speechrep.upstream.transformer import take
 
 LENS = [23, 9, 17, 1, 4]
 
@@ -252,6 +253,20 @@ def test_mockingjay_gradient_equals_explicit_attention():
     )
     grads = [torch.autograd.grad((x * out).sum(), [hidden, *layer.parameters()]) for x in (fused, explicit)]
     torch.testing.assert_close(*grads, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("places", [[[3, 0], [7, 5], [1, 2]], [[], [], []]])
+def test_a_layer_at_some_places_is_the_layer_with_the_others_left_out(places):
+    layer = model("mockingjay").layers[0]
+    feats, lens = batch([8, 8, 4])
+    hidden = torch.randn(3, 8, 8, requires_grad=True)
+    attend = (torch.arange(8) < lens[:, None])[:, None, None]
+    at = torch.tensor(places, dtype=torch.int64)
+    some, whole = layer(hidden, attend, places=at), take(layer(hidden, attend), at)
+    torch.testing.assert_close(some, whole)
+    out = torch.randn(whole.shape)
+    grads = [torch.autograd.grad((x * out).sum(), [hidden, *layer.parameters()]) for x in (some, whole)]
+    torch.testing.assert_close(*grads)
 
 
 def test_mockingjay_learns_to_fill_gaps():
