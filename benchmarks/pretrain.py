@@ -76,8 +76,10 @@ def _clock(device: torch.device) -> Callable[[], float]:
 
 
 def flops_per_frame(name: str, dim: int, T: float) -> float:
-    """Multiply-adds times 2 of forward and backward for one valid frame of an utterance of T frames: those that
-    our loop needs, whose last layer and head run on the masked frames only."""
+    """Multiply-adds times 2 of forward and backward for one valid frame of an utterance of T frames.
+
+    They are those of our loop, whose last Mockingjay layer and head run on the masked frames only.
+    """
     if name == "apc":
         return 6 * (3 * 512 * (dim + 5 * 512) + 512 * dim)
     seen = 2 * 768**2  # keys and values

@@ -172,8 +172,8 @@ class Mockingjay(Upstream):
             return self.head["out"].bias.sum() * 0, {"weight": 0.0, "zero": 0.0}
         lens = None if feat_lens is None else feat_lens // self.downsample
         masked = self.mask(stacked, torch.full((B,), T, device=feats.device) if lens is None else lens)
-        # the last layer and the head run on the chosen positions only; their number per utterance is bounded, so no
-        # step waits for the device to count them: (B, M), the chosen first, what follows is left out of the sum
+        # the last layer and the head run on the chosen positions only; their number per utterance is bounded,
+        # so no step waits for the device to count them: (B, M), the chosen first, the others are not summed
         places = masked.chosen.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices
         places = places[:, : masked.most]
         chosen = masked.chosen.gather(1, places)
