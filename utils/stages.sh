@@ -58,7 +58,12 @@ for upstream in $all_upstreams; do
   all_models=$(unique "$all_models" "$model")
 done
 
+# Verification compares mean vectors; every other task trains a model.
+trained_tasks=
 for task in $tasks; do
+  if [ "$task" != verification ]; then trained_tasks+="$task "; fi
+done
+for task in $trained_tasks; do
   for upstream in $(upstreams_of "$task"); do
     [ -f "$(task_conf "$task" "$upstream")" ] ||
       fail "row '$upstream' of task $task: there is no $(task_conf "$task" "$upstream")"
@@ -142,7 +147,7 @@ train_tasks() {
   if [ "$train_proportion" != 1.0 ]; then fewer=(--train-proportion "$train_proportion"); fi
   check_labels
   cmd=$train_cmd
-  for task in $tasks; do longest_first="$task $longest_first"; done
+  for task in $trained_tasks; do longest_first="$task $longest_first"; done
   for task in $longest_first; do
     labels=$(labels_of "$task") valid=$dev parts=()
     if [ "$task" = speaker ]; then valid=$train parts=(--train-split train --valid-split valid); fi
@@ -162,11 +167,11 @@ train_tasks() {
   run_steps "$jobs_at_once"
 }
 
-for_each_test() { # function of task, upstream, set
+for_each_test() { # tasks, function of task, upstream, set
   local task upstream set
-  for task in $tasks; do
+  for task in $1; do
     for upstream in $(upstreams_of "$task"); do
-      for set in $(tests_of "$task"); do "$1" "$task" "$upstream" "$set"; done
+      for set in $(tests_of "$task"); do "$2" "$task" "$upstream" "$set"; done
     done
   done
 }
@@ -190,14 +195,26 @@ score_one() { # task upstream set
     --out "$exp/results.json"
 }
 
+# Utterances of the same speaker or not, by the cosine of their mean vectors, from which that of the training set
+# is taken; of several layers by their mean.
+verify_one() { # task upstream set
+  local layer=()
+  if [[ $2 == *_finetune ]]; then return; fi # nothing is trained here
+  if [[ $2 == *_layers ]]; then layer=(--layer average); fi
+  step "$exp" "score_$1_$2_$3" --in "$reps/$2/"{"$train","$3"}.h5 "$datadir/$3/utt2spk" --out "$exp/results.json" -- \
+    python -m speechrep.bin.verify --data "$reps/$2/$3.h5" --data-dir "$datadir/$3" --center-on "$reps/$2/$train.h5" \
+    --upstream "$2" --features "$feature" --set "$3" --seed "$seed" --out "$exp/results.json" "${layer[@]}"
+}
+
 decode_and_score() {
   local array=() # of decode_one's commands
   cmd=$cuda_cmd
   if [ -n "$cuda_array_cmd" ]; then cmd=utils/run.py array=(--nj "$nj" --cmd "$cuda_array_cmd"); fi
-  for_each_test decode_one
+  for_each_test "$trained_tasks" decode_one
   run_steps "$jobs_at_once"
   cmd=$cpu_cmd
-  for_each_test score_one
+  for_each_test "$trained_tasks" score_one
+  if has_word verification "$tasks"; then for_each_test verification verify_one; fi
   run_steps "$nj"
 }
 

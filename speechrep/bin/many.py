@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from speechrep.bin import decode, dump, pretrain, run, score, train_downstream
+from speechrep.bin import decode, dump, pretrain, run, score, train_downstream, verify
 from speechrep.config import make_parser
 from speechrep.errors import InputError
 
@@ -24,6 +24,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "pretrain": pretrain.main,
     "score": score.main,
     "train_downstream": train_downstream.main,
+    "verify": verify.main,
 }
 
 

@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1, help="that the representation was trained with")
     parser.add_argument("--out", required=True, metavar="FILE", help="results.json to add to")
     args = parser.parse_args(argv)
+    if args.bootstrap < 10:
+        raise InputError(f"want at least 10 draws, got {args.bootstrap}", where="--bootstrap")
     feats = choose_layer(open_features(args.data), args.layer)
     speakers = speakers_of(Labelled(feats, Path(args.data_dir)))
     num_pairs = len(speakers) * (len(speakers) - 1) // 2

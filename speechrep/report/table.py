@@ -13,7 +13,7 @@ from speechrep.errors import InputError
 from speechrep.io.files import read_json
 from speechrep.report import paper
 
-RATES = ("wer", "cer", "accuracy", "acc2", "acc2_non0", "f1", "f1_non0", "acc5", "acc7")  # in percent
+RATES = ("wer", "cer", "eer", "accuracy", "acc2", "acc2_non0", "f1", "f1_non0", "acc5", "acc7")  # in percent
 ARROWS = {"higher": "↑", "lower": "↓"}
 MISSING = "-"
 _HOW_TO_READ = (

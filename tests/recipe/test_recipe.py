@@ -64,6 +64,9 @@ def test_all_six_stages_give_every_result(finished):
     wanted = {
         (task, upstream, "accuracy") for task in ("phone", "speaker") for upstream in UPSTREAMS + CONTROLS
     }
+    wanted |= {
+        ("verification", upstream, metric) for upstream in UPSTREAMS + CONTROLS for metric in ("eer", "min_dcf")
+    }
     wanted |= {("asr", upstream, metric) for upstream in UPSTREAMS for metric in ("wer", "cer")}
     assert set(found) == wanted
     for entry in found.values():

@@ -100,14 +100,15 @@ find_audio() {
 
 needs_phones() { has_word phone "$tasks" && has_word "$1" "$labelled_folders"; } # folder
 
-control_tasks="phone speaker"
+control_tasks="phone speaker verification"
 # Speakers differ between sets, so that who speaks can be asked only of held-out utterances of one set.
-tests_of() { if [ "$1" = speaker ]; then echo "$train"; else echo "$tests"; fi; }                  # task
-labels_of() { case $1 in phone) echo phones.ctm ;; speaker) echo utt2spk ;; *) echo text ;; esac } # task
+tests_of() { if [ "$1" = speaker ]; then echo "$train"; else echo "$tests"; fi; }              # task
+labels_of() { case $1 in phone) echo phones.ctm ;; asr) echo text ;; *) echo utt2spk ;; esac } # task
 
 # Refuse what no stage could use.
 for task in $tasks; do
-  has_word "$task" "phone speaker asr" || fail "unknown task '$task'; tasks are phone, speaker and asr"
+  has_word "$task" "phone speaker verification asr" ||
+    fail "unknown task '$task'; tasks are phone, speaker, verification and asr"
 done
 feature=$(basename "$feature_config" .yaml)
 if [ -z "$tag" ]; then tag=demo_$feature tag=${tag%_fbank80}; fi # other features, another experiment
@@ -146,5 +147,13 @@ leave $task out of --tasks or name other sets" ;;
       esac
     done
   done
+  if has_word verification "$tasks"; then
+    for name in $tests; do
+      awk '{ sub(/-.*/, "", $1); readers += !($1 in utts); utts[$1] += NF - 1; if (utts[$1] > 1) pairs = 1 }
+        END { exit !(pairs && readers > 1) }' "$datadir/$name/spk2utt" ||
+        fail "verification needs two speakers, one with two utterances; $datadir/$name has none such: \
+leave verification out of --tasks or name other --test-sets"
+    done
+  fi
 }
 . utils/stages.sh

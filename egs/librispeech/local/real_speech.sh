@@ -12,18 +12,18 @@ data=${1:?which folder? $help_message}
 if [[ $data != --* ]]; then shift; fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-seeds="1 2 3"                                       # of pre-training and of random weights
-models="apc mockingjay"                             # what is pre-trained, of three layers each
-trained=                                            # experiments that hold the models of each seed, in this order; empty: train them
-controls=true                                       # rows of random weights, and of learned sums of layers
-parts="phone finetune word speaker share asr"       # what the table holds (finetune: rows of phone), and share: the figure
-shares="0.1 0.5 1"                                  # of the labelled utterances, for the figure
-share_rows="fbank fbank_ctx4 apc mockingjay_layer1" # its lines, with the models of the first seed
-asr_seeds=1                                         # seeds of which the recogniser is trained too, minutes a model
-confdir=conf/hour                                   # configurations
-tag=real                                            # name of the experiment
-nj=$(getconf _NPROCESSORS_ONLN)                     # cores to use
-ngpu=0                                              # GPUs; 0 is the CPU
+seeds="1 2 3"                                              # of pre-training and of random weights
+models="apc mockingjay"                                    # what is pre-trained, of three layers each
+trained=                                                   # experiments that hold the models of each seed, in this order; empty: train them
+controls=true                                              # rows of random weights, and of learned sums of layers
+parts="phone finetune word speaker verification share asr" # what the table holds (finetune: rows of phone), and share: the figure
+shares="0.1 0.5 1"                                         # of the labelled utterances, for the figure
+share_rows="fbank fbank_ctx4 apc mockingjay_layer1"        # its lines, with the models of the first seed
+asr_seeds=1                                                # seeds of which the recogniser is trained too, minutes a model
+confdir=conf/hour                                          # configurations
+tag=real                                                   # name of the experiment
+nj=$(getconf _NPROCESSORS_ONLN)                            # cores to use
+ngpu=0                                                     # GPUs; 0 is the CPU
 . utils/parse_options.sh
 command_line="egs/librispeech/local/real_speech.sh ${data@Q}$given_words"
 . ./path.sh
@@ -127,6 +127,13 @@ answers() { # hyp|ref task seed row
   for fold in "${folds[@]}"; do printf '%s ' "$exp/$2_s$3_$4$fold/decode/$1"; done
 }
 
+# Whether the speakers of two utterances are the same, of all pairs.
+verify() { # seed row
+  local reps=dump/${tag}_s$1/$(model_of "$2")/test_other.h5
+  echo verify --data "$reps" --layer "$(layers_of "$2")" --data-dir data/test_other --center-on "$reps" \
+    --upstream "$2" --features fbank80 --set test_other --seed "$1" --out "$results"
+}
+
 evaluate() { # task seed row
   local out=$exp/$1_s$2_$3 model=$1 kind=phone set=test_clean fold lists versus=()
   if [[ $3 =~ _(layers|finetune)$ ]]; then model+=${BASH_REMATCH[0]}; fi
@@ -166,6 +173,7 @@ for i in "${!seed_list[@]}"; do
       if ! has_word "$task" "$parts" || [[ $row =~ _(layers|finetune)$ && $task != phone ]]; then continue; fi
       evaluate "$task" "$seed" "$row"
     done
+    if has_word verification "$parts" && [[ ! $row =~ _(layers|finetune)$ ]]; then verify "$seed" "$row"; fi
   done
 done >"$exp/commands"
 python -m speechrep.bin.many <"$exp/commands"
@@ -185,6 +193,6 @@ if has_word asr "$parts"; then
   done
 fi
 
-python -m speechrep.bin.report --results "${all_results[@]}" --out "$exp/RESULTS.md" --metrics "accuracy wer" \
-  --order "$(rows_of "$first" | tr '\n' ' ') phone word speaker asr" --made-by "$command_line"
+python -m speechrep.bin.report --results "${all_results[@]}" --out "$exp/RESULTS.md" --metrics "accuracy eer wer" \
+  --order "$(rows_of "$first" | tr '\n' ' ') phone word speaker verification asr" --made-by "$command_line"
 log "the whole took $(duration "$SECONDS")"
