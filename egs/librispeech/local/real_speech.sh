@@ -129,9 +129,11 @@ answers() { # hyp|ref task seed row
 
 # Whether the speakers of two utterances are the same, of all pairs.
 verify() { # seed row
-  local reps=dump/${tag}_s$1/$(model_of "$2")/test_other.h5
-  echo verify --data "$reps" --layer "$(layers_of "$2")" --data-dir data/test_other --center-on "$reps" \
-    --upstream "$2" --features fbank80 --set test_other --seed "$1" --out "$results"
+  local folder=dump/${tag}_s$1
+  folder+=/$(model_of "$2")
+  echo verify --data "$folder/test_other.h5" --layer "$(layers_of "$2")" --data-dir data/test_other \
+    --center-on "$folder/test_other.h5" --upstream "$2" --features fbank80 --set test_other --seed "$1" \
+    --out "$results"
 }
 
 evaluate() { # task seed row
