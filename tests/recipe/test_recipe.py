@@ -110,6 +110,21 @@ def test_the_code_in_the_readme_runs(finished):
     assert int(frames) > 50
 
 
+def test_curves_of_pretrainings_as_a_table(finished):
+    script = REPOSITORY / "egs/librispeech/local/curves.py"
+    words = [sys.executable, script, "exp/demo/apc", "exp/demo/mockingjay"]
+    environment = ENVIRONMENT | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(words, cwd=finished, env=environment, capture_output=True, text=True, check=True)
+    head, *lines = done.stdout.splitlines()
+    assert head.split() == ["run", "step", "loss", "relative"]
+    comments = [line for line in lines if line.startswith("# ")]
+    assert [line.split()[1] for line in comments] == ["apc:", "mockingjay:"]
+    assert " --" not in comments[0] and "--upstream mockingjay" in comments[1]
+    rows = [line.split() for line in lines if not line.startswith("#")]
+    assert {name for name, *_ in rows} == {"apc", "mockingjay"}
+    assert all(0 < float(loss) < 5 and 0 < float(relative) < 5 for _, _, loss, relative in rows)
+
+
 def test_second_run_does_nothing(finished):
     before = (finished / "exp/demo/results.json").read_text()
     again = run(finished)

@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""Validation curves of pre-trainings as tab-separated values, to be kept when the experiments are not.
+
+    local/curves.py exp/base/apc exp/*/apc > curves.tsv
+
+For each run a comment with its commit and the options in which it differs from the first, then a line per
+validation: run, step, loss, and the loss relative to knowing nothing (predicting 0, repeating the last frame).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from speechrep.bin import run
+from speechrep.config import load_yaml, make_parser
+from speechrep.io.files import read_utf8
+from speechrep.io.model_files import read_info
+from speechrep.report.curves import read_log
+
+
+def main() -> None:
+    """Print the table."""
+    parser = make_parser(__doc__)
+    parser.add_argument("exp_dirs", nargs="+", type=Path, metavar="EXP", help="folders that pretrain wrote")
+    args = parser.parse_args()
+    print("run", "step", "loss", "relative", sep="\t")
+    first = _options(args.exp_dirs[0])
+    for folder in args.exp_dirs:
+        changed = [
+            f"--{name} {value}" for name, value in _options(folder).items() if first.get(name) != value
+        ]
+        print(f"# {folder.name}: commit {read_info(folder)['commit'][:7]}", *changed)
+        for line in read_log(folder):
+            if line["part"] == "valid":
+                relative = line.get("loss_over_zero", line.get("loss_over_copy"))
+                print(folder.name, line["step"], f"{line['loss']:.4f}", f"{relative:.4f}", sep="\t")
+
+
+def _options(folder: Path) -> dict[str, Any]:
+    path = folder / "config.yaml"
+    return load_yaml(read_utf8(path), path)
+
+
+if __name__ == "__main__":
+    run(main)
