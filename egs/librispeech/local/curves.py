@@ -4,7 +4,7 @@
     local/curves.py exp/base/apc exp/*/apc > curves.tsv
 
 For each run a comment with its commit and the options in which it differs from the first, then a line per
-validation: run, step, loss, and the loss relative to knowing nothing (predicting 0, repeating the last frame).
+validation: run, step, loss, and the loss relative to knowing nothing (predicting 0, or the last frame again).
 """
 
 from pathlib import Path
