@@ -134,6 +134,9 @@ class Trainer:
         if resume and saved:
             self._restore(saved[-1])
         if config.compile:
+            # Layers share their code, and each kind of batch (padded, of one utterance, in validation) is a
+            # variant of it; beyond the default of 8 variants PyTorch would go on without compiling.
+            torch._dynamo.config.recompile_limit = 64
             for module in parts_to_compile(task):
                 module.compile(dynamic=True)  # in place: the names of the weights stay as they are
         self.forward = Forward(task, config, device, exchange=bool(self.trainable))

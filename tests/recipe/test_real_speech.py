@@ -30,7 +30,16 @@ def test_phones_in_rotation_with_every_kind_of_row(shared_data: Path, tmp_path: 
     (tmp_path / "conf").mkdir()
     for name, text in CONFIGURATIONS.items():
         (tmp_path / f"conf/{name}.yaml").write_text(text)
-    words = ["--seeds", "1 2", "--models", "apc", "--parts", "phone finetune", "--confdir", tmp_path / "conf"]
+    words = [
+        "--seeds",
+        "1 2",
+        "--models",
+        "apc",
+        "--parts",
+        "phone finetune verification",
+        "--confdir",
+        tmp_path / "conf",
+    ]
     done = subprocess.run(
         [recipe / "local/real_speech.sh", shared_data, *words],
         env=ENVIRONMENT, capture_output=True, text=True, timeout=1500,
@@ -41,10 +50,14 @@ def test_phones_in_rotation_with_every_kind_of_row(shared_data: Path, tmp_path: 
     seeded = ["apc", "apc_layer0", "apc_layer1", "apc_untrained", "apc_untrained_layer1"]
     once = ["fbank", "fbank_ctx4", "apc_layers", "apc_finetune"]
     assert rows == {(row, seed) for row in seeded for seed in (1, 2)} | {(row, 1) for row in once}
+    verified = {(result["upstream"], result["seed"]) for result in results if result["metric"] == "eer"}
+    assert verified == {(row, seed) for row, seed in rows if row not in ("apc_layers", "apc_finetune")}
     assert {result["n"] for result in results} == {50}  # each utterance is tested once
     value = {result["upstream"]: result["value"] for result in results if result["metric"] == "accuracy"}
     assert value["fbank_ctx4"] > value["fbank"] > 30
     gains = [result for result in results if result["metric"] == "accuracy - fbank_ctx4"]
     assert {result["upstream"] for result in gains} == {row for row, _ in rows} - {"fbank_ctx4"}
     text = (recipe / "exp/real/RESULTS.md").read_text()
-    assert "--seeds '1 2' --models apc --parts 'phone finetune'" in text and "apc_finetune" in text
+    assert (
+        "--seeds '1 2' --models apc --parts 'phone finetune verification'" in text and "apc_finetune" in text
+    )

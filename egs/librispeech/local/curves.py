@@ -24,15 +24,15 @@ def main() -> None:
     args = parser.parse_args()
     print("run", "step", "loss", "relative", sep="\t")
     first = _options(args.exp_dirs[0])
-    for folder in args.exp_dirs:
-        changed = [
-            f"--{name} {value}" for name, value in _options(folder).items() if first.get(name) != value
-        ]
-        print(f"# {folder.name}: commit {read_info(folder)['commit'][:7]}", *changed)
+    for folder in dict.fromkeys(args.exp_dirs):
+        options = _options(folder)
+        changed = [name for name in first | options if first.get(name) != options.get(name)]
+        told = [f"--{name} {options.get(name, 'absent')}" for name in changed]
+        print(f"# {folder}: commit {read_info(folder)['commit'][:7]}", *told)
         for line in read_log(folder):
             if line["part"] == "valid":
-                relative = line.get("loss_over_zero", line.get("loss_over_copy"))
-                print(folder.name, line["step"], f"{line['loss']:.4f}", f"{relative:.4f}", sep="\t")
+                relative = [f"{value:.4f}" for name, value in line.items() if name.startswith("loss_over_")]
+                print(folder, line["step"], f"{line['loss']:.4f}", *(relative or "-"), sep="\t")
 
 
 def _options(folder: Path) -> dict[str, Any]:

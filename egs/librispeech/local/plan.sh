@@ -149,10 +149,10 @@ leave $task out of --tasks or name other sets" ;;
   done
   if has_word verification "$tasks"; then
     for name in $tests; do
-      awk '{ sub(/-.*/, "", $1); readers += !($1 in utts); utts[$1] += NF - 1; if (utts[$1] > 1) pairs = 1 }
-        END { exit !(pairs && readers > 1) }' "$datadir/$name/spk2utt" ||
-        fail "verification needs two speakers, one with two utterances; $datadir/$name has none such: \
-leave verification out of --tasks or name other --test-sets"
+      awk '{ sub(/-.*/, "", $1); readers += !($1 in utts); utts[$1] += NF - 1; if (utts[$1] > 1) pairs = 1; all += NF - 1 }
+        END { exit !(pairs && readers > 1 && all <= 6325) }' "$datadir/$name/spk2utt" ||
+        fail "verification needs two speakers, one with two utterances, and at most 6325 utterances; \
+$datadir/$name is not such a set: leave verification out of --tasks or name other --test-sets"
     done
   fi
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The comparison on real speech: models pre-trained on an hour of LibriSpeech without transcripts; what a linear
-# probe finds in each of their layers of phones, words and speakers; and connected digits recognised from them.
+# probe finds in each of their layers of phones, words and speakers; whether two utterances have the same speaker; and
+# connected digits recognised from them.
 # One table, exp/<tag>/RESULTS.md, and accuracy against labelled share, exp/<tag>/label_share/.
 #
 #     local/real_speech.sh DATA [--name value]...
@@ -127,7 +128,7 @@ answers() { # hyp|ref task seed row
   for fold in "${folds[@]}"; do printf '%s ' "$exp/$2_s$3_$4$fold/decode/$1"; done
 }
 
-# Whether the speakers of two utterances are the same, of all pairs.
+# Whether the speakers of two utterances are the same, of all pairs; centred on themselves, there being no other set.
 verify() { # seed row
   local folder=dump/${tag}_s$1
   folder+=/$(model_of "$2")
