@@ -31,7 +31,7 @@ from speechrep.score.verification import Curve, all_cosines, cosines
 logger = logging.getLogger(__name__)
 
 MAX_PAIRS = 20_000_000  # unless named in --trials; those of 6325 utterances, in 1.6 GB
-CENTRED_ON = 2000  # utterances, which tell a mean well enough; a training set may have hundreds of thousands
+CENTRED_ON = 2000  # utterances at most, which tell a mean well enough; a training set may have hundreds of thousands
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-dir", required=True, metavar="DIR", help="their data directory")
     parser.add_argument("--layer", default="", help="of several: last, first, average or a number")
     parser.add_argument(
-        "--center-on", default="", metavar="FEATS", help="subtract their mean, or that of 2000 of them"
+        "--center-on", default="", metavar="FEATS", help="subtract their mean, of 2000 at most"
     )
     parser.add_argument(
         "--trials", default="", metavar="FILE",
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     centre = np.zeros(feats.meta.dim)
     if args.center_on:
         other = choose_layer(open_features(args.center_on), args.layer)
-        some = other.utt_ids[:: -(-len(other.utt_ids) // CENTRED_ON)]
+        some = other.utt_ids[:: len(other.utt_ids) // CENTRED_ON + 1]
         centre = np.mean([_vector(other, utt_id) for utt_id in some], 0)
     vectors = np.stack([_vector(feats, utt_id) - centre for utt_id in speakers])
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
