@@ -31,7 +31,7 @@ from speechrep.score.verification import Curve, all_cosines, cosines
 logger = logging.getLogger(__name__)
 
 MAX_PAIRS = 20_000_000  # unless named in --trials; those of 6325 utterances, in 1.6 GB
-CENTRED_ON = 2000  # utterances at most, which tell a mean well enough; a training set may have hundreds of thousands
+CENTRED_ON = 2000  # utterances at most: they tell a mean well enough, and a training set may have 100,000
 
 
 def main(argv: Sequence[str] | None = None) -> None:
