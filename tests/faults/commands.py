@@ -109,6 +109,9 @@ TARGETS = {
         *middle_stages("fbank80", "mini_train", "mini_test"),
         *task_stages("phone", "CTM", "phones.ctm", "mini_train", "mini_test", steps=False),
         *task_stages("asr", "text (transcripts)", "text", "mini_train", "mini_test", jobs=True),
+        Target(5, "exp/demo/.done/score_verification_apc_mini_test",
+               {"HDF5": "dump/demo/apc/mini_test.h5", "text table": "data/mini_test/utt2spk"},
+               {"JSON (results)": "exp/demo/results.json"}),
     ],
     "mosei": [
         # Its workers, the same code as librispeech's, write outside of the working folder.
