@@ -56,6 +56,10 @@ for upstream in $all_upstreams; do
   [ -f "$(conf "${model%_untrained}")" ] ||
     fail "unknown upstream '$upstream': there is no $(conf "${model%_untrained}")"
   all_models=$(unique "$all_models" "$model")
+  if [ -n "$upstream_from" ] && [ ! -e "$upstream_from/$model/model.json" ] && [[ $model != *_untrained ]] &&
+    ! grep -q '^upstream: *surface' "$(conf "$model")"; then
+    fail "--upstream-from: there is no $model in $upstream_from: train it there, or leave it out of --upstreams"
+  fi
 done
 
 # Verification compares mean vectors; every other task trains a model.
@@ -110,11 +114,18 @@ extract_features() {
 }
 
 pretrain_upstreams() {
-  local upstream model config untrained
+  local upstream model trained config untrained
   cmd=$train_cmd
   for upstream in $all_models; do
     model=$(upstream_dir "$upstream") config=$(conf "${upstream%_untrained}") untrained=()
     if [ "$model" != "$exp/$upstream" ]; then continue; fi # of --upstream-from
+    trained=$(upstream_dir "${upstream%_untrained}")
+    if [[ $upstream == *_untrained && $trained != "$exp"/* ]]; then # of the same network, whatever conf/ has
+      step "$exp" "$upstream" --in "$trained/"model.{json,safetensors} --out "$model/"model.{json,safetensors} \
+        --own "$model" --sealed "$model/"model.{json,safetensors} -- \
+        python -m speechrep.bin.untrained --like "$trained" --exp-dir "$model" --seed "$seed"
+      continue
+    fi
     if [[ $upstream == *_untrained ]]; then untrained=(--max-steps 0); fi
     step "$exp" "$upstream" --in "$config" "$feats/$pretrain" "$feats/$dev" \
       --out "$model/"model.{json,safetensors} --own "$model" --sealed "$model/"model.{json,safetensors} -- \

@@ -121,17 +121,19 @@ class FrameClasses:
     def _fold(self, label: str, where: str) -> str:
         if self.inventory == "data":
             return _written(label)
-        if self.inventory == "72":
-            return "sil" if label.strip().lower() in ("", "sil") else _stressed(label)
         try:
-            return fold_phone(label)
+            return _stressed(label) if self.inventory == "72" else fold_phone(label)
         except InputError as error:
             raise InputError(error.what, where=where, mend=error.mend) from None
 
 
 def _stressed(label: str) -> str:
-    lowered = label.strip().lower()
-    return lowered if lowered in ("sp", "spn") else lowered.upper()
+    """A phone as one of the 72: with its stress, and pauses (sp) apart from silence."""
+    written = label.strip()
+    folded = fold_phone(written)
+    if folded == SILENCE:
+        return "sp" if written.lower() == "sp" else "sil"
+    return "spn" if folded == SPOKEN_NOISE else written.upper()
 
 
 def _written(label: str) -> str:

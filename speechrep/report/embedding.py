@@ -17,7 +17,7 @@ from speechrep.data.frame_labels import IGNORE, frame_times_s, label_frames, off
 from speechrep.data.identity import require_equal
 from speechrep.downstream.split import reader_of
 from speechrep.errors import InputError
-from speechrep.io.alignment import ARPABET, SILENCE, SPOKEN_NOISE, read_ctm
+from speechrep.io.alignment import ARPABET, SILENCE, SPOKEN_NOISE, fold_phone, read_ctm
 from speechrep.io.data_dir import DataDir
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.report import style
@@ -112,7 +112,8 @@ def phone_points(
     for utt_id, intervals in alignments.items():
         feats = vectors.by_utt[utt_id]
         times_s = frame_times_s(vectors.meta, len(feats))
-        labels = label_frames(intervals, _IDS, times_s, f"{path}: {utt_id}", offset)
+        phones = [interval._replace(label=fold_phone(interval.label)) for interval in intervals]
+        labels = label_frames(phones, _IDS, times_s, f"{path}: {utt_id}", offset)
         for start_s, end_s, _ in intervals:
             frame = int(np.abs(times_s - offset / 1000 - (start_s + end_s) / 2).argmin())
             if labels[frame] != IGNORE:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_info
 
+OTHER_UPSTREAMS = "Features and pre-training are those of each row's own model, not the paper's."
 SOURCE = "Liu et al., Mockingjay, ICASSP 2020"
 
 
@@ -74,6 +75,8 @@ def comparable(task: str, sets: Sequence[str], checkpoints: Sequence[str] = ()) 
             for those that are gone.
     """
     infos = [info for info in map(_info, checkpoints) if info]
+    if any(info.get("config", {}).get("train_proportion", 1.0) != 1.0 for info in infos):
+        return "no: trained on a part of the labels"
     if task == "sentiment":
         if set(sets) != {"mockingjay_test"}:
             return "no: other clips; --protocol mockingjay of egs/mosei has the paper's split"
@@ -82,18 +85,18 @@ def comparable(task: str, sets: Sequence[str], checkpoints: Sequence[str] = ()) 
                 "no: the paper's clips, but another classifier than egs/mosei/conf/mockingjay/sentiment.yaml"
             )
         return (
-            "yes, as far as the protocol goes: the same split, labels and metric. The upstreams were "
-            "trained on other data for other times."
+            f"yes, as far as the protocol goes: the same split, labels and metric. {OTHER_UPSTREAMS}"
         )
     if task == "speaker":
         if set(sets) == {"train_clean_100:test"} and infos and all(map(_is_papers_speakers, infos)):
             return (
                 "yes, but for the draw: the same speakers and classifier; of ten parts of their utterances "
-                "eight train, one picks the model and another one tests, where the paper trains on nine"
+                "eight train, one picks the model and another one tests, where the paper trains on nine. "
+                f"{OTHER_UPSTREAMS}"
             )
         return "no: other speakers and another split, a linear probe of the mean frame, other training data"
     if set(sets) == {"test_clean"} and infos and all(map(_is_papers_phones, infos)):
-        return "yes, but for the aligner's version: the same sets, classes and classifier"
+        return f"yes, but for the aligner's version: the same sets, classes and classifier. {OTHER_UPSTREAMS}"
     return "no: other labels and sets, a linear probe of single frames, other training data"
 
 

@@ -13,7 +13,7 @@ from speechrep.io.feature_meta import read_meta
 from speechrep.io.store import Store
 from speechrep.io.table import read_table
 from speechrep.upstream.apc import ApcConfig
-from speechrep.upstream.checkpoint import save_model
+from speechrep.upstream.checkpoint import load, save_model
 from speechrep.upstream.registry import build
 
 REPOSITORY = Path(__file__).parents[2]
@@ -105,21 +105,19 @@ def test_a_model_from_librispeech_is_given_features_as_of_librispeech(finished):
     theirs = dataclasses.replace(default, cmvn="utterance")
     assert default.cmvn == "speaker"
     save_model(finished / "ls100/apc", build("apc", ApcConfig(hidden_size=8, num_layers=1), theirs))
-    words = [
-        "--corpus-dir",
-        "corpus",
-        "--upstream-from",
-        "ls100",
-        "--upstreams",
-        "apc",
-        "--controls",
-        "false",
-    ]
-    done = run(finished, *words, "--stop-stage", "3")
+    words = ["--corpus-dir", "corpus", "--upstream-from", "ls100", "--stop-stage", "3", "--upstreams"]
+    done = run(finished, *words, "apc mockingjay")
+    assert done.returncode == 2
+    assert "--upstream-from: there is no mockingjay in" in done.stderr
+    done = run(finished, *words, "apc")
     assert done.returncode == 0, done.stderr
     ours = read_meta(finished / "dump/like_ls100/mini_test/features.json")
     assert ours.acoustic() == theirs.acoustic()
     assert Store(finished / "dump/demo_like_ls100/apc/mini_test.h5").meta.cmvn == "utterance"
+    trained, control = (load(finished / exp) for exp in ("ls100/apc", "exp/demo_like_ls100/apc_untrained"))
+    assert control.config == trained.config  # not that of conf/apc.yaml
+    assert control.meta == trained.meta
+    assert control.weights_sha256 != trained.weights_sha256
 
 
 def test_ones_own_copy_of_the_corpus_and_the_papers_protocol(finished):

@@ -12,7 +12,7 @@ from speechrep.downstream.base import Labelled
 from speechrep.downstream.frame_classes import INVENTORIES, FrameClasses
 from speechrep.downstream.phone import PhoneConfig, draw, read_frames
 from speechrep.errors import InputError
-from speechrep.io.alignment import Interval, write_textgrid
+from speechrep.io.alignment import Interval, read_phone_textgrid, write_ctm, write_textgrid
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.phone_labels import CPC_PHONES, read_frame_ids, read_textgrids, read_word_alignments
 from speechrep.io.store import Store, StoreWriter
@@ -108,13 +108,17 @@ def test_textgrids_with_stress(store, tmp_path):
     write_textgrid(
         tmp_path / "grids" / "u" / "u-1.TextGrid", {"phones": rows, "words": [Interval(0, 0.3021, "a b")]}
     )
-    frames = {}
-    for inventory in ("72", "39"):
-        source = FrameClasses(tmp_path / "grids", "phones", inventory, "0")
-        names = source.classes([])
-        frames[inventory] = [names[i] for i in source.frames("u-1", store, 28, names)]
-    assert frames["72"] == ["sil"] * 10 + ["AH0"] * 10 + ["sp"] * 8
-    assert frames["39"] == ["SIL"] * 10 + ["AH"] * 10 + ["SIL"] * 8
+    write_ctm(  # what prepare_librispeech makes of them
+        tmp_path / "phones.ctm", {"u-1": read_phone_textgrid(tmp_path / "grids" / "u" / "u-1.TextGrid")}
+    )
+    for path in (tmp_path / "grids", tmp_path / "phones.ctm"):
+        frames = {}
+        for inventory in ("72", "39"):
+            source = FrameClasses(path, "phones", inventory, "0")
+            names = source.classes([])
+            frames[inventory] = [names[i] for i in source.frames("u-1", store, 28, names)]
+        assert frames["72"] == ["sil"] * 10 + ["AH0"] * 10 + ["sp"] * 8
+        assert frames["39"] == ["SIL"] * 10 + ["AH"] * 10 + ["SIL"] * 8
     words = FrameClasses(tmp_path / "grids", "words", "data", "0")
     assert words.classes(["u-1"]) == ("a_b",)
     with pytest.raises(InputError, match=r"u-1\.TextGrid: no tier 'tones'"):

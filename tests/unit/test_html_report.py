@@ -265,6 +265,9 @@ def test_the_recipes_configurations_of_the_paper_are_the_papers(tmp_path, task):
     (tmp_path / "usual").mkdir()
     others = models_with(tmp_path / "usual", usual)
     assert paper.comparable(task, [SETS_OF_THE_PAPER[task]], [*ours, *others]).startswith("no")
+    (tmp_path / "few").mkdir()
+    few = models_with(tmp_path / "few", options_of(task, paths[0]) | {"train_proportion": 0.1})
+    assert paper.comparable(task, [SETS_OF_THE_PAPER[task]], [*ours, *few]).endswith("part of the labels")
 
 
 def options_of(task, path):

@@ -198,7 +198,7 @@ def test_embedding(exp):
     (data / "spk2utt").write_text("7-1 u1\n7-2 u3\n8-1 u2\n")
     (data / "phones.ctm").write_text(
         "".join(f"u{i} 1 {k * 0.15:.3f} 0.15 {p}\n" for i, n in ((1, 4), (2, 5), (3, 4))
-                for k, p in enumerate(["SIL", "AA", "SPN", "T", "S"][:n]))
+                for k, p in enumerate(["sp", "AA1", "SPN", "T", "S"][:n]))
     )  # fmt: skip
     names = [path.name for path in plotted(exp, "embedding", "--data-dir", str(data), name="apc")]
     assert names == ["embedding_phones_pca.png", "embedding_speakers_pca.png"]

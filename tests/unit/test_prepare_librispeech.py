@@ -146,7 +146,7 @@ def test_alignments(corpus):
     with pytest.raises(InputError, match=r"9-5-0001\.TextGrid: 1 of 4 .* first '9-5-0001'; at most 1\.0%"):
         prepare(corpus, *where)
     data = prepare(corpus, *where, "--max-unaligned", "0.25")
-    assert read_ctm(data.path / "phones.ctm")["84-121-0001"] == [(0, 0.25, "SIL"), (0.25, 1.5, "AH")]
+    assert read_ctm(data.path / "phones.ctm")["84-121-0001"] == [(0, 0.25, "SIL"), (0.25, 1.5, "AH0")]
     assert (data.path / UNALIGNED).read_text() == "9-5-0001 no TextGrid\n"
     write_textgrid(folder / "9" / "5" / "9-5-0001.TextGrid", {"phones": [Interval(0, 1.7, "AA")]})
     with pytest.raises(
