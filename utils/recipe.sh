@@ -25,13 +25,13 @@ unique() {
   echo "${seen% }"
 }
 
-# A row NAME_layer0, NAME_layer1, ... or NAME_layers of a table is one layer of NAME, or all of them; NAME_finetune
-# is NAME trained on with the task.
+# A row NAME_layer0, NAME_layer1, ... of a table is one layer of NAME, NAME_average the mean of all, NAME_layers all of
+# them, mixed by what is trained; NAME_finetune is NAME trained on with the task.
 model_of() { # row
-  if [[ $1 =~ ^(.+)_(layer([0-9]+|s)|finetune)$ ]]; then echo "${BASH_REMATCH[1]}"; else echo "$1"; fi
+  if [[ $1 =~ ^(.+)_(layer([0-9]+|s)|average|finetune)$ ]]; then echo "${BASH_REMATCH[1]}"; else echo "$1"; fi
 }
 layers_of() { # row
-  case $1 in "$(model_of "$1")") echo last ;; *_layers) echo all ;; *) echo "${1##*_layer}" ;; esac
+  case $1 in "$(model_of "$1")") echo last ;; *_layers | *_average) echo all ;; *) echo "${1##*_layer}" ;; esac
 }
 
 has_word() { [[ " $2 " == *" $1 "* ]]; } # word, words

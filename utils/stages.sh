@@ -38,7 +38,7 @@ if [ "$controls" = true ]; then
   for upstream in $upstreams; do
     case $upstream in
       fbank) control_rows+=" fbank_ctx4" ;;
-      *_ctx* | *_untrained | *_layer* | *_finetune) ;;
+      *_ctx* | *_untrained | *_layer* | *_average | *_finetune) ;;
       *) control_rows+=" ${upstream}_untrained" ;;
     esac
   done
@@ -72,6 +72,10 @@ for task in $trained_tasks; do
     [ -f "$(task_conf "$task" "$upstream")" ] ||
       fail "row '$upstream' of task $task: there is no $(task_conf "$task" "$upstream")"
   done
+done
+
+for share in $label_shares; do
+  [[ $share =~ ^0?\.[0-9]*[1-9][0-9]*$ ]] || fail "--label-shares wants numbers between 0 and 1, such as 0.1, not '$share'"
 done
 
 exp=$expdir/$tag
@@ -152,85 +156,112 @@ represent_sets() {
   run_steps "$jobs_at_once"
 }
 
+for_each_model() { # tasks, function of task, upstream and, with a part of the labels, share and seed
+  local task upstream share draw
+  for task in $1; do
+    for upstream in $(upstreams_of "$task"); do
+      "$2" "$task" "$upstream"
+      for share in $label_shares; do
+        for draw in $share_seeds; do "$2" "$task" "$upstream" "$share" "$draw"; done
+      done
+    done
+  done
+}
+
+# Set the step's ${name}, its ${model}, the ${results} that its scores go to and the ${its_seed}.
+name_model() { # task upstream [share seed]
+  name=$1_$2 model=$exp/$1_$2 results=$exp/results.json its_seed=$seed
+  if [ "$#" -eq 4 ]; then
+    name+=_$3_s$4 model=$exp/label_share/$3/$1_$2_s$4 results=$exp/label_share/$3.json its_seed=$4
+  fi
+}
+
+train_one() { # task upstream [share seed]
+  local name model results its_seed config valid=$dev parts=() inside=() labels
+  name_model "$@"
+  labels=$(labels_of "$1") config=$(task_conf "$1" "$2")
+  if [ "$1" = speaker ]; then valid=$train parts=(--train-split train --valid-split valid); fi
+  if [[ $2 == *_average ]]; then parts+=(--layer average); fi
+  if [ "$#" -eq 4 ]; then parts+=(--train-proportion "$3"); fi
+  if [[ $2 == *_finetune ]]; then inside=("$(upstream_dir "$(model_of "$2")")"); fi
+  step "$exp" "$name" --in "$config" "$(input_of "$2" "$train")" \
+    "$(input_of "$2" "$valid")" "${inside[@]/%//model.json}" "${inside[@]/%//model.safetensors}" \
+    "$datadir/"{"$train","$valid"}"/$labels" --out "$model/"model.{json,safetensors} --own "$model" \
+    --sealed "$model/"model.{json,safetensors} -- \
+    python -m speechrep.bin.train_downstream --task "$1" --config "$config" "${inside[@]/#/--pretrained=}" \
+    --exp-dir "$model" --train "$(input_of "$2" "$train")" --train-data "$datadir/$train" \
+    --valid "$(input_of "$2" "$valid")" --valid-data "$datadir/$valid" "${parts[@]}" \
+    --seed "$its_seed" --ngpu "$gpu_of_job"
+}
+
 # The last task first: recognisers take longest, and one that is begun last runs alone.
 train_tasks() {
-  local task longest_first='' labels valid parts upstream model config inside fewer=()
-  if [ "$train_proportion" != 1.0 ]; then fewer=(--train-proportion "$train_proportion"); fi
+  local task longest_first=''
   check_labels
   cmd=$train_cmd
   for task in $trained_tasks; do longest_first="$task $longest_first"; done
-  for task in $longest_first; do
-    labels=$(labels_of "$task") valid=$dev parts=()
-    if [ "$task" = speaker ]; then valid=$train parts=(--train-split train --valid-split valid); fi
-    for upstream in $(upstreams_of "$task"); do
-      model=$exp/${task}_$upstream config=$(task_conf "$task" "$upstream") inside=()
-      if [[ $upstream == *_finetune ]]; then inside=("$(upstream_dir "$(model_of "$upstream")")"); fi
-      step "$exp" "${task}_$upstream" --in "$config" "$(input_of "$upstream" "$train")" \
-        "$(input_of "$upstream" "$valid")" "${inside[@]/%//model.json}" "${inside[@]/%//model.safetensors}" \
-        "$datadir/"{"$train","$valid"}"/$labels" --out "$model/"model.{json,safetensors} --own "$model" \
-        --sealed "$model/"model.{json,safetensors} -- \
-        python -m speechrep.bin.train_downstream --task "$task" --config "$config" "${inside[@]/#/--pretrained=}" \
-        --exp-dir "$model" --train "$(input_of "$upstream" "$train")" --train-data "$datadir/$train" \
-        --valid "$(input_of "$upstream" "$valid")" --valid-data "$datadir/$valid" "${parts[@]}" \
-        "${fewer[@]}" --seed "$seed" --ngpu "$gpu_of_job"
-    done
-  done
+  for_each_model "$longest_first" train_one
   run_steps "$jobs_at_once"
 }
 
-for_each_test() { # tasks, function of task, upstream, set
-  local task upstream set
-  for task in $1; do
-    for upstream in $(upstreams_of "$task"); do
-      for set in $(tests_of "$task"); do "$2" "$task" "$upstream" "$set"; done
-    done
+decode_one() { # task upstream [share seed]
+  local name model results its_seed set part=()
+  name_model "$@"
+  if [ "$1" = speaker ]; then part=(--split test); fi
+  for set in $(tests_of "$1"); do
+    step "$exp" "decode_${name}_$set" --in "$(conf decode)" "$model/"model.{json,safetensors} \
+      "$(input_of "$2" "$set")" "$datadir/$set/$(labels_of "$1")" --out "$model/decode_$set/"{hyp,ref} \
+      --sealed "$model/decode_$set/"{hyp,ref} -- python -m speechrep.bin.decode \
+      --config "$(conf decode)" --exp-dir "$model" --data "$(input_of "$2" "$set")" --data-dir "$datadir/$set" \
+      --out-dir "$model/decode_$set" --ngpu "$gpu_of_job" "${part[@]}" "${array[@]}"
   done
 }
 
-decode_one() { # task upstream set
-  local model=$exp/$1_$2 part=()
-  if [ "$1" = speaker ]; then part=(--split test); fi
-  step "$exp" "decode_$1_$2_$3" --in "$(conf decode)" "$model/"model.{json,safetensors} "$(input_of "$2" "$3")" \
-    "$datadir/$3/$(labels_of "$1")" --out "$model/decode_$3/"{hyp,ref} \
-    --sealed "$model/decode_$3/"{hyp,ref} -- python -m speechrep.bin.decode \
-    --config "$(conf decode)" --exp-dir "$model" --data "$(input_of "$2" "$3")" --data-dir "$datadir/$3" \
-    --out-dir "$model/decode_$3" --ngpu "$gpu_of_job" "${part[@]}" "${array[@]}"
-}
-
-score_one() { # task upstream set
-  local model=$exp/$1_$2 name=$3
-  if [ "$1" = speaker ]; then name=$3:test; fi
-  step "$exp" "score_$1_$2_$3" --in "$model/decode_$3/"{hyp,ref} --out "$exp/results.json" -- \
-    python -m speechrep.bin.score --task "$1" --upstream "$2" --features "$feature" --set "$name" \
-    --seed "$seed" --exp-dir "$model" --ref "$model/decode_$3/ref" --hyp "$model/decode_$3/hyp" \
-    --out "$exp/results.json"
+score_one() { # task upstream [share seed]
+  local name model results its_seed set which=
+  name_model "$@"
+  if [ "$1" = speaker ]; then which=:test; fi
+  for set in $(tests_of "$1"); do
+    step "$exp" "score_${name}_$set" --in "$model/decode_$set/"{hyp,ref} --out "$results" -- \
+      python -m speechrep.bin.score --task "$1" --upstream "$2" --features "$feature" --set "$set$which" \
+      --seed "$its_seed" --exp-dir "$model" --ref "$model/decode_$set/ref" --hyp "$model/decode_$set/hyp" \
+      --out "$results"
+  done
 }
 
 # Utterances of the same speaker or not, by the cosine of their mean vectors, from which that of the training set
 # is taken; of several layers by their mean.
-verify_one() { # task upstream set
-  local layer=()
-  if [[ $2 == *_finetune ]]; then return; fi # nothing is trained here
-  if [[ $2 == *_layers ]]; then layer=(--layer average); fi
-  step "$exp" "score_$1_$2_$3" --in "$reps/$2/"{"$train","$3"}.h5 "$datadir/$3/utt2spk" --out "$exp/results.json" -- \
-    python -m speechrep.bin.verify --data "$reps/$2/$3.h5" --data-dir "$datadir/$3" --center-on "$reps/$2/$train.h5" \
-    --upstream "$2" --features "$feature" --set "$3" --seed "$seed" --out "$exp/results.json" "${layer[@]}"
+verify_one() { # upstream
+  local set layer=()
+  if [[ $1 == *_finetune ]]; then return; fi # nothing is trained here
+  if [[ $1 == *_layers || $1 == *_average ]]; then layer=(--layer average); fi
+  for set in $tests; do
+    step "$exp" "score_verification_$1_$set" --in "$reps/$1/"{"$train","$set"}.h5 "$datadir/$set/utt2spk" \
+      --out "$exp/results.json" -- python -m speechrep.bin.verify --data "$reps/$1/$set.h5" \
+      --data-dir "$datadir/$set" --center-on "$reps/$1/$train.h5" --upstream "$1" --features "$feature" \
+      --set "$set" --seed "$seed" --out "$exp/results.json" "${layer[@]}"
+  done
 }
 
 decode_and_score() {
-  local array=() # of decode_one's commands
+  local upstream array=() # of decode_one's commands
   cmd=$cuda_cmd
   if [ -n "$cuda_array_cmd" ]; then cmd=utils/run.py array=(--nj "$nj" --cmd "$cuda_array_cmd"); fi
-  for_each_test "$trained_tasks" decode_one
+  for_each_model "$trained_tasks" decode_one
   run_steps "$jobs_at_once"
   cmd=$cpu_cmd
-  for_each_test "$trained_tasks" score_one
-  if has_word verification "$tasks"; then for_each_test verification verify_one; fi
+  for_each_model "$trained_tasks" score_one
+  if has_word verification "$tasks"; then
+    for upstream in $(upstreams_of verification); do verify_one "$upstream"; done
+  fi
   run_steps "$nj"
 }
 
 report() {
   [ "$dry_run" = false ] || return 0
+  if [ -n "$label_shares" ]; then
+    python -m speechrep.bin.label_share --exp-dir "$exp" --order "$all_upstreams"
+  fi
   python -m speechrep.bin.report --results "$exp/results.json" --out "$exp/RESULTS.md" \
     --html "$exp/report.html" --order "$all_upstreams $tasks" --made-by "$command_line"
 }

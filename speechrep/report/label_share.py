@@ -1,84 +1,123 @@
-"""Accuracy against the share of labelled training data: the comparison that pre-training is for."""
+"""Scores against the share of labelled training utterances: the comparison that pre-training is for.
 
-from collections.abc import Iterable
-from typing import NamedTuple
+An experiment has ``results.json`` of all labels and ``label_share/<share>.json``, of the same form, of a part
+of them; there ``seed`` is that of the draw.
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from speechrep.errors import InputError
 from speechrep.report import style
+from speechrep.report.table import MISSING, Result, Summary, is_rate, over_seeds, read_results, titled
+
+FOLDER = "label_share"
 
 
-class Trial(NamedTuple):
-    """One probe, trained on one draw of the training utterances."""
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """What one column of the table becomes with fewer labels.
 
-    upstream: str
-    proportion: float  # of the training utterances
-    num_utts: int
-    seed: int
-    accuracy: float  # percent
+    Attributes:
+        column: task, set and metric.
+        rows: representation to its scores by rising share.
+    """
 
+    column: tuple[str, str, str]
+    rows: dict[str, dict[float, Summary]]
 
-class Point(NamedTuple):
-    """What the seeds of one proportion say together."""
-
-    proportion: float
-    num_utts: int
-    mean: float
-    spread: float
-    """Standard deviation over seeds (n - 1), NaN of a single one."""
-    seeds: int
+    @property
+    def first(self) -> Summary:
+        """One of the scores; they agree in metric and unit."""
+        return next(score for row in self.rows.values() for score in row.values())
 
 
-def summarise(trials: Iterable[Trial]) -> dict[str, list[Point]]:
-    """Representation to its points, by rising proportion."""
-    groups: dict[str, dict[float, list[Trial]]] = {}
-    for trial in trials:
-        groups.setdefault(trial.upstream, {}).setdefault(trial.proportion, []).append(trial)
-    return {
-        upstream: [_point(proportion, group) for proportion, group in sorted(by_share.items())]
-        for upstream, by_share in groups.items()
-    }
+def read_shares(exp: str | os.PathLike[str]) -> dict[float, list[Result]]:
+    """The results of an experiment by share, rising; 1 is all labels. Empty if no part of them was tried.
+
+    Raises:
+        InputError: a file there that is named by no share, or holds no results.
+    """
+    found = {}
+    for path in Path(exp, FOLDER).glob("*.json"):
+        try:
+            share = float(path.stem)
+        except ValueError:
+            raise InputError("is not named by a share, such as 0.1.json", where=path) from None
+        found[share] = read_results(path)
+    if found:
+        found[1.0] = read_results(Path(exp, "results.json"))
+    return dict(sorted(found.items()))
 
 
-def markdown(points: dict[str, list[Point]]) -> str:
-    """A table: representations down, shares across, ``mean ± spread``."""
-    shares = sorted({point.proportion for row in points.values() for point in row})
-    counts = {point.proportion: point.num_utts for row in points.values() for point in row}
-    head = ["representation", *(f"{100 * share:g} % ({counts[share]} utt.)" for share in shares)]
-    lines = [head, ["---"] * len(head)]
-    for upstream, row in points.items():
-        cells = {point.proportion: _cell(point) for point in row}
-        lines.append([upstream, *(cells.get(share, "-") for share in shares)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def curves(shares: dict[float, list[Result]], order: Sequence[str] = ()) -> list[Curves]:
+    """One for each column of which a part of the labels was tried.
+
+    Args:
+        shares: results by share.
+        order: representations in the order of the table; others behind, as they come.
+    """
+    columns: dict[tuple[str, str, str], dict[str, dict[float, Summary]]] = {}
+    for share, results in shares.items():
+        for score in over_seeds(results):
+            columns.setdefault(score.column, {}).setdefault(score.upstream, {})[share] = score
+    place = {name: number for number, name in enumerate(order)}
+    found = []
+    for column, rows in columns.items():
+        rows = {name: row for name, row in rows.items() if min(row) < 1}
+        if rows:
+            ordered = sorted(rows, key=lambda name: place.get(name, len(place)))
+            found.append(Curves(column, {name: rows[name] for name in ordered}))
+    return found
 
 
-def draw(points: dict[str, list[Point]], title: str) -> Figure:
-    """A line for each representation, the spread over seeds as bars; shares on a logarithmic axis."""
-    drawn, axes = style.figure(1, heights=[3.0], title=title)
+def main_columns(found: Sequence[Curves]) -> list[Curves]:
+    """Those of the first metric of each task and set."""
+    return list({one.column[:2]: one for one in reversed(found)}.values())[::-1]
+
+
+def markdown(found: Sequence[Curves]) -> str:
+    """A table for each column: representations down, shares across, ``mean ± standard deviation``."""
+    lines = []
+    for one in found:
+        task, set_name, _ = one.column
+        shares = sorted({share for row in one.rows.values() for share in row})
+        lines += [f"## {task}, {titled(one.first)}, {set_name}", ""]
+        table = [["representation", *(f"{100 * share:g} %" for share in shares)], ["---"] * (len(shares) + 1)]
+        table += [[name, *(_cell(row.get(share)) for share in shares)] for name, row in one.rows.items()]
+        lines += [*(f"| {' | '.join(cells)} |" for cells in table), ""]
+    return "\n".join(lines)
+
+
+def draw(one: Curves) -> Figure:
+    """A line for each representation, the spread over draws as bars; shares on a logarithmic axis."""
+    task, set_name, _ = one.column
+    drawn, axes = style.figure(1, heights=[3.0], title=f"{task}, {set_name}")
     axis = axes[0, 0]
-    for i, (upstream, row) in enumerate(points.items()):
-        spreads = np.nan_to_num([point.spread for point in row])
+    for i, (name, row) in enumerate(one.rows.items()):
         axis.errorbar(
-            [100 * point.proportion for point in row], [point.mean for point in row], yerr=spreads,
+            [100 * share for share in row], [score.value for score in row.values()],
+            yerr=np.nan_to_num([score.spread for score in row.values()]),
             color=style.COLOURS[i % len(style.COLOURS)], marker=style.MARKERS[i % len(style.MARKERS)],
-            markersize=4, linewidth=1.2, capsize=2, label=upstream,
+            markersize=4, linewidth=1.2, capsize=2, label=name,
         )  # fmt: skip
     axis.set_xscale("log")
-    ticks = sorted({100 * point.proportion for row in points.values() for point in row})
+    ticks = sorted({100 * share for row in one.rows.values() for share in row})
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_xticks([], minor=True)
     axis.grid(alpha=0.3)
-    style.label(axis, x="share of labelled training utterances, %", y="frame accuracy, %")
-    style.legend(axis, loc="lower right")
+    style.label(axis, x="share of labelled training utterances, %", y=titled(one.first))
+    style.legend(axis, loc="best")
     return drawn
 
 
-def _point(proportion: float, trials: list[Trial]) -> Point:
-    values = np.array([trial.accuracy for trial in trials])
-    spread = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-    return Point(proportion, trials[0].num_utts, float(values.mean()), spread, len(values))
-
-
-def _cell(point: Point) -> str:
-    return f"{point.mean:.1f}" + (f" ± {point.spread:.1f}" if point.seeds > 1 else "")
+def _cell(score: Summary | None) -> str:
+    if score is None:
+        return MISSING
+    digits = 1 if is_rate(score.metric) else 3
+    return f"{score.value:.{digits}f}" + (f" ± {score.spread:.{digits}f}" if score.seeds > 1 else "")

@@ -84,9 +84,7 @@ def comparable(task: str, sets: Sequence[str], checkpoints: Sequence[str] = ()) 
             return (
                 "no: the paper's clips, but another classifier than egs/mosei/conf/mockingjay/sentiment.yaml"
             )
-        return (
-            f"yes, as far as the protocol goes: the same split, labels and metric. {OTHER_UPSTREAMS}"
-        )
+        return f"yes, as far as the protocol goes: the same split, labels and metric. {OTHER_UPSTREAMS}"
     if task == "speaker":
         if set(sets) == {"train_clean_100:test"} and infos and all(map(_is_papers_speakers, infos)):
             return (

@@ -29,7 +29,7 @@ _DIFFERENCE = (
 )
 # Rows that are there to keep the others honest: plain context, the same networks with random weights, and
 # always the same answer.
-_CONTROL = re.compile(r"_ctx\d+$|_untrained(_layer(\d+|s))?$|^majority$")
+_CONTROL = re.compile(r"_ctx\d+$|_untrained(_layer(\d+|s)|_average)?$|^majority$")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,7 +36,11 @@ def test_phones_in_rotation_with_every_kind_of_row(shared_data: Path, tmp_path: 
         "--models",
         "apc",
         "--parts",
-        "phone finetune verification",
+        "phone finetune verification share",
+        "--share-rows",
+        "fbank apc",
+        "--shares",
+        "0.2",
         "--confdir",
         tmp_path / "conf",
     ]
@@ -59,5 +63,12 @@ def test_phones_in_rotation_with_every_kind_of_row(shared_data: Path, tmp_path: 
     assert {result["upstream"] for result in gains} == {row for row, _ in rows} - {"fbank_ctx4"}
     text = (recipe / "exp/real/RESULTS.md").read_text()
     assert (
-        "--seeds '1 2' --models apc --parts 'phone finetune verification'" in text and "apc_finetune" in text
+        "--seeds '1 2' --models apc --parts 'phone finetune verification share'" in text
+        and "apc_finetune" in text
     )
+    few = json.loads((recipe / "exp/real/label_share/0.2.json").read_text())
+    assert {(result["upstream"], result["seed"], result["n"]) for result in few} == {
+        (row, seed, 50) for row in ("fbank", "apc") for seed in (1, 2, 3)
+    }
+    assert all(result["value"] < value["fbank_ctx4"] for result in few)
+    assert "| fbank | " in (recipe / "exp/real/label_share/RESULTS.md").read_text()

@@ -178,12 +178,12 @@ def test_other_features_and_layers_run_beside_the_first(finished):
 
     before = state()
     config = RECIPE.parent / "conf/mel160.yaml"
-    words = ["--feature-config", str(config), "--upstreams", "fbank apc apc_layer0 apc_layers apc_finetune"]
-    words += ["--tasks", "phone", "--controls", "false", "--train-proportion", "0.5"]
+    rows = ("fbank", "apc", "apc_layer0", "apc_average", "apc_layers", "apc_finetune")
+    words = ["--feature-config", str(config), "--upstreams", " ".join(rows)]
+    words += ["--tasks", "phone", "--controls", "false", "--label-shares", "0.5", "--share-seeds", "1 2"]
     done = run(finished, *words, "--stage", "1")
     assert done.returncode == 0, done.stderr
     found = results(finished, "demo_mel160")
-    rows = ("fbank", "apc", "apc_layer0", "apc_layers", "apc_finetune")
     assert set(found) == {("phone", upstream, "accuracy") for upstream in rows}
     models = [read_info(finished / f"exp/demo_mel160/phone_{upstream}") for upstream in rows]
     assert len({model["weights_sha256"] for model in models}) == len(rows), "no row is another's"
@@ -193,8 +193,10 @@ def test_other_features_and_layers_run_beside_the_first(finished):
     assert "valid step 6/6" in steps, "conf/phone_layers.yaml learns the weights"
     assert not (finished / "dump/demo_mel160/apc_finetune").exists(), "it reads acoustic features"
     assert read_info(finished / "exp/demo_mel160/phone_apc_finetune")["config"]["fine_tune"]
-    for log in (finished / "exp/demo_mel160/logs").glob("4_phone_*.log"):
-        assert "train-proportion 0.5: " in log.read_text()
+    few = json.loads((finished / "exp/demo_mel160/label_share/0.5.json").read_text())
+    assert {(entry["upstream"], entry["seed"]) for entry in few} == {(row, s) for row in rows for s in (1, 2)}
+    assert "train-proportion 0.5: " in (finished / "exp/demo_mel160/logs/4_phone_apc_0.5_s2.log").read_text()
+    assert (finished / "exp/demo_mel160/label_share/phone_mini_test_accuracy.png").exists()
     assert {entry["features"] for entry in found.values()} == {"mel160"}
     assert state() == before
 

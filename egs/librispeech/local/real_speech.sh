@@ -2,7 +2,7 @@
 # The comparison on real speech: models pre-trained on an hour of LibriSpeech without transcripts; what a linear
 # probe finds in each of their layers of phones, words and speakers; whether two utterances have the same speaker; and
 # connected digits recognised from them.
-# One table, exp/<tag>/RESULTS.md, and accuracy against labelled share, exp/<tag>/label_share/.
+# One table, exp/<tag>/RESULTS.md, and phones against labelled share, exp/<tag>/label_share/.
 #
 #     local/real_speech.sh DATA [--name value]...
 #
@@ -18,8 +18,9 @@ models="apc mockingjay"                                    # what is pre-trained
 trained=                                                   # experiments that hold the models of each seed, in this order; empty: train them
 controls=true                                              # rows of random weights, and of learned sums of layers
 parts="phone finetune word speaker verification share asr" # what the table holds (finetune: rows of phone), and share: the figure
-shares="0.1 0.5 1"                                         # of the labelled utterances, for the figure
-share_rows="fbank fbank_ctx4 apc mockingjay_layer1"        # its lines, with the models of the first seed
+shares="0.1 0.5"                                           # of the labelled utterances, for the figure
+share_seeds="1 2 3"                                        # each draws its own utterances for each share
+share_rows="fbank fbank_ctx4 apc mockingjay_layer1"        # the figure's lines, with the models of the first seed
 asr_seeds=1                                                # seeds of which the recogniser is trained too, minutes a model
 confdir=conf/hour                                          # configurations
 tag=real                                                   # name of the experiment
@@ -32,7 +33,9 @@ command_line="egs/librispeech/local/real_speech.sh ${data@Q}$given_words"
 read -ra seed_list <<<"$seeds"
 read -ra trained_list <<<"$trained"
 first=${seed_list[0]} exp=exp/$tag results=exp/$tag/results.json
-if has_word finetune "$parts" && ! has_word phone "$parts"; then fail "--parts: finetune goes with phone"; fi
+for part in finetune share; do
+  if has_word $part "$parts" && ! has_word phone "$parts"; then fail "--parts: $part goes with phone"; fi
+done
 mkdir -p "$exp/folds"
 
 recipe() { ./run.sh --confdir "$confdir" --nj "$nj" --ngpu "$ngpu" "$@"; }
@@ -122,10 +125,10 @@ probe() { # folder seed row config train valid test [option...]
 }
 
 # The files that hold what a row's probes said (hyp), or should have said (ref).
-answers() { # hyp|ref task seed row
+answers() { # hyp|ref task folder
   local fold folds=("")
   if [ "$2" = phone ]; then folds=("${readers[@]/#//}"); fi
-  for fold in "${folds[@]}"; do printf '%s ' "$exp/$2_s$3_$4$fold/decode/$1"; done
+  for fold in "${folds[@]}"; do printf '%s ' "$3$fold/decode/$1"; done
 }
 
 # Whether the speakers of two utterances are the same, of all pairs; centred on themselves, there being no other set.
@@ -137,8 +140,12 @@ verify() { # seed row
     --out "$results"
 }
 
-evaluate() { # task seed row
-  local out=$exp/$1_s$2_$3 model=$1 kind=phone set=test_clean fold lists versus=()
+evaluate() { # task seed row [share seed]; these two: of the labelled utterances
+  local out=$exp/$1_s$2_$3 model=$1 kind=phone set=test_clean fold lists versus=() fewer=() scores=$results
+  if [ "$#" -eq 5 ]; then
+    out=$exp/label_share/$4/$1_$3_s$5 scores=$exp/label_share/$4.json
+    fewer=(--train-proportion "$4" --seed "$5")
+  fi
   if [[ $3 =~ _(layers|finetune)$ ]]; then model+=${BASH_REMATCH[0]}; fi
   model=$(config "$model")
   case $1 in
@@ -146,9 +153,8 @@ evaluate() { # task seed row
       set=test_other
       for fold in "${readers[@]}"; do
         lists=("$exp/folds/$fold".{train,valid,test})
-        probe "$out/$fold" "$2" "$3" "$model" "${lists[@]/#/test_other@}" --task phone
+        probe "$out/$fold" "$2" "$3" "$model" "${lists[@]/#/test_other@}" --task phone "${fewer[@]}"
       done
-      out+=/$fold
       ;;
     word)
       probe "$out" "$2" "$3" "$model" train_clean dev_clean test_clean --task phone --labels data/digits.frames
@@ -158,12 +164,12 @@ evaluate() { # task seed row
       probe "$out" "$2" "$3" "$model" train_clean@{train,valid,test} --task speaker
       ;;
   esac
-  if [ "$kind" = phone ] && [ "$3" != fbank_ctx4 ]; then
-    versus=(--baseline fbank_ctx4 --baseline-hyp "$(answers hyp "$1" "$first" fbank_ctx4)")
+  if [ "$kind" = phone ] && [ "$3" != fbank_ctx4 ] && [ "$#" -eq 3 ]; then
+    versus=(--baseline fbank_ctx4 --baseline-hyp "$(answers hyp "$1" "$exp/$1_s${first}_fbank_ctx4")")
   fi
-  echo score --task "$kind" --name "$1" --exp-dir "$out" --upstream "$3" --features fbank80 --set "$set" \
-    --seed "$2" --ref "$(answers ref "$1" "$2" "$3")" --hyp "$(answers hyp "$1" "$2" "$3")" "${versus[@]}" \
-    --out "$results"
+  echo score --task "$kind" --name "$1" --exp-dir "$out${fold:+/$fold}" --upstream "$3" --features fbank80 --set "$set" \
+    --seed "${5:-$2}" --ref "$(answers ref "$1" "$out")" --hyp "$(answers hyp "$1" "$out")" "${versus[@]}" \
+    --out "$scores"
 }
 
 for i in "${!seed_list[@]}"; do
@@ -177,15 +183,16 @@ for i in "${!seed_list[@]}"; do
       evaluate "$task" "$seed" "$row"
     done
     if has_word verification "$parts" && [[ ! $row =~ _(layers|finetune)$ ]]; then verify "$seed" "$row"; fi
+    if has_word share "$parts" && [ "$seed" = "$first" ] && has_word "$row" "$share_rows"; then
+      for share in $shares; do
+        for draw in $share_seeds; do evaluate phone "$seed" "$row" "$share" "$draw"; done
+      done
+    fi
   done
 done >"$exp/commands"
 python -m speechrep.bin.many <"$exp/commands"
 
-if has_word share "$parts"; then
-  python -m speechrep.bin.label_share --config "$(config phone)" --reps "dump/${tag}_s$first" --data data \
-    --test test_other --layer last --folds "$exp/folds" --upstreams "$share_rows" \
-    --proportions "$shares" --out-dir "$exp/label_share"
-fi
+if has_word share "$parts"; then python -m speechrep.bin.label_share --exp-dir "$exp" --order "$share_rows"; fi
 
 all_results=("$results")
 if has_word asr "$parts"; then
@@ -196,6 +203,6 @@ if has_word asr "$parts"; then
   done
 fi
 
-python -m speechrep.bin.report --results "${all_results[@]}" --out "$exp/RESULTS.md" --metrics "accuracy eer wer" \
+python -m speechrep.bin.report --results "${all_results[@]}" --out "$exp/RESULTS.md" --metrics "accuracy eer min_dcf wer" \
   --order "$(rows_of "$first" | tr '\n' ' ') phone word speaker verification asr" --made-by "$command_line"
 log "the whole took $(duration "$SECONDS")"
