@@ -7,8 +7,9 @@
 #     ${pretrain} ${train} ${dev} ${tests} ${labelled}   names of data directories
 #     ${feature} ${feature_config}                       acoustic features
 #     ${control_tasks}            tasks in which the controls are cheap
-#     labels_of TASK              the file of a data directory that has the task's labels
-#     tests_of TASK               the sets it is scored on
+#     labels_of TASK              the file of a data directory that has the task's labels, or a path to that of all sets
+#     split_of TASK               the parts of the training set that it is trained, validated and tested on; if there
+#                                 are none, the sets are its parts
 #     find_audio SET              sets ${audio[@]} to what the set's recordings lie in
 #     check_labels                fails where a task's labels are missing
 
@@ -176,17 +177,29 @@ name_model() { # task upstream [share seed]
   fi
 }
 
+# Paths of the labels of a task in sets, and what a part of a set is called.
+labels_in() { # task set...
+  local labels set
+  labels=$(labels_of "$1")
+  for set in "${@:2}"; do
+    if [[ $labels == /* ]]; then echo "$labels"; else echo "$datadir/$set/$labels"; fi
+  done
+}
+
 train_one() { # task upstream [share seed]
-  local name model results its_seed config valid=$dev parts=() inside=() labels
+  local name model results its_seed config valid=$dev split parts=() inside=() label_files
   name_model "$@"
-  labels=$(labels_of "$1") config=$(task_conf "$1" "$2")
-  if [ "$1" = speaker ]; then valid=$train parts=(--train-split train --valid-split valid); fi
+  config=$(task_conf "$1" "$2")
+  read -ra split <<<"$(split_of "$1")"
+  if [ "${#split[@]}" -gt 0 ]; then valid=$train parts=(--train-split "${split[0]}" --valid-split "${split[1]}"); fi
+  mapfile -t label_files < <(labels_in "$1" "$train" "$valid")
+  if [[ $(labels_of "$1") == /* ]]; then parts+=(--labels "${label_files[0]}"); fi
   if [[ $2 == *_average ]]; then parts+=(--layer average); fi
   if [ "$#" -eq 4 ]; then parts+=(--train-proportion "$3"); fi
   if [[ $2 == *_finetune ]]; then inside=("$(upstream_dir "$(model_of "$2")")"); fi
   step "$exp" "$name" --in "$config" "$(input_of "$2" "$train")" \
     "$(input_of "$2" "$valid")" "${inside[@]/%//model.json}" "${inside[@]/%//model.safetensors}" \
-    "$datadir/"{"$train","$valid"}"/$labels" --out "$model/"model.{json,safetensors} --own "$model" \
+    "${label_files[@]}" --out "$model/"model.{json,safetensors} --own "$model" \
     --sealed "$model/"model.{json,safetensors} -- \
     python -m speechrep.bin.train_downstream --task "$1" --config "$config" "${inside[@]/#/--pretrained=}" \
     --exp-dir "$model" --train "$(input_of "$2" "$train")" --train-data "$datadir/$train" \
@@ -204,26 +217,38 @@ train_tasks() {
   run_steps "$jobs_at_once"
 }
 
+# The sets that a task is scored on.
+tests_of() { # task
+  if [ -n "$(split_of "$1")" ]; then echo "$train"; else echo "$tests"; fi
+}
+
+# The part of them, if it is not all.
+test_part() { # task
+  local split
+  read -ra split <<<"$(split_of "$1")"
+  echo "${split[2]-}"
+}
+
 decode_one() { # task upstream [share seed]
-  local name model results its_seed set part=()
+  local name model results its_seed set part
   name_model "$@"
-  if [ "$1" = speaker ]; then part=(--split test); fi
+  part=$(test_part "$1")
   for set in $(tests_of "$1"); do
     step "$exp" "decode_${name}_$set" --in "$(conf decode)" "$model/"model.{json,safetensors} \
-      "$(input_of "$2" "$set")" "$datadir/$set/$(labels_of "$1")" --out "$model/decode_$set/"{hyp,ref} \
+      "$(input_of "$2" "$set")" "$(labels_in "$1" "$set")" --out "$model/decode_$set/"{hyp,ref} \
       --sealed "$model/decode_$set/"{hyp,ref} -- python -m speechrep.bin.decode \
       --config "$(conf decode)" --exp-dir "$model" --data "$(input_of "$2" "$set")" --data-dir "$datadir/$set" \
-      --out-dir "$model/decode_$set" --ngpu "$gpu_of_job" "${part[@]}" "${array[@]}"
+      --out-dir "$model/decode_$set" --ngpu "$gpu_of_job" ${part:+--split "$part"} "${array[@]}"
   done
 }
 
 score_one() { # task upstream [share seed]
-  local name model results its_seed set which=
+  local name model results its_seed set part
   name_model "$@"
-  if [ "$1" = speaker ]; then which=:test; fi
+  part=$(basename "$(test_part "$1")")
   for set in $(tests_of "$1"); do
     step "$exp" "score_${name}_$set" --in "$model/decode_$set/"{hyp,ref} --out "$results" -- \
-      python -m speechrep.bin.score --task "$1" --upstream "$2" --features "$feature" --set "$set$which" \
+      python -m speechrep.bin.score --task "$1" --upstream "$2" --features "$feature" --set "$set${part:+:${part%.*}}" \
       --seed "$its_seed" --exp-dir "$model" --ref "$model/decode_$set/ref" --hyp "$model/decode_$set/hyp" \
       --out "$results"
   done

@@ -88,9 +88,8 @@ def comparable(task: str, sets: Sequence[str], checkpoints: Sequence[str] = ()) 
     if task == "speaker":
         if set(sets) == {"train_clean_100:test"} and infos and all(map(_is_papers_speakers, infos)):
             return (
-                "yes, but for the draw: the same speakers and classifier; of ten parts of their utterances "
-                "eight train, one picks the model and another one tests, where the paper trains on nine. "
-                f"{OTHER_UPSTREAMS}"
+                "yes, but for the draw: the same speakers and classifier; another tenth of their utterances "
+                f"tests. {OTHER_UPSTREAMS}"
             )
         return "no: other speakers and another split, a linear probe of the mean frame, other training data"
     if set(sets) == {"test_clean"} and infos and all(map(_is_papers_phones, infos)):

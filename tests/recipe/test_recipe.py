@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from speechrep.io.model_files import read_info
+from speechrep.io.table import read_table, write_table
 from speechrep.report.layers import learned_weights
 
 REPOSITORY = Path(__file__).parents[2]
@@ -199,6 +200,34 @@ def test_other_features_and_layers_run_beside_the_first(finished):
     assert (finished / "exp/demo_mel160/label_share/phone_mini_test_accuracy.png").exists()
     assert {entry["features"] for entry in found.values()} == {"mel160"}
     assert state() == before
+
+
+def test_other_peoples_labels_and_splits(finished):
+    """Ids per 10 ms and lists of utterances, as CPC's; they count from where the recipe is called from."""
+    durations = read_table(finished / "data/mini_train/utt2dur")
+    ids = {utt_id: " ".join(["0"] * round(100 * float(dur_s) - 2)) for utt_id, dur_s in durations.items()}
+    write_table(finished / "ids.txt", ids)
+    utt_ids = sorted(durations)
+    for name, some in (("mine", utt_ids[::2]), ("theirs", utt_ids[1::2])):
+        (finished / f"{name}.txt").write_text("\n".join(some) + "\n")
+    words = ["--tag", "splits", "--upstreams", "fbank", "--controls", "false", "--tasks", "phone speaker"]
+    files = "mine.txt@train mine.txt@valid theirs.txt"
+    words += ["--phone-split", files, "--speaker-split", "train+valid test test"]
+    done = run(finished, *words, "--phone-labels", "ids.txt")
+    assert done.returncode == 0, done.stderr
+    found = results(finished, "splits")
+    assert set(found) == {("phone", "fbank", "accuracy"), ("speaker", "fbank", "accuracy")}
+    phone, speaker = (found[task, "fbank", "accuracy"] for task in ("phone", "speaker"))
+    assert (phone["set"], phone["n"], phone["value"]) == ("mini_train:theirs", len(utt_ids[1::2]), 100)
+    assert speaker["set"] == "mini_train:test"
+    for wrong, told in (
+        ("train test", "--phone-split wants three parts to train, validate and test on"),
+        ("train valid none.txt", "--phone-split: there is no file"),
+    ):
+        done = run(finished, *words, "--phone-split", wrong)
+        assert done.returncode == 2 and told in done.stderr
+    done = run(finished, *words, "--phone-labels", "none.txt")
+    assert done.returncode == 2 and "--phone-labels: there is no" in done.stderr
 
 
 def test_killed_in_the_middle_and_run_again_gives_the_same(finished):

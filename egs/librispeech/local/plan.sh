@@ -2,7 +2,7 @@
 # Sourced by run.sh: what its options mean. Where the corpus lies, which sets and rows there are.
 
 outputs_as_given corpus_dir expdir dumpdir datadir
-inputs_as_given alignments feature_config confdir upstream_from
+inputs_as_given alignments phone_labels feature_config confdir upstream_from
 
 default_sets() { # for --train-sets, --dev-sets and --test-sets where they are not given
   train_sets=${train_sets:-$1} dev_sets=${dev_sets:-$2} test_sets=${test_sets:-$3}
@@ -98,12 +98,33 @@ find_audio() {
   done
 }
 
-needs_phones() { has_word phone "$tasks" && has_word "$1" "$labelled_folders"; } # folder
+# The folders of which phones.ctm is wanted.
+phone_folders=
+if has_word phone "$tasks" && [ -z "$phone_labels" ]; then
+  phone_folders=$labelled_folders
+  if [ -n "$phone_split" ]; then phone_folders=$(folders "$train_sets"); fi
+fi
+needs_phones() { has_word "$1" "$phone_folders"; } # folder
 
 control_tasks="phone speaker verification"
 # Speakers differ between sets, so that who speaks can be asked only of held-out utterances of one set.
-tests_of() { if [ "$1" = speaker ]; then echo "$train"; else echo "$tests"; fi; }              # task
-labels_of() { case $1 in phone) echo phones.ctm ;; asr) echo text ;; *) echo utt2spk ;; esac } # task
+split_of() { case $1 in speaker) echo "$speaker_split" ;; phone) echo "$phone_split" ;; esac }                    # task
+labels_of() { case $1 in phone) echo "${phone_labels:-phones.ctm}" ;; asr) echo text ;; *) echo utt2spk ;; esac } # task
+
+# Check what an option says of the parts of a set; files among them count from where run.sh was called.
+three_parts() { # option
+  local part parts=()
+  for part in ${!1}; do
+    if [[ ! $part =~ ^(train|valid|test)(\+|$) ]]; then
+      part=$(cd "$called_from" && realpath -m "$part")
+      [ -f "${part%@*}" ] || fail "--${1//_/-}: there is no file ${part%@*}"
+    fi
+    parts+=("$part")
+  done
+  [ "${#parts[@]}" -eq 0 ] || [ "${#parts[@]}" -eq 3 ] ||
+    fail "--${1//_/-} wants three parts to train, validate and test on, such as 'train valid test', not '${!1}'"
+  printf -v "$1" '%s' "${parts[*]}"
+}
 
 # Refuse what no stage could use.
 for task in $tasks; do
@@ -116,6 +137,12 @@ if [ -z "$tag" ]; then tag=demo_$feature tag=${tag%_fbank80}; fi # other feature
 has_word "$aligner" "none pocketsphinx" || fail "--aligner wants none or pocketsphinx, not '$aligner'"
 [ "$aligner" = none ] || [ -z "$alignments" ] || fail "give --alignments or --aligner, not both"
 [ -d "$confdir" ] || fail "--confdir: there is no folder $confdir"
+three_parts speaker_split
+three_parts phone_split
+if [ -n "$phone_labels" ]; then
+  [ -e "$phone_labels" ] || fail "--phone-labels: there is no $phone_labels"
+  phone_labels=$(realpath "$phone_labels")
+fi
 [ -z "$upstream_from" ] || [ -d "$upstream_from" ] || fail "--upstream-from: there is no folder $upstream_from"
 [ "$corpus" = mini ] || [ -z "$alignments" ] || [ -d "$alignments" ] ||
   fail "--alignments: there is no folder $alignments"
@@ -123,8 +150,8 @@ has_word "$aligner" "none pocketsphinx" || fail "--aligner wants none or pockets
 # Refuse the phone task where nothing will make its labels, before anything is downloaded.
 check_phones() {
   local folder
-  if [ -n "$alignments" ] || [ "$aligner" != none ] || ! has_word phone "$tasks"; then return 0; fi
-  for folder in $labelled_folders; do need_phones "$datadir/$(set_name "$folder")/phones.ctm"; done
+  if [ -n "$alignments" ] || [ "$aligner" != none ]; then return 0; fi
+  for folder in $phone_folders; do need_phones "$datadir/$(set_name "$folder")/phones.ctm"; done
 }
 
 need_phones() { # file
@@ -134,12 +161,14 @@ Aligner) or --aligner pocketsphinx and run from stage 0, or leave phone out of -
 
 # Tell which labels are missing, and where they come from.
 check_labels() {
-  local name task labels
+  local name task labels sets
   [ "$dry_run" = false ] || return 0
-  for name in $labelled; do
-    for task in $tasks; do
-      labels=$datadir/$name/$(labels_of "$task")
-      if [ -f "$labels" ]; then continue; fi
+  for task in $tasks; do
+    sets=$labelled
+    if [ -n "$(split_of "$task")" ]; then sets=$train; fi
+    for name in $sets; do
+      labels=$(labels_in "$task" "$name")
+      if [ -e "$labels" ]; then continue; fi
       case $task in
         phone) need_phones "$labels" ;;
         *) fail "the $task task needs $labels: a set without *.trans.txt has none; \

@@ -56,7 +56,7 @@ fi
 
 tasks=sentiment control_tasks=sentiment
 labels_of() { echo utt2sentiment; }
-tests_of() { echo "$tests"; }
+split_of() { :; }
 find_audio() { audio=("$mosei_dir"); }
 check_labels() { :; } # stage 0 makes no set without
 . utils/stages.sh
