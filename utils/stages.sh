@@ -219,7 +219,12 @@ decode_and_score() {
 }
 
 report() {
+  local upstream model others=()
   [ "$dry_run" = false ] || return 0
+  for upstream in $all_models; do
+    model=$(upstream_dir "$upstream")
+    if [ "$model" != "$exp/$upstream" ]; then others+=("$model"); fi
+  done
   python -m speechrep.bin.report --results "$exp/results.json" --out "$exp/RESULTS.md" \
-    --html "$exp/report.html" --order "$all_upstreams $tasks" --made-by "$command_line"
+    --html "$exp/report.html" --order "$all_upstreams $tasks" --reused "${others[@]}" --made-by "$command_line"
 }
