@@ -128,7 +128,7 @@ def bare(model: torch.nn.Module, reader: Store, precision: str, max_frames: int)
 def dump(model: torch.nn.Module, reader: Store, path: Path, config: DumpConfig) -> None:
     """All of dumping."""
     work = Dump(model, reader, path, config)
-    work.run(range(len(work.parts)), lambda done: None)
+    work.run(range(len(work.parts)))
     work.finish()
     path.unlink()
 

@@ -148,7 +148,7 @@ def extraction(data: Path, files: list[Path], seconds: float, rounds: int, work:
     def ours(method: int) -> None:
         source = AudioSource(Wavs(data), make_frontend("fbank", {"num_mel_bins": 80}))
         job = Extraction(source, work / "ours", 1, {}, method, "utterance", data / "utt2spk")
-        job.run_job(1, lambda done: None)
+        job.run_job(1)
         job.merge()
 
     def kaldi() -> None:

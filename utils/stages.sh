@@ -283,10 +283,15 @@ decode_and_score() {
 }
 
 report() {
+  local upstream model others=()
   [ "$dry_run" = false ] || return 0
   if [ -n "$label_shares" ]; then
     python -m speechrep.bin.label_share --exp-dir "$exp" --order "$all_upstreams"
   fi
+  for upstream in $all_models; do
+    model=$(upstream_dir "$upstream")
+    if [ "$model" != "$exp/$upstream" ]; then others+=("$model"); fi
+  done
   python -m speechrep.bin.report --results "$exp/results.json" --out "$exp/RESULTS.md" \
-    --html "$exp/report.html" --order "$all_upstreams $tasks" --made-by "$command_line"
+    --html "$exp/report.html" --order "$all_upstreams $tasks" --reused "${others[@]}" --made-by "$command_line"
 }

@@ -12,13 +12,11 @@ import dataclasses
 import logging
 import multiprocessing
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tqdm
 
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, opt
@@ -27,6 +25,7 @@ from speechrep.io.alignment import SILENCE, SPOKEN_NOISE, UNALIGNED, Interval, f
 from speechrep.io.audio import Wavs
 from speechrep.io.data_dir import DataDir
 from speechrep.io.table import write_table
+from speechrep.progress import Progress
 from speechrep.synthesis.espeak import Espeak
 from speechrep.synthesis.phones import ARPABET_OF, mnemonic
 
@@ -171,8 +170,7 @@ def align_data_dir(data_dir: str | os.PathLike[str], config: AlignConfig, nj: in
     found: dict[str, list[Interval]] = {}
     reasons: dict[str, str] = {}
     results = _align_all(data.path, data.utt_ids, lexicon, nj)
-    bar = tqdm.tqdm(results, total=len(data.utt_ids), unit="utt", disable=not sys.stderr.isatty())
-    for utt_id, intervals, reason in bar:
+    for utt_id, intervals, reason in Progress(len(data.utt_ids), "utterances").over(results):
         if intervals:
             found[utt_id] = intervals
         else:

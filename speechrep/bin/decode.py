@@ -16,7 +16,7 @@ from typing import Any
 import configargparse
 
 from speechrep.bin import run
-from speechrep.bin.jobs import Progress, check_jobs, run_launcher, run_local
+from speechrep.bin.jobs import check_jobs, run_launcher, run_local
 from speechrep.config import add_options, from_options, make_parser
 from speechrep.data.features import open_features
 from speechrep.data.layers import choose_layer
@@ -26,6 +26,7 @@ from speechrep.downstream.registry import TASKS
 from speechrep.errors import InputError
 from speechrep.io.files import read_json, write_json
 from speechrep.io.model_files import INFO, WEIGHTS, model_folder, read_info
+from speechrep.progress import Progress
 from speechrep.train import distributed
 
 MODULE = "speechrep.bin.decode"
@@ -58,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.cmd:
         run_launcher(args.cmd, MODULE, words, args.nj, work / "decode.JOB.log")
     else:
-        run_local(MODULE, words, jobs, lambda job: work / f"decode.{job}.log", Progress(args.nj, "jobs"))
+        progress = Progress(len(open_features(args.data).utt_ids), "utterances")
+        run_local(MODULE, words, jobs, lambda job: work / f"decode.{job}.log", progress)
     missing = [folder for folder in folders if not _is_done(folder, state)]
     if missing:
         raise InputError("was not decoded", where=missing[0], mend="run the same again")

@@ -6,36 +6,34 @@ Archives land in ``--out-dir`` (a partial one as ``.part``, continued by the nex
 and MD5 and unpacked into ``OUT/LibriSpeech/<part>/``, where ``.complete`` is written last.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import http.client
 import logging
 import os
 import shutil
-import sys
 import tarfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
-
-import tqdm
 
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, opt
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open, commit_file, fsync
+from speechrep.progress import Progress
 
 _log = logging.getLogger(__name__)
 
 OPENSLR = "https://www.openslr.org/resources"
 COMPLETE = ".complete"
 _BLOCK = 1 << 20
+_MB = 10**6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,15 +208,16 @@ def _download_rest(address: str, partial: Path, before: int, num_bytes: int, tim
     request = urllib.request.Request(address, headers={"Range": f"bytes={before}-"} if before else {})  # noqa: S310
     with urllib.request.urlopen(request, timeout=timeout_s) as reply:  # noqa: S310 (http or https, see _local_source)
         continues = reply.status == 206 and _range_start(reply.headers.get("Content-Range", "")) == before
-        with open(partial, "ab" if continues else "wb") as stream, _bar(partial, num_bytes) as tick:
-            tick(before if continues else 0)
-            written = before if continues else 0
+        written = before if continues else 0
+        progress = Progress(num_bytes // _MB, "MB fetched", written // _MB)
+        with open(partial, "ab" if continues else "wb") as stream:
             while block := reply.read(_BLOCK):
                 written += len(block)
                 if written > num_bytes:  # not our archive; do not fill the disk with it
                     break
                 stream.write(block)
-                tick(len(block))
+                progress.update(written // _MB)
+        progress.show(end=True)
     fsync(partial)
     if written < num_bytes:
         raise ConnectionError("the connection ended early")
@@ -231,14 +230,6 @@ def _range_start(content_range: str) -> int:
     return int(start) if unit == "bytes" and start.isdecimal() else -1
 
 
-@contextlib.contextmanager
-def _bar(path: Path, num_bytes: int) -> Iterator[Callable[[int], object]]:
-    with tqdm.tqdm(
-        total=num_bytes, unit="B", unit_scale=True, desc=path.name, disable=not sys.stderr.isatty()
-    ) as bar:
-        yield bar.update
-
-
 def unpack(archive: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> None:
     """Unpack a tar.gz of plain files and folders below ``out_dir``; anything else in it is refused.
 
@@ -246,9 +237,12 @@ def unpack(archive: str | os.PathLike[str], out_dir: str | os.PathLike[str]) -> 
         InputError: a damaged archive, or a member that is a link or device or leads out of ``out_dir``.
     """
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with open(archive, "rb") as stream, tarfile.open(fileobj=stream, mode="r:gz") as tar:
+            progress = Progress(os.path.getsize(archive) // _MB, "MB unpacked")
             for member in tar:
                 _unpack_member(tar, member, Path(out_dir), archive)
+                progress.update(stream.tell() // _MB)
+            progress.show(end=True)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise InputError(f"cannot be unpacked: {error}", where=archive) from error
 
@@ -274,9 +268,12 @@ def _unpack_member(
 
 def _md5(path: Path) -> str:
     digest = hashlib.md5(usedforsecurity=False)  # what OpenSLR publishes
+    progress = Progress(path.stat().st_size // _MB, "MB checked")
     with open(path, "rb") as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
+            progress.update(stream.tell() // _MB)
+    progress.show(end=True)
     return digest.hexdigest()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import configargparse
 
 from speechrep.bin import run
-from speechrep.bin.jobs import Progress, check_jobs, reporter, run_launcher, run_local
+from speechrep.bin.jobs import check_jobs, run_launcher, run_local
 from speechrep.compat.convert import load_any
 from speechrep.config import add_options, from_options, make_parser
 from speechrep.data.features import open_features
@@ -21,6 +21,7 @@ from speechrep.downstream.models import layer_weights
 from speechrep.errors import InputError
 from speechrep.io.store import Store
 from speechrep.io.store_export import export_ark, export_espnet
+from speechrep.progress import Progress
 from speechrep.train import distributed
 from speechrep.upstream.dumping import BATCH_FRAMES, Dump, DumpConfig
 
@@ -51,15 +52,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     numbers = range(len(work.parts))
     if args.job:
-        work.run(numbers[args.job - 1 :: args.nj], reporter())
+        work.run(numbers[args.job - 1 :: args.nj])
         return
-    progress = Progress(len(reader.utt_ids), "utterances")
     if args.nj == 1:
-        work.run(numbers, progress.update)
+        work.run(numbers)
     elif args.cmd:
         run_launcher(args.cmd, MODULE, words, args.nj, work.part_path(0).with_name("dump.JOB.log"))
     else:
-        jobs = range(1, args.nj + 1)
+        jobs, progress = range(1, args.nj + 1), Progress(len(reader.utt_ids), "utterances")
         run_local(MODULE, words, jobs, lambda job: work.part_path(0).with_name(f"dump.{job}.log"), progress)
     work.finish()
     if args.format != "hdf5":

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from speechrep.bin import run
-from speechrep.bin.jobs import Progress, check_jobs, reporter, run_launcher, run_local
+from speechrep.bin.jobs import check_jobs, run_launcher, run_local
 from speechrep.config import add_options, from_options, make_parser, opt, parse_choice, to_dict
 from speechrep.errors import InputError
 from speechrep.frontend.cmvn import SCOPES
@@ -26,6 +26,7 @@ from speechrep.io.audio import Wavs
 from speechrep.io.compression import METHODS
 from speechrep.io.feature_meta import FeatureMeta, read_meta, write_meta
 from speechrep.io.table import read_table
+from speechrep.progress import Progress
 
 _log = logging.getLogger("extract_feats")
 READY = "kaldi"
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     if args.job:
         if args.job in extraction.jobs and not extraction.is_complete(args.job):
-            extraction.run_job(args.job, reporter())
+            extraction.run_job(args.job)
         return
     if extraction.is_whole():
         if read_meta(args.out_dir / "features.json").acoustic() != meta.acoustic():
@@ -178,8 +179,6 @@ def launch(extraction: Extraction, words: Sequence[str], launcher: str) -> None:
     total = len(extraction.source.utt_ids)
     progress = Progress(total, "utterances", total - sum(len(extraction.utt_ids(job)) for job in todo))
     run_local(module, words, todo, lambda job: logs / f"extract.{job}.log", progress)
-    progress.update(total)
-    progress.show(end=True)
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ from typing import IO
 import numpy as np
 
 from speechrep.bin import run
-from speechrep.bin.jobs import Progress
 from speechrep.config import make_parser
 from speechrep.errors import InputError, telling_of
 from speechrep.frontend.cmvn import SCOPES
 from speechrep.frontend.feature_dir import Piece, PieceWriter, merge
 from speechrep.io.feature_meta import FeatureMeta, write_meta
+from speechrep.progress import Progress
 
 _log = logging.getLogger("import_blogmel")
 _OPENERS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
@@ -54,20 +54,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = args.out_dir
     for name in ("features.json", "feats.scp"):
         (out / name).unlink(missing_ok=True)
-    dim, progress = 0, Progress(0, "utterances")
+    dim = 0
     stats = out / ".stats.ark"
     method = 2 if args.compress == "true" else 0
     with (
         contextlib.closing(open_text(args.file)) as stream,
         PieceWriter(out / "feats.1.ark", stats, method) as writer,
     ):
-        for utt_id, feats, number in read_blogmel(stream, args.file):
+        for utt_id, feats, number in Progress(0, "utterances").over(read_blogmel(stream, args.file)):
             if dim not in (0, feats.shape[1]):
                 what = f"utterance {utt_id!r} has {feats.shape[1]} values per frame, the first has {dim}"
                 raise InputError(what, where=f"{args.file}:{number}")
             dim = feats.shape[1]
             writer.write(utt_id, feats)
-            progress.update(len(writer.utts))
     if not writer.utts:
         raise InputError("no utterances", where=args.file)
     count = merge(out, [Piece(writer.archive, stats, writer.utts)], args.cmvn, args.utt2spk)

@@ -1,6 +1,6 @@
 """Jobs that are processes of this command: started here, or through a launcher such as that of ``cmd.sh``.
 
-A local job prints ``progress N`` on its standard output now and then; its log takes the rest.
+What a local job prints of its progress goes here, to that of all; its log takes the rest.
 """
 
 import os
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from speechrep.errors import InputError
+from speechrep.progress import FOR_PARENT, Progress
 
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1"
@@ -28,56 +29,6 @@ def check_jobs(nj: int, job: int) -> None:
         raise InputError(f"want one of 1 to {nj}, got {job}", where="--job")
 
 
-class Progress:
-    """A count with speed and remaining time on stderr: a line that is overwritten on a terminal, else lines.
-
-    Args:
-        total: what 100 % is; 0 if not known.
-        unit: of what, such as ``"utterances"``.
-        done: how many are done already.
-    """
-
-    def __init__(self, total: int, unit: str, done: int = 0):
-        self.total, self.unit, self.first, self.done = total, unit, done, done
-        self._start = time.monotonic()
-        self._interval = 0.2 if sys.stderr.isatty() else 10.0
-        self._shown = self._start
-
-    def update(self, done: int) -> None:
-        """Set the count, and show it if it is time."""
-        self.done = done
-        if time.monotonic() - self._shown >= self._interval:
-            self.show()
-
-    def show(self, end: bool = False) -> None:
-        """Show the count now."""
-        self._shown = time.monotonic()
-        elapsed = self._shown - self._start
-        speed = (self.done - self.first) / elapsed if elapsed > 0 else 0.0
-        left = f"{(self.total - self.done) / speed:.0f} s left" if speed > 0 and self.total else "running"
-        count = f"{self.done}/{self.total}" if self.total else f"{self.done}"
-        text = f"{count} {self.unit}, {speed:.1f}/s, " + (f"took {elapsed:.0f} s" if end else left)
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[K{text}" + ("\n" if end else ""))
-        else:
-            sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
-
-
-def reporter() -> Callable[[int], None]:
-    """What a job calls with its count; prints it for :func:`run_local`, at most twice a second."""
-    last = time.monotonic()
-
-    def report(done: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > 0.5:
-            last = time.monotonic()
-            sys.stdout.write(f"progress {done}\n")
-            sys.stdout.flush()
-
-    return report
-
-
 def run_local(
     module: str, argv: Sequence[str], jobs: Sequence[int], log: Callable[[int], Path], progress: Progress
 ) -> None:
@@ -89,7 +40,7 @@ def run_local(
     import speechrep
 
     path = [str(Path(speechrep.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+    environment = os.environ | ONE_THREAD | FOR_PARENT | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
     counts = dict.fromkeys(jobs, 0)
     processes: dict[int, subprocess.Popen[str]] = {}
     readers = []
@@ -138,6 +89,8 @@ def run_local(
             where=log(failed[0]),
             mend="run the same again: finished jobs are kept",
         )
+    progress.update(progress.total)
+    progress.show(end=True)
 
 
 def run_launcher(launcher: str, module: str, argv: Sequence[str], count: int, log: Path) -> None:

@@ -23,6 +23,7 @@ from speechrep.io.alignment import UNALIGNED, Interval, read_phone_textgrid, wri
 from speechrep.io.data_dir import invert, validate
 from speechrep.io.dirs import atomic_directory
 from speechrep.io.table import read_rows, write_table
+from speechrep.progress import Progress
 
 _log = logging.getLogger(__name__)
 
@@ -118,7 +119,8 @@ def prepare_set(
         raise InputError("no transcripts (*.trans.txt)", where=folder, mend="--audio-only-ok true accepts it")
     utt2spk = {utt_id: utt_id.rsplit("-", 1)[0] for utt_id in sorted(audio)}
     with concurrent.futures.ThreadPoolExecutor(_HEADER_THREADS) as pool:
-        durations = dict(zip(audio, pool.map(_duration_s, audio, audio.values()), strict=True))
+        seconds = Progress(len(audio), "utterances").over(pool.map(_duration_s, audio, audio.values()))
+        durations = dict(zip(audio, seconds, strict=True))
 
     target = Path(out_dir) / set_name.replace("-", "_")
     with atomic_directory(target) as data_dir:
@@ -236,7 +238,7 @@ def _write_alignments(
         raise InputError("no such folder of alignments", where=folder)
     found: dict[str, list[Interval]] = {}
     missing = []
-    for utt_id, duration_s in durations.items():
+    for utt_id, duration_s in Progress(len(durations), "alignments").over(durations.items()):
         path = folder.joinpath(*utt_id.split("-")[:2], f"{utt_id}.TextGrid")
         if not path.is_file():
             missing.append((utt_id, path))

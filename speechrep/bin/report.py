@@ -29,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--html", default="", help="page to write, with everything to see; made from the results' folder"
     )
+    parser.add_argument(
+        "--reused", nargs="*", default=[], metavar="MODEL",
+        help="for --html: upstreams of other experiments that were used",
+    )  # fmt: skip
     parser.add_argument("--made-by", default="", help="the command line that made the results")
     parser.add_argument("--metrics", default="", help="only these, and their differences; empty: all")
     parser.add_argument("--order", default="", help="tasks and upstreams in the order of the table")
@@ -57,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.html:
         from speechrep.report.html import report  # imports matplotlib and torch, which the table does without
 
-        page = report(Path(args.results[0]).parent, results, about, args.order.split())
+        page = report(Path(args.results[0]).parent, results, about, args.order.split(), args.reused)
         with atomic_open(args.html) as stream:
             stream.write(page)
         logger.info("the same with pictures: %s", args.html)

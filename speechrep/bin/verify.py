@@ -25,6 +25,7 @@ from speechrep.downstream.base import Labelled
 from speechrep.downstream.speaker import pool, speakers_of
 from speechrep.errors import InputError
 from speechrep.io.table import read_rows
+from speechrep.progress import Progress
 from speechrep.score.results import add_results
 from speechrep.score.verification import Curve, all_cosines, cosines
 
@@ -69,15 +70,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.center_on:
         other = choose_layer(open_features(args.center_on), args.layer)
         some = other.utt_ids[:: len(other.utt_ids) // CENTRED_ON + 1]
-        centre = np.mean([_vector(other, utt_id) for utt_id in some], 0)
-    vectors = np.stack([_vector(feats, utt_id) - centre for utt_id in speakers])
+        centre = np.mean(_vectors(other, some), 0)
+    vectors = np.stack(_vectors(feats, list(speakers))) - centre
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     first, second, same = _pairs(args.trials, list(speakers.items()))
     curve = Curve(cosines(vectors, first, second) if args.trials else all_cosines(vectors), same)
     found = curve.detection()
     rng = np.random.default_rng(0)
     drawn = []
-    for _ in range(args.bootstrap):
+    for _ in Progress(args.bootstrap, "draws").over(range(args.bootstrap)):
         times = np.bincount(rng.integers(len(vectors), size=len(vectors)), minlength=len(vectors))
         drawn.append(curve.detection(times[first] * times[second]))
     entries = []
@@ -104,6 +105,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             }
         )
     add_results(args.out, entries)
+
+
+def _vectors(feats: FeatureReader, utt_ids: Sequence[str]) -> list[NDArray[np.float32]]:
+    return [_vector(feats, utt_id) for utt_id in Progress(len(utt_ids), "utterances").over(utt_ids)]
 
 
 def _vector(feats: FeatureReader, utt_id: str) -> NDArray[np.float32]:

@@ -26,6 +26,7 @@ from speechrep.downstream.base import Labelled
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open, read_json, write_json
 from speechrep.io.table import write_table
+from speechrep.progress import Progress
 from speechrep.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -128,10 +129,13 @@ def recognise(
         dataset.num_frames, options.batch_frames, seed=0, rank=share[0], world_size=share[1], shuffle=False
     )
     device = next(model.parameters()).device
+    progress = Progress(sum(map(len, sampler.batches(0))), "utterances")
     with torch.inference_mode():
         for batch in filter(None, Loader(dataset, sampler).epoch(0)):  # the last may be an empty one
             results = searcher.search(batch["feats"].to(device), batch["feat_lens"].to(device))
             found.update(zip(batch["utt_ids"], results, strict=True))
+            progress.update(progress.done + len(results))
+    progress.show(end=True)
     return found
 
 

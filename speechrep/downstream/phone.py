@@ -23,6 +23,7 @@ from speechrep.downstream.probe_task import ProbeTask
 from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir
 from speechrep.io.table import write_table
+from speechrep.progress import Progress
 from speechrep.score.classification import IGNORED
 
 logger = logging.getLogger(__name__)
@@ -121,7 +122,8 @@ def decode(model: Probe, data: Labelled, out_dir: Path, options: Any) -> None:
     frames, classes = read_frames(data, model.config, model.labels)
     names = np.array([*classes, IGNORED])  # IGNORE is -1, the last
     hyps, refs = {}, {}
-    for utt_id, labels in zip(frames.utt_ids, frames.labels, strict=True):
+    progress = Progress(len(frames.utt_ids), "utterances")
+    for utt_id, labels in progress.over(zip(frames.utt_ids, frames.labels, strict=True)):
         feats = torch.from_numpy(frames.feats.read(utt_id)).to(model.mean.device)
         hyps[utt_id] = " ".join(names[model(feats).argmax(-1).cpu().numpy()])
         refs[utt_id] = " ".join(names[labels])

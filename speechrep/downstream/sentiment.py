@@ -24,6 +24,7 @@ from speechrep.downstream.split import draw, part_of
 from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir
 from speechrep.io.table import read_table, write_table
+from speechrep.progress import Progress
 from speechrep.score.sentiment import parse
 
 MODES = ("regression", "class7", "binary")
@@ -235,9 +236,12 @@ def decode(model: SentimentModel, data: Labelled, out_dir: Path, options: Any) -
     device = next(model.parameters()).device
     model.eval()
     hyps: dict[str, str] = {}
+    progress = Progress(len(dataset.utt_ids), "utterances")
     for batch in Loader(dataset, sampler).epoch(0):
         numbers = model.predict(batch["feats"].to(device), batch["feat_lens"].to(device)).tolist()
         hyps |= {utt_id: f"{number:.6f}" for utt_id, number in zip(batch["utt_ids"], numbers, strict=True)}
+        progress.update(len(hyps))
+    progress.show(end=True)
     write_table(out_dir / "hyp", hyps)
     write_table(out_dir / "ref", {utt_id: f"{number:.6g}" for utt_id, number in sentiments.items()})
 

@@ -31,6 +31,7 @@ from speechrep.downstream.split import reader_of
 from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir
 from speechrep.io.table import write_table
+from speechrep.progress import Progress
 
 POOLINGS = ("mean", "mean+std")
 MODELS = ("pooled", "frames", "gru")
@@ -180,7 +181,7 @@ def decode(model: Probe | SpeakerGru, data: Labelled, out_dir: Path, options: An
     """Write ``hyp`` and ``ref``: ``utterance speaker``, or a speaker for each frame."""
     labels = labels_of(data, model.labels, model.config.min_utts)
     hyps, refs = {}, {}
-    for utt_id, label in labels.items():
+    for utt_id, label in Progress(len(labels), "utterances").over(labels.items()):
         feats = data.feats.read(utt_id)
         if model.config.model == "pooled":
             feats = pool(feats, model.config.pooling)[None]

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from speechrep.frontend.sources import FeatureSource
 from speechrep.io.audio import CommandError
 from speechrep.io.checked_file import sums_path
 from speechrep.io.files import read_json, sha256, write_json
+from speechrep.progress import Progress
 
 _VERSION = 1  # raised when the same options would give other bytes
 
@@ -101,12 +101,8 @@ class Extraction:
         """Whether a job is done and lost nothing; a lost recording may be whole again by now."""
         return self.is_done(job) and not read_json(self._marker(job)).get("lost")
 
-    def run_job(self, job: int, progress: Callable[[int], None]) -> None:
-        """Do a job, whatever is there of it.
-
-        Args:
-            job: its number, from 1.
-            progress: told the number of utterances done after each.
+    def run_job(self, job: int) -> None:
+        """Do a job, by its number from 1, whatever is there of it.
 
         Raises:
             InputError: the disk is full, or cannot be written.
@@ -117,13 +113,13 @@ class Extraction:
         retry = False
         try:
             with PieceWriter(self.archive(job), self._stats(job), self.method) as writer:
-                for done, utt_id in enumerate(self.utt_ids(job), start=1):
+                utt_ids = self.utt_ids(job)
+                for utt_id in Progress(len(utt_ids), "utterances").over(utt_ids):
                     try:
                         writer.write(utt_id, self.source.read(utt_id))
                     except InputError as error:
                         lost.append((utt_id, str(error)))
                         retry = retry or isinstance(error, CommandError)  # its mending shows in no digest
-                    progress(done)
             size = self.archive(job).stat().st_size
             marker = {
                 "digest": digest, "bytes": size, "utts": writer.utts, "lost": lost, "retry": retry,

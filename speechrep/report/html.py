@@ -40,7 +40,11 @@ class Experiment(NamedTuple):
 
 
 def report(
-    exp: str | os.PathLike[str], results: Sequence[Result], about: dict[str, str], order: Sequence[str]
+    exp: str | os.PathLike[str],
+    results: Sequence[Result],
+    about: dict[str, str],
+    order: Sequence[str],
+    reused: Sequence[str] = (),
 ) -> str:
     """The page's HTML.
 
@@ -51,8 +55,9 @@ def report(
         results: in the order of the table.
         about: what to tell above the table, such as date and command.
         order: upstreams and tasks in the order of the table.
+        reused: folders of the upstreams of other experiments that this one uses.
     """
-    it = Experiment(Path(exp), list(results), runs.read_runs(exp, order))
+    it = Experiment(Path(exp), list(results), runs.read_runs(exp, order, reused))
     told = [
         element("li", join([element("b", name), escape(f": {value}")], "")) for name, value in about.items()
     ]
@@ -159,7 +164,7 @@ def _reconstructions(it: Experiment) -> list[Html]:
     from speechrep.upstream.checkpoint import load
 
     def draw(run: Run) -> Figure:
-        features = runs.option(run, "valid-dir")
+        features = runs.path_option(run, "valid-dir")
         if not features:
             raise InputError("no valid-dir", where=run.folder / "config.yaml")
         model = load(run.folder)
@@ -169,9 +174,9 @@ def _reconstructions(it: Experiment) -> list[Html]:
         return spectrogram.draw(done, model.meta, f"{run.name}: {utterance.utt_id}", other)
 
     trained = [run for run in it.runs if run.is_upstream and run.info.get("upstream") != "surface"]
-    trained = [run for run in trained if not is_control(run.name)]
+    trained = [run for run in trained if not is_control(run.folder.name)]
     if not trained:
-        return [note("This experiment trained no upstream.")]
+        return [note("This experiment has no trained upstream.")]
     caption = "{}: its pre-training task on the first validation utterance"
     return [figures([_drawn(caption.format(run.name), lambda run=run: draw(run)) for run in trained])]
 
@@ -268,9 +273,11 @@ def _times(it: Experiment) -> list[Html]:
     if not steps:
         return [note(f"No logs in {it.folder / 'logs'}.")]
     stages = []
-    for number in sorted({step.stage for step in steps}):
+    for number, name in enumerate(runs.STAGES):
         members = [step for step in steps if step.stage == number]
-        name = runs.STAGES[number] if number < len(runs.STAGES) else ""
+        if not members:
+            stages.append([f"{number} {name}", "none here", "-", "-"])
+            continue
         seconds = [step.seconds for step in members if step.seconds is not None]
         slowest = max(members, key=lambda step: step.seconds or 0)
         stages.append(
@@ -293,7 +300,8 @@ def _times(it: Experiment) -> list[Html]:
         table(["stage", "steps", "seconds, steps added up", "slowest step"], stages),
         note(
             "Steps of a stage run side by side where there are cores: a stage takes less than its steps "
-            "together."
+            "together. What another experiment made before, data and features above all, is not made again: "
+            "its logs are there."
         ),
         folded("Every step: seconds and command", table(["step", "seconds", "command"], rows)),
     ]

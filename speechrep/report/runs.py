@@ -19,7 +19,7 @@ PACKAGES = ("speechrep", "torch", "numpy", "opencv-python-headless", "h5py", "sa
 
 
 class Run(NamedTuple):
-    """A trained model of the experiment."""
+    """A trained model of the experiment, or one of another that it uses."""
 
     name: str
     folder: Path
@@ -43,25 +43,34 @@ class Step(NamedTuple):
     began: str
 
 
-def read_runs(exp: str | os.PathLike[str], names: Sequence[str] = ()) -> list[Run]:
-    """The models in the experiment's folder, upstreams first, in the order of ``names``.
+def read_runs(
+    exp: str | os.PathLike[str], names: Sequence[str] = (), reused: Sequence[str | os.PathLike[str]] = ()
+) -> list[Run]:
+    """The models of an experiment, upstreams first, in the order of ``names``.
 
     Args:
         exp: the experiment.
         names: upstreams and tasks in the order of the table.
+        reused: folders of upstreams of other experiments; their names tell so.
     """
-    runs = []
-    for path in sorted(Path(exp).glob(f"*/{INFO}")):
-        if path.parent.suffix == ".old":  # what a changed step moved aside
-            continue
-        runs.append(Run(path.parent.name, path.parent, read_info(path.parent)))
+    others = [Path(folder) for folder in reused]
+    unused = {folder.name for folder in others}  # made before by this experiment
+    own = [path.parent for path in sorted(Path(exp).glob(f"*/{INFO}")) if path.parent.name not in unused]
+    runs = [
+        Run(folder.name, folder, read_info(folder))
+        for folder in own
+        if folder.suffix != ".old"  # what a changed step moved aside
+    ]
+    for folder in others:
+        runs.append(Run(f"{folder.name} (reused from {folder.parent.name})", folder, read_info(folder)))
     place = {name: i for i, name in enumerate(names)}
 
     def order(run: Run) -> tuple[bool, int, int, str]:
-        task, _, upstream = run.name.partition("_")
+        name = run.folder.name
+        task, _, upstream = name.partition("_")
         if run.is_upstream:
-            return False, place.get(run.name, len(place)), 0, run.name
-        return True, place.get(task, len(place)), place.get(upstream, len(place)), run.name
+            return False, place.get(name, len(place)), 0, name
+        return True, place.get(task, len(place)), place.get(upstream, len(place)), name
 
     return sorted(runs, key=order)
 
@@ -103,6 +112,13 @@ def option(run: Run, name: str) -> str:
     """The value of one option in ``config.yaml``, "" if it is not there."""
     found = re.search(rf"^{re.escape(name)}: *(.*)$", read_options(run), re.MULTILINE)
     return found[1].strip().strip("'\"") if found else ""
+
+
+def path_option(run: Run, name: str) -> str:
+    """A path in ``config.yaml``, which counts from a folder above the run, the recipe's; "" if not there."""
+    given = option(run, name)
+    found = [base for base in run.folder.parents if given and (base / given).exists()]
+    return str(found[0] / given) if found else given
 
 
 def versions() -> list[tuple[str, str]]:

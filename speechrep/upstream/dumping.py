@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.files import commit_file
 from speechrep.io.store import DTYPES, Store, StoreWriter
+from speechrep.progress import Progress
 from speechrep.upstream.base import Upstream
 from speechrep.upstream.precision import warn_if_emulated
 from speechrep.upstream.represented import represented_meta, require_input_of, vector_lens
@@ -103,21 +104,15 @@ class Dump:
         precision = "" if self.config.precision == "fp32" else f".{self.config.precision}"
         return self.out.with_name(f"{self.out.name}{precision}.parts") / f"part-{number:04d}.h5"
 
-    def run(self, numbers: Sequence[int], report: Callable[[int], None]) -> None:
-        """Write those of the parts that are not there yet.
-
-        Args:
-            numbers: which, from 0.
-            report: told how many utterances are done.
-        """
-        done = 0
-        for number in numbers:
-            path, part = self.part_path(number), self.parts[number]
-            rows = self._rows(part)
-            if not self._is_done(path, rows):
-                self._write(path, part, rows, lambda n, done=done: report(done + n))
-            done += len(rows)
-            report(done)
+    def run(self, numbers: Sequence[int]) -> None:
+        """Write those of the parts, by their numbers from 0, that are not there yet."""
+        rows = {number: self._rows(self.parts[number]) for number in numbers}
+        todo = [number for number in numbers if not self._is_done(self.part_path(number), rows[number])]
+        total = sum(map(len, rows.values()))
+        progress = Progress(total, "utterances", total - sum(len(rows[number]) for number in todo))
+        for number in todo:
+            self._write(self.part_path(number), self.parts[number], rows[number], progress)
+        progress.show(end=True)
 
     def finish(self) -> None:
         """Make the store of all parts, and remove them."""
@@ -237,10 +232,9 @@ class Dump:
         files = [source / "feats.scp", source / "features.json"] if source.is_dir() else [source]
         return path.stat().st_mtime < max(file.stat().st_mtime for file in files)
 
-    def _write(self, path: Path, part: Part, rows: Sequence[int], report: Callable[[int], None]) -> None:
+    def _write(self, path: Path, part: Part, rows: Sequence[int], progress: Progress) -> None:
         utt_ids, lengths = [self.reader.utt_ids[i] for i in rows], self.lengths[rows]
         loader = Loader(_Utterances(self.reader, part.run), self._sampler(part))
-        done = 0
         with StoreWriter(path, self.meta, utt_ids, lengths.tolist(), self.num_layers) as writer:
             for batch in filter(None, loader.epoch(0)):  # the last may be an empty one
                 vectors = self._vectors(batch["feats"], batch["feat_lens"])
@@ -248,8 +242,7 @@ class Dump:
                     vectors, batch["utt_ids"], batch["feat_lens"].tolist(), strict=True
                 ):
                     writer.write(utt_id, row[: frames // self.model.downsample])
-                done += len(batch["utt_ids"])
-                report(done)
+                progress.update(progress.done + len(batch["utt_ids"]))
 
     def _vectors(self, feats: Any, feat_lens: torch.Tensor | None = None) -> NDArray[np.float32]:
         """(B, T', D), or (B, T', L, D) of several layers."""

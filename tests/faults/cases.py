@@ -4,12 +4,11 @@ import time
 from collections.abc import Callable
 
 import pytest
-from commands import CHECKED, TARGETS, Target
-from faults import Bench, Seen, disk_fills_up, machine_goes_down, two_runs
+from commands import TARGETS, Target
+from faults import Bench, Seen
 from lab import Lab
-from matrix import STAGES
+from plan import STAGES, of_stage, of_target, row
 
-POINTS, BYTES = 2, 2
 Record = Callable[..., None]
 
 
@@ -22,47 +21,28 @@ class Cases:
     def lab(self, labs: Callable[..., Lab]) -> Lab:
         return labs(self.recipe)
 
-    def note(self, record: Record, stage: int, fault: str, detail: str, seen: Seen) -> list[str]:
-        record(recipe=self.recipe, stage=STAGES[stage], fault=fault, detail=detail, outcome=seen.outcome,
-               what=seen.what)  # fmt: skip
-        return [f"{fault}, {detail}: {seen.what}"] if seen.outcome == "LOST" else []
+    def note(self, record: Record, seen: Seen, *where: object) -> list[str]:
+        about = row(self.recipe, *where)
+        record(**about, outcome=seen.outcome, what=seen.what)
+        return [f"{about['fault']}, {about['detail']}: {seen.what}"] if seen.outcome == "LOST" else []
 
     def test_command(self, lab: Lab, record: Record, target: Target) -> None:
-        """One command: kills, full disks, read errors, changed bytes, a worker's death."""
         bench = Bench(lab, target)
         lost = []
-        for number in range(POINTS):
-            lost += self.note(record, target.stage, "kill -9", target.marker, bench.kill(number))
-            lost += self.note(record, target.stage, "full disk", target.marker, bench.full_disk(number))
-        for kind in target.files | target.state:
-            lost += self.note(record, target.stage, "read error", kind, bench.read_error(kind))
-            for number in range(BYTES * (4 if kind == ".csd" else 1)):  # which is mostly empty
-                seen = bench.corrupt(kind, number)
-                lost += self.note(record, target.stage, "corrupted byte", kind, seen)
-            for number in range(BYTES if kind in CHECKED else 0):
-                seen = bench.corrupt(kind, number, alone=True)
-                lost += self.note(record, target.stage, "corrupted byte", f"{kind}, command alone", seen)
-        if target.workers:
-            lost += self.note(record, target.stage, "worker dies", target.marker, bench.worker_dies())
+        for one in of_target(target):
+            seen = one.inject(bench)
+            lost += self.note(record, seen, target.stage, target.marker, one.fault, one.detail)
         assert not lost, "\n".join(lost)
 
     def test_stage(self, lab: Lab, record: Record, stage: int) -> None:
-        """The whole stage as users run it: all processes killed, a disk that fills up, two runs at once."""
         lab.restore(stage)
         began = time.monotonic()
         assert lab.run(stage).status == 0
         seconds = time.monotonic() - began
         assert not lab.differences(stage)
-        seen = machine_goes_down(lab, stage, seconds, 0)
-        lost = self.note(record, stage, "kill -9", "all processes", seen)
-        seen = disk_fills_up(lab, stage)
-        if seen:
-            lost += self.note(record, stage, "full disk", "tmpfs", seen)
-        lost += self.note(record, stage, "two runs", "same command", two_runs(lab, stage))
-        if stage < 2:  # data and features are shared by experiments
-            lost += self.note(
-                record, stage, "two runs", "other experiment", two_runs(lab, stage, "--tag", "other")
-            )
+        lost = []
+        for one in of_stage(stage):
+            lost += self.note(record, one.inject(lab, seconds), stage, "", one.fault, one.detail)
         assert not lost, "\n".join(lost)
 
 

@@ -13,6 +13,9 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from plan import FAULTS, STAGES, whole
+
+from tests.fuzz.record import RECORD, Record, section
 from tests.machine import machine
 
 OUTCOMES = {
@@ -20,16 +23,17 @@ OUTCOMES = {
     "recovered": "ended early; the same command then gave what an undisturbed run gives, bit for bit",
     "unaffected": "went on and gave what an undisturbed run gives, bit for bit",
     "unnoticed": "went on, and a value of the result is another: nothing there could have told",
+    "not tried": "could not be injected on that machine",
     "LOST": "anything else: a traceback, a hang, a damaged state, or a rerun that differs",
 }
-FAULTS = ("kill -9", "full disk", "read error", "corrupted byte", "worker dies", "two runs")
 NOTES = """
 A kill happens at a seeded operation on files (half of a write is done, then SIGKILL), of the command or of
 all its processes together. A disk is full from a seeded operation on, or is a real tmpfs that fills up. A
 read error is EIO from one input. A corrupted byte is one byte of one input, at a seeded place, exchanged.
 What follows is compared with an undisturbed run: weights, features, stores, hypotheses and figures bit for
 bit, without times and dates. Where a refusal left every file as it was, the rerun is not made: it would be
-the undisturbed run. A dash: the stage has no workers, or reads no such file.
+the undisturbed run. A dash: the stage reads no such file, or has no workers; those of mosei's stage 0 write
+outside of its working folder and are met in librispeech's, whose code they share.
 
 What notices a changed byte:
 
@@ -43,7 +47,6 @@ What notices a changed byte:
   configuration, in transcripts, alignments and label tables (which people may edit), in WAV recordings. What
   such a file made is made anew when the file changes again, so putting it right is enough.
 """
-STAGES = ("0 data", "1 features", "2 pre-training", "3 representations", "4 downstream", "5 scores")
 
 
 def table(rows: Sequence[dict], keys: Sequence[str], columns: Sequence[str], column_key: str) -> list[str]:
@@ -98,13 +101,30 @@ def page(rows: Sequence[dict], commit: str, date: str, note: str = "") -> str:
         )
         files = [row | {"file": row["detail"]} for row in bytes_]
         lines += table(files, ["file"], STAGES, "stage")
-    silent = sorted({(row["recipe"], row["stage"], row["detail"], row["what"])
-                     for row in rows if row["outcome"] == "unnoticed"})  # fmt: skip
-    lines += ["", "## Every unnoticed change", ""]
-    lines += [f"- {recipe}, stage {stage}, {detail}: {what}" for recipe, stage, detail, what in silent] or [
-        "None."
-    ]
+    lines += listed("Every unnoticed change", rows, "unnoticed")
+    lines += listed("What could not be tried", rows, "not tried")
     return "\n".join(lines) + "\n"
+
+
+def listed(title: str, rows: Sequence[dict], outcome: str) -> list[str]:
+    """A section of all rows of an outcome."""
+    told = sorted(
+        {
+            f"- {row['recipe']}, stage {row['stage']}, {row['detail']}: {row['what']}"
+            for row in rows
+            if row["outcome"] == outcome
+        }
+    )
+    return ["", f"## {title}", "", *(told or ["None."])]
+
+
+def missing(rows: Sequence[dict]) -> list[str]:
+    """Injections that the tests should have made and did not, in words."""
+    wanted = list(whole())
+    keys = tuple(wanted[0])
+    left = collections.Counter(tuple(row.values()) for row in wanted)
+    left -= collections.Counter(tuple(row[key] for key in keys) for row in rows)
+    return [f"{', '.join(filter(None, key))}: {count}" for key, count in left.items()]
 
 
 def main() -> None:
@@ -118,11 +138,13 @@ def main() -> None:
     args = parser.parse_args()
     rows = [row for path in args.matrices for row in map(json.loads, path.read_text().splitlines())]
     rows.sort(key=lambda row: (row["recipe"], row["stage"], row["fault"], row["detail"]))
+    if lacking := missing(rows):
+        told = "\n".join(lacking)
+        sys.exit(f"the page is left as it was: these injections are missing, see the tests' output\n{told}")
     words = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(words, capture_output=True, text=True, check=True)
-    args.out.write_text(
-        page(rows, commit.stdout.strip(), time.strftime("%Y-%m-%d", time.gmtime()), args.note)
-    )
+    text = page(rows, commit.stdout.strip(), time.strftime("%Y-%m-%d", time.gmtime()), args.note)
+    args.out.write_text(f"{text}\n{section(Record(RECORD).read())}")
     if any(row["outcome"] == "LOST" for row in rows):
         sys.exit("something was lost")
 

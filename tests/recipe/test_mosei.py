@@ -98,6 +98,8 @@ def test_models_of_another_experiment_bring_their_features(finished):
     found, before = results(finished, "demo_like_demo"), results(finished)
     assert found["apc", "mae"]["value"] == before["apc", "mae"]["value"]  # same features, model and seed
     assert found["apc", "mae"]["features"] == "like_demo"
+    page = (finished / "exp/demo_like_demo/report.html").read_text()
+    assert "apc (reused from demo): its pre-training task" in page and "not drawn" not in page
 
 
 def test_a_model_from_librispeech_is_given_features_as_of_librispeech(finished):

@@ -37,9 +37,10 @@ def frames(intervals):
 
 
 @pytest.mark.parametrize("nj", ["1", "2"])
-def test_agrees_with_reference(data_dir, prepared, nj):
+def test_agrees_with_reference(data_dir, prepared, nj, capsys):
     reference = read_ctm(prepared / "phones.ctm")
     main(["--data-dir", str(data_dir), "--nj", nj])
+    assert "4/4 utterances, " in capsys.readouterr().err
     found = read_ctm(data_dir / "phones.ctm")
     assert list(found) == list(KEPT) and not (data_dir / UNALIGNED).exists()
     for utt_id, intervals in found.items():

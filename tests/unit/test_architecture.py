@@ -15,11 +15,12 @@ from speechrep.io.model_files import FORMAT
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "speechrep"
 # What each part may import of the others; whatever is not named here it may not.
-BASE = {"errors", "config", "provenance"}
+BASE = {"errors", "config", "progress", "provenance"}
 FORMATS = BASE | {"io"}
 MAY_IMPORT = {
     "errors": set(),
     "config": {"errors"},
+    "progress": set(),
     "provenance": set(),
     "io": BASE,
     "frontend": FORMATS,

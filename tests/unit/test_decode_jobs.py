@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from downstream_data import make_set
 
+from speechrep import progress
 from speechrep.bin import decode, train_downstream
 from speechrep.errors import InputError
 from speechrep.io.table import read_table, write_table
@@ -67,8 +69,9 @@ def here(monkeypatch):
     return decoded
 
 
-def test_jobs_give_the_files_of_one_process(run, here, labelled):
+def test_jobs_give_the_files_of_one_process(run, here, labelled, capsys):
     one = run("one")
+    assert "14/14 utterances, " in capsys.readouterr().err
     texts = [(one / name).read_text() for name in TEXTS]
     assert texts[1] == (labelled[1] / "text").read_text() and len(set(texts[0].split())) > 14
     scores = json.loads((one / "scores.json").read_text())
@@ -126,6 +129,19 @@ def test_a_job_that_left_nothing_is_told(run, monkeypatch):
         run("out", "--nj", "0")
     with pytest.raises(InputError, match="--job: want one of 1 to 2, got 3"):
         run("out", "--nj", "2", "--job", "3")
+
+
+@pytest.mark.parametrize(("task", "count"), [("asr", 14), ("phone", 15)])
+def test_a_log_tells_how_far_it_is(run, task, count, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "IN_LOG_S", 0.0)
+    run("out", task=task)
+    shares = re.findall(rf"^(\d+)/{count} utterances, [\d.]+/s, \d+ s left$", capsys.readouterr().err, re.M)
+    assert len(shares) > 2 and shares == sorted(shares, key=int)
+
+
+def test_local_jobs_tell_how_far_they_are(run, capsys):
+    run("out", "--nj", "2")
+    assert "15/15 utterances, " in capsys.readouterr().err
 
 
 def test_through_a_launcher(run):

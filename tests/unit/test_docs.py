@@ -245,13 +245,25 @@ def recordings(tmp_path, monkeypatch):
     return folder
 
 
-def test_own_recordings_are_laid_out(recordings):
+def lay_out():
     code = next(block for block in blocks("tutorial.md") if "SPEAKERS.TXT" in block and "mini" not in block)
     run_block(code, "tutorial.md")
+
+
+def test_own_recordings_are_laid_out(recordings):
+    lay_out()
     prepare_librispeech.main(["--corpus", "corpus", "--sets", "train dev test", "--out-dir", "data"])
     train = DataDir("data/train")
     assert train.text == {"7-1-0000": "WE SAY 0", "7-1-0001": "WE SAY 1"}
     assert set(DataDir("data/dev").text) == {"8-1-0000"} and set(train.utt2dur.values()) == {1.0}
+
+
+@pytest.mark.parametrize("line", ["train\t7\tF\ttake0.wav\t\n", "train\t7\tF\ttake0.wav\n"])
+def test_a_recording_without_text_is_told(recordings, line):
+    with open(recordings / "transcripts.tsv", "a") as stream:
+        stream.write(line)
+    with pytest.raises(SystemExit, match=r"transcripts\.tsv:5: want set, speaker, sex, file and text"):
+        lay_out()
 
 
 def test_own_recordings_become_data_directories(recordings):

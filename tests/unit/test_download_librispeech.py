@@ -98,10 +98,11 @@ def check_complete(out_dir):
     assert not list(out_dir.glob("*.part"))
 
 
-def test_continues_what_broke_off(serve, tmp_path):
+def test_continues_what_broke_off(serve, tmp_path, capsys):
     server, config = serve(ARCHIVE, drops=2)
     fetch_part(NAME, tmp_path, config, TABLE)
     check_complete(tmp_path)
+    assert "3/3 MB fetched, " in capsys.readouterr().err
     half = len(ARCHIVE) // 2
     assert [start for _, start in server.log] == [
         None, f"bytes={half}-", f"bytes={half + (len(ARCHIVE) - half) // 2}-",
@@ -152,13 +153,15 @@ def test_missing_at_the_server_is_told_at_once(serve, tmp_path):
     assert len(server.log) == 1
 
 
-def test_local_folder(tmp_path):
+def test_local_folder(tmp_path, capsys):
     (tmp_path / "archives" / "12").mkdir(parents=True)
     path = tmp_path / "archives" / "12" / f"{NAME}.tar.gz"
     path.write_bytes(ARCHIVE)
     config = DownloadConfig(url=str(tmp_path / "archives"), remove_archive=True)
     fetch_part(NAME, tmp_path / "out", config, TABLE)
     check_complete(tmp_path / "out")
+    told = capsys.readouterr().err
+    assert "3/3 MB checked, " in told and "3/3 MB unpacked, " in told
     assert path.is_file()  # the user's own, not ours to delete
     path.write_bytes(b"x" + ARCHIVE[1:])
     with pytest.raises(InputError, match=r"tiny-part\.tar\.gz: has MD5"):

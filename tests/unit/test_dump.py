@@ -175,7 +175,7 @@ def test_parts_of_another_model_or_older_than_the_features_are_not_kept(feats, t
         save_model(tmp_path / f"exp{seed}", model("apc", seed=seed))
     reader, out = open_features(feats), tmp_path / "x.h5"
     works = [Dump(speechrep.load(tmp_path / f"exp{seed}"), reader, out, DumpConfig()) for seed in (0, 1)]
-    works[0].run([0], lambda done: None)
+    works[0].run([0])
     works[0].finish()
     (tmp_path / "x.h5.parts").mkdir()
     part = works[1].part_path(0)
@@ -212,7 +212,7 @@ def test_batches_do_not_depend_on_the_number_of_jobs(feats, tmp_path, monkeypatc
     for nj in (1, 2, 3, 100):
         work = Dump(loaded, reader, tmp_path / f"{nj}.h5", config, nj=nj)
         for job in range(nj):
-            work.run(range(len(work.parts))[job::nj], lambda done: None)
+            work.run(range(len(work.parts))[job::nj])
         work.finish()
         store = open_features(work.out)
         assert store.utt_ids == reader.utt_ids
@@ -286,7 +286,7 @@ def test_a_weighted_sum_of_layers(feats, tmp_path):
     save_model(tmp_path / "exp", model("apc"))
     loaded, reader = speechrep.load(tmp_path / "exp"), open_features(feats)
     work = Dump(loaded, reader, tmp_path / "x.h5", DumpConfig(layers="all"), mix=[0.25, 0.75])
-    work.run(range(len(work.parts)), lambda done: None)
+    work.run(range(len(work.parts)))
     work.finish()
     hiddens = loaded(torch.from_numpy(reader.read("u1"))[None]).hiddens
     want = (0.25 * hiddens[0] + 0.75 * hiddens[1])[0].numpy()

@@ -110,11 +110,11 @@ def make_experiment(tmp_path):
     return folder
 
 
-def written(exp) -> str:
+def written(exp, *more) -> str:
     path = exp / "report.html"
     report_command.main(
         ["--results", str(exp / "results.json"), "--html", str(path), "--made-by", f"run.sh {EVIL}",
-         "--order", "fbank mockingjay phone asr"]
+         "--order", "fbank mockingjay phone asr", *more]
     )  # fmt: skip
     return path.read_text(encoding="utf-8")
 
@@ -157,6 +157,7 @@ def test_everything_is_there(text):
     assert "AA as AE" in shown and "T as D" in shown and " 50 " in shown
     assert "2 pre-training 2 65 mockingjay, 61 s" in shown
     assert "phone_mockingjay not ended" in shown
+    assert "1 features none here - - 2 pre-training" in shown  # by an experiment before
     assert "apc.old" not in shown
     assert "not drawn" not in shown and "Not shown" not in shown
 
@@ -193,6 +194,21 @@ def test_what_is_missing_is_told(exp, tmp_path, capsys):
     assert "mockingjay: its pre-training task" in shown and "not drawn" in shown and "dev.h5" in shown
     assert "Not shown:" in shown and "u1: 1 labels, but 5" in shown
     assert "61.2" in shown  # and the rest is there
+
+
+def test_upstreams_of_another_experiment_are_shown_as_such(exp, tmp_path):
+    """Also where its paths count from another recipe's folder; what this one made before is not used."""
+    other = tmp_path / "egs/exp/other/mockingjay"
+    shutil.copytree(exp / "mockingjay", other)
+    (tmp_path / "egs/dump").mkdir()
+    (tmp_path / "dev.h5").rename(tmp_path / "egs/dump/dev.h5")
+    (other / "config.yaml").write_text("valid-dir: dump/dev.h5\n")
+    text = written(exp, "--reused", str(other))
+    shown = " ".join(Elements(text).words)
+    name = "mockingjay (reused from other)"
+    assert f"{name}, lowest validation loss 0.0909 at step 10" in shown
+    assert f"{name}: its pre-training task" in shown and "not drawn" not in shown
+    assert "mockingjay, lowest" not in shown and "mockingjay: its" not in shown
 
 
 def test_only_results(tmp_path, capsys):
@@ -297,7 +313,7 @@ def test_a_browser_shows_it(text, tmp_path):
     """As wide as a desktop and a telephone: nothing sticks out, nothing ran, nothing was complained of."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
-        pytest.skip("no Chromium to look at the report with; apt-get install chromium")
+        pytest.skip("no Chromium to look at the report with; tools/install_chromium.sh installs it")
     probe = tmp_path / "probe.html"
     frames = "".join(
         f'<iframe src="report.html" style="width:{width}px;height:900px;border:0"></iframe>'

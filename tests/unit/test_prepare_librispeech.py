@@ -36,10 +36,11 @@ def prepare(corpus, *more):
     return DataDir(corpus / "data" / "a_b")
 
 
-def test_layout_becomes_a_data_directory(corpus):
+def test_layout_becomes_a_data_directory(corpus, capsys):
     for where in (corpus, corpus / "LibriSpeech"):
         data = prepare(where)
         validate(data.path)
+        assert "4/4 utterances, " in capsys.readouterr().err
     assert data.utt_ids == ["84-121-0000", "84-121-0001", "9-5-0000", "9-5-0001"]
     assert data.spk2utt == {"84-121": ["84-121-0000", "84-121-0001"], "9-5": ["9-5-0000", "9-5-0001"]}
     assert data.spk2gender == {"84-121": "m", "9-5": "f"}

@@ -101,9 +101,11 @@ def run(labelled, out, *more):
     return {entry["metric"]: entry for entry in json.loads(out.read_text())}
 
 
-def test_speakers_are_told_apart(tmp_path):
+def test_speakers_are_told_apart(tmp_path, capsys):
     labelled = make_set(tmp_path / "set", speakers=4, utts=6)
     found = run(labelled, tmp_path / "results.json", "--center-on", str(labelled[0]))
+    told = capsys.readouterr().err
+    assert told.count("24/24 utterances, ") == 2 and "50/50 draws, " in told
     assert found["eer"]["value"] < 20 and found["eer"]["n"] == 24
     assert found["eer"]["ci95"][0] <= found["eer"]["value"] <= found["eer"]["ci95"][1]
     assert 0 <= found["min_dcf"]["value"] <= 1

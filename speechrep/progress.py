@@ -1,0 +1,62 @@
+"""How far a command is: count, speed and remaining time, now and then, for every step that may take long."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+# In the environment of a job whose parent shows the progress of all jobs: it only tells its counts.
+FOR_PARENT = {"SPEECHREP_PROGRESS": "parent"}
+IN_LOG_S, ON_TERMINAL_S, FOR_PARENT_S = 10.0, 0.2, 0.5  # from one count to the next
+
+
+class Progress:
+    """A count, shown on stderr: a line that is overwritten on a terminal, else lines.
+
+    A job with :data:`FOR_PARENT` prints ``progress N`` on stdout instead.
+
+    Args:
+        total: what 100 % is; 0 if not known.
+        unit: of what, such as ``"utterances"``.
+        done: how many are done already.
+    """
+
+    def __init__(self, total: int, unit: str, done: int = 0):
+        self.total, self.unit, self.first, self.done = total, unit, done, done
+        self._start = time.monotonic()
+        self._for_parent = FOR_PARENT.items() <= os.environ.items()
+        visible = ON_TERMINAL_S if sys.stderr.isatty() else IN_LOG_S
+        self._interval = FOR_PARENT_S if self._for_parent else visible
+        self._shown = self._start
+
+    def over(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, each counted once what is made of it is made."""
+        for item in items:
+            yield item
+            self.update(self.done + 1)
+        self.show(end=True)
+
+    def update(self, done: int) -> None:
+        """Set the count, and show it if it is time."""
+        self.done = done
+        if time.monotonic() - self._shown >= self._interval:
+            self.show()
+
+    def show(self, end: bool = False) -> None:
+        """Show the count now."""
+        self._shown = time.monotonic()
+        if self._for_parent:
+            print(f"progress {self.done}", flush=True)
+            return
+        elapsed = self._shown - self._start
+        speed = (self.done - self.first) / elapsed if elapsed > 0 else 0.0
+        left = f"{(self.total - self.done) / speed:.0f} s left" if speed > 0 and self.total else "running"
+        count = f"{self.done}/{self.total}" if self.total else f"{self.done}"
+        text = f"{count} {self.unit}, {speed:.1f}/s, " + (f"took {elapsed:.0f} s" if end else left)
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{text}" + ("\n" if end else ""))
+        else:
+            sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
