@@ -8,7 +8,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from speechrep.errors import InputError
-from speechrep.report import curves, intervals, layers, mistakes, paper, runs, style
+from speechrep.report import curves, intervals, label_share, layers, mistakes, paper, runs, style
 from speechrep.report.page import (
     Html,
     element,
@@ -95,6 +95,16 @@ def _results(it: Experiment) -> list[Html]:
         figures(
             [_drawn("Values and their intervals; controls are hollow.", lambda: intervals.draw(it.results))]
         ),
+    ]
+
+
+def _fewer_labels(it: Experiment) -> list[Html]:
+    found = label_share.main_columns(label_share.curves(label_share.read_shares(it.folder)))
+    if not found:
+        return [note("Trained on all labels only; --label-shares trains on parts of them, too.")]
+    caption = "{}, {}: mean and spread over draws of the training utterances"
+    return [
+        figures([_drawn(caption.format(*one.column), lambda one=one: label_share.draw(one)) for one in found])
     ]
 
 
@@ -313,6 +323,7 @@ def _versions(it: Experiment) -> list[Html]:
 
 SECTIONS: dict[str, Callable[[Experiment], list[Html]]] = {
     "Results": _results,
+    "Fewer labels": _fewer_labels,
     "Published figures": _published,
     "Training": _curves,
     "Reconstructions": _reconstructions,

@@ -107,6 +107,8 @@ def make_experiment(tmp_path):
         entry("asr", "mockingjay", 30, metric="wer", better="lower", set=f"a{EVIL}b"),
     ]  # fmt: skip
     (folder / "results.json").write_text(json.dumps(results))
+    (folder / "label_share").mkdir()
+    (folder / "label_share/0.1.json").write_text(json.dumps([entry("phone", "mockingjay", 40)]))
     return folder
 
 
@@ -147,11 +149,12 @@ def test_data_is_shown_as_it_is(text):
 
 def test_everything_is_there(text):
     shown = re.sub(r"\s+", " ", " ".join(Elements(text).words))
-    for heading in ("Results", "Published figures", "Training", "Reconstructions", "Layers", "Phones",
-                    "Worst utterances", "Configuration", "Commands and times", "Versions"):  # fmt: skip
+    for heading in ("Results", "Fewer labels", "Published figures", "Training", "Reconstructions", "Layers",
+                    "Phones", "Worst utterances", "Configuration", "Commands and times", "Versions"):  # fmt: skip
         assert heading in shown
     assert "61.2 [60.2, 62.2]" in shown or "61.3 [60.2, 62.3]" in shown
     assert "mockingjay_untrained (control)" in shown
+    assert "phone, test: mean and spread over draws" in shown
     assert "lowest validation loss 0.0909 at step 10" in shown
     assert "no: other labels and sets" in shown and "No published figures are known here for: asr" in shown
     assert "AA as AE" in shown and "T as D" in shown and " 50 " in shown
