@@ -150,7 +150,8 @@ def test_data_is_shown_as_it_is(text):
 def test_everything_is_there(text):
     shown = re.sub(r"\s+", " ", " ".join(Elements(text).words))
     for heading in ("Results", "Fewer labels", "Published figures", "Training", "Reconstructions", "Layers",
-                    "Phones", "Worst utterances", "Configuration", "Commands and times", "Versions"):  # fmt: skip
+                    "Phones", "Worst utterances", "Configuration", "Commands and times",
+                    "Versions"):  # fmt: skip
         assert heading in shown
     assert "61.2 [60.2, 62.2]" in shown or "61.3 [60.2, 62.3]" in shown
     assert "mockingjay_untrained (control)" in shown
