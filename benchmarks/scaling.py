@@ -30,6 +30,8 @@ COSTS = {
     "flac": Cost(183.9, "bytes per frame of FLAC", UNIT),
     "prepare": Cost(1.103e-3, "CPU s per utterance, stage 0", UNIT),
     "data_dir": Cost(181.3, "bytes per utterance, stage 0", UNIT),
+    "prepare_process": Cost(37e6, "bytes of memory of a process before it sees a set, stage 0", PHONES),
+    "process": Cost(272e6, "bytes of memory of the same with torch, stages 2 to 5; without CUDA's", PHONES),
     "data_memory": Cost(467, "bytes of memory per utterance, wav.scp and utt2spk", INDEX),
     "extract": Cost(0.626e-3, "CPU s per s of audio, stage 1", FEATURES + ", compressed, with CMVN"),
     "feats": Cost(81.71, "bytes per frame, stage 1, compressed fbank80", UNIT),
@@ -52,6 +54,11 @@ COSTS = {
     "decode": Cost(4.231e5, "frames per CPU s, stage 5, decoding it", PHONES),
     "score": Cost(2.215e6, "frames per CPU s, stage 5, its score", PHONES),
     "hyp": Cost(5.923, "bytes per frame, stage 5, hyp and ref", PHONES),
+    "speaker": Cost(6.023e5, "frames per CPU s, stage 4, speaker on fbank80, linear", PHONES),
+    "speaker_model": Cost(3.554e4, "bytes, stage 4, the same", PHONES),
+    "speaker_decode": Cost(3.113e6, "frames per CPU s, stage 5, decoding a tenth of the utterances", PHONES),
+    "speaker_score": Cost(9.003e6, "frames per CPU s, stage 5, its score", PHONES),
+    "speaker_hyp": Cost(0.005727, "bytes per frame, stage 5, hyp and ref", PHONES),
 }  # fmt: skip
 PART_FRAMES = 2_000_000  # of a job of stage 3, speechrep.upstream.dumping
 CORES = 32  # of a node, for the columns of time
@@ -77,22 +84,28 @@ def table(hours: float) -> None:
     print(f"\n### {hours:,.0f} h: {count(utts)} utterances, {count(frames)} frames\n")
     print("| stage | time | memory of a process | disk | files |\n| --- | --- | --- | --- | --- |")
     row("corpus, FLAC", "", "", frames * c["flac"], count(utts))
-    row("0 data directory", cores(utts * c["prepare"]), utts * c["data_memory"], utts * c["data_dir"], "5")
+    memory = c["prepare_process"] + utts * c["data_memory"]
+    row("0 data directory", cores(utts * c["prepare"]), memory, utts * c["data_dir"], "5")
     disk = frames * c["feats"] + utts * c["tables"]
     row("1 features, fbank80", cores(seconds * c["extract"]), c["job"], disk, "7, and an archive per job")
     for name, title in (("apc", "APC"), ("mockingjay", "Mockingjay BASE")):
         epoch = duration(frames / c[f"{name}_gpu"]) + " of one H100 per epoch"
         disk = (1 + 4 * 3) * c[f"{name}_weights"]  # conf/mockingjay.yaml keeps 4 checkpoints
-        row(f"2 pre-training, {title}", epoch, utts * (c["sampler"] + c["index"]), disk, "about 15")
+        memory = c["process"] + utts * (c["sampler"] + c["index"])
+        row(f"2 pre-training, {title}", epoch, memory, disk, "about 15")
     print(f"| | of which the order of an epoch: {duration(utts * c['order'])} | | | |")
+    memory = c["process"] + utts * c["store_memory"]
     for name, title in (("apc", "APC"), ("mockingjay", "Mockingjay BASE")):
         row(f"3 representations, {title}, float32", cores(frames / c[f"{name}_dump"]),
-            utts * c["store_memory"], frames * c[f"{name}_store"],
+            memory, frames * c[f"{name}_store"],
             f"1; {count(math.ceil(frames / PART_FRAMES))} parts meanwhile")  # fmt: skip
     row("4 phone task on fbank80", cores(frames / c["phone"]), None, c["phone_model"], "15")
     seconds = frames / c["decode"] + frames / c["score"]
-    row("5 its decoding and score", cores(seconds), utts * c["store_memory"], frames * c["hyp"], "5")
-    print("| 4, 5 the other tasks | not measured | not measured | not measured | 20 per row |")
+    row("5 its decoding and score", cores(seconds), memory, frames * c["hyp"], "5")
+    row("4 speakers' task on fbank80", cores(frames / c["speaker"]), None, c["speaker_model"], "15")
+    seconds = frames / c["speaker_decode"] + frames / c["speaker_score"]
+    row("5 its decoding and score", cores(seconds), memory, frames * c["speaker_hyp"], "5")
+    print("| 4, 5 recognition; verification | not measured | not measured | not measured | 20 per row |")
 
 
 def row(name: str, time: str, memory: float | str, disk: float | str | None, files: str) -> None:

@@ -4,7 +4,7 @@
     PYTHONPATH=. python benchmarks/unit_costs.py --corpus ../shared/data/librispeech-phones/LibriSpeech \\
         --set test-other --alignments ../shared/data/librispeech-phones/alignments --upstreams ""
 
-CPU seconds of one thread, and bytes on disk.
+CPU seconds of one thread, bytes on disk, and the greatest memory of a process that sees so few utterances.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -25,6 +26,7 @@ from speechrep.bin import (
     train_downstream,
 )
 from speechrep.data.features import open_features
+from tests.peak_memory import measured
 
 
 def main() -> None:
@@ -52,6 +54,7 @@ def main() -> None:
         row("FLAC", "bytes per frame", flac / frames)
         row("stage 0, prepare_librispeech", "CPU ms per utterance", 1e3 * seconds / utts)
         row("stage 0, data directory", "bytes per utterance", size(data) / utts)
+        row("stage 0, prepare_librispeech", "MB of memory", peak(prepare_librispeech, prepare))
         row(
             "stage 1, fbank80",
             "bytes per frame",
@@ -72,24 +75,28 @@ def main() -> None:
             row(f"stage 3, {upstream}", "bytes per frame", store.stat().st_size / frames)
             row(f"stage 2, {upstream}, weights", "bytes", (exp / "model.safetensors").stat().st_size)
         if args.alignments:
-            phones(args, data, feats, frames, work)
+            probe("phone", args, data, feats, frames, work)
+            probe("speaker", args, data, feats, frames, work)
 
 
-def phones(args: argparse.Namespace, data: Path, feats: Path, frames: int, work: Path) -> None:
-    """Stages 4 and 5 of the phone task on the features themselves, trained and tested on the same set."""
-    given = ["--data", str(feats), "--data-dir", str(data)]
-    train = ["--task", "phone", "--config", str(args.conf / "phone.yaml"), "--exp-dir", str(work / "phone")]
+def probe(task: str, args: argparse.Namespace, data: Path, feats: Path, frames: int, work: Path) -> None:
+    """Stages 4 and 5 on the features themselves; for speakers their utterances are divided into parts."""
+    exp, hyps = work / task, work / f"decode_{task}"
+    train = ["--task", task, "--config", str(args.conf / f"{task}.yaml"), "--exp-dir", str(exp)]
     for part in ("train", "valid"):
         train += [f"--{part}", str(feats), f"--{part}-data", str(data)]
-    row("stage 4, phone on fbank80", "frames per CPU s", frames / timed(train_downstream.main, train))
-    row("stage 4, phone on fbank80", "bytes", size(work / "phone"))
-    words = ["--exp-dir", str(work / "phone"), *given, "--out-dir", str(work / "decode")]
-    row("stage 5, decode, phone on fbank80", "frames per CPU s", frames / timed(decode.main, words))
-    row("stage 5, decode, phone", "bytes per frame", size(work / "decode") / frames)
-    words = ["--task", "phone", "--upstream", "fbank", "--features", "fbank80", "--set", args.set]
-    words += ["--exp-dir", str(work / "phone"), "--out", str(work / "results.json")]
-    words += ["--ref", str(work / "decode/ref"), "--hyp", str(work / "decode/hyp")]
-    row("stage 5, score, phone", "frames per CPU s", frames / timed(score.main, words))
+        train += [f"--{part}-split", part] if task == "speaker" else []
+    row(f"stage 4, {task} on fbank80", "frames per CPU s", frames / timed(train_downstream.main, train))
+    row(f"stage 4, {task} on fbank80", "bytes", size(exp))
+    words = ["--exp-dir", str(exp), "--data", str(feats), "--data-dir", str(data), "--out-dir", str(hyps)]
+    words += ["--split", "test"] if task == "speaker" else []
+    row(f"stage 5, decode, {task} on fbank80", "frames per CPU s", frames / timed(decode.main, words))
+    row(f"stage 5, decode, {task}", "bytes per frame", size(hyps) / frames)
+    row(f"stage 5, decode, {task}", "MB of memory", peak(decode, words))
+    words = ["--task", task, "--upstream", "fbank", "--features", "fbank80", "--set", args.set]
+    words += ["--exp-dir", str(exp), "--out", str(work / "results.json")]
+    words += ["--ref", str(hyps / "ref"), "--hyp", str(hyps / "hyp")]
+    row(f"stage 5, score, {task}", "frames per CPU s", frames / timed(score.main, words))
 
 
 def timed(command: Callable[[Sequence[str]], None], words: list[str]) -> float:
@@ -97,6 +104,12 @@ def timed(command: Callable[[Sequence[str]], None], words: list[str]) -> float:
     start = time.process_time()
     command(words)
     return time.process_time() - start
+
+
+def peak(command: ModuleType, words: list[str]) -> int:
+    """The greatest memory of a command, in a process of its own, MB."""
+    code = f"import sys\nfrom {command.__name__} import main\nmain(sys.argv[1:])\n"
+    return measured(code, *words)[1]
 
 
 def size(folder: Path, end: str = "") -> int:
