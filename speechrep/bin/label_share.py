@@ -196,9 +196,21 @@ def _known(path: Path, options: dict[str, object]) -> tuple[list[Trial], dict[st
     if not path.exists():
         return [], {}
     stored = read_json(path)
-    if stored.get("format") != FORMAT or stored.get("options") != options:
+    if not isinstance(stored, dict) or stored.get("format") != FORMAT or stored.get("options") != options:
         raise InputError("holds trials with other options", where=path, mend="choose another --out-dir")
-    return [Trial(*row) for row in stored["trials"]], stored.get("vectors", {})
+    rows, vectors = stored.get("trials"), stored.get("vectors", {})
+    known = isinstance(rows, list) and all(map(_is_trial, rows)) and isinstance(vectors, dict)
+    if not known or not all(isinstance(identity, dict) for identity in vectors.values()):
+        raise InputError("its trials are damaged", where=path, mend="remove it, they are then done anew")
+    return [Trial(*row) for row in rows], vectors
+
+
+def _is_trial(row: object) -> bool:
+    kinds = (str, (int, float), int, int, (int, float))
+    return (
+        isinstance(row, list) and len(row) == len(kinds) and all(map(isinstance, row, kinds))
+        and 0 < row[1] <= 1 and 0 <= row[4] <= 100
+    )  # fmt: skip
 
 
 def _write(

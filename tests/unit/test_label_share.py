@@ -77,6 +77,21 @@ def test_the_command(tmp_path, capsys):
         run("--pretrained", "exp/apc")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"trials": 3}, {"trials": [["apc", 0.1, 4, 1]]}, {"trials": [["apc", 0.1, 4, 1, "50"]]},
+     {"trials": [["apc", 0.1, 4, 1, 500.0]]}, {"vectors": [1]}, {"vectors": {"apc": 1}}],
+)  # fmt: skip
+def test_damaged_trials_are_told(tmp_path, change):
+    good = {"format": command.FORMAT, "options": {}, "trials": [["apc", 0.1, 4, 1, 50.0]], "vectors": {}}
+    path = tmp_path / "label_share.json"
+    path.write_text(json.dumps(good))
+    assert command._known(path, {}) == ([Trial("apc", 0.1, 4, 1, 50.0)], {})
+    path.write_text(json.dumps(good | change))
+    with pytest.raises(InputError, match="its trials are damaged"):
+        command._known(path, {})
+
+
 def test_folds_are_scored_as_one_and_rows_may_be_layers(tmp_path):
     path, data_dir = make_set(tmp_path / "data/all", 0, speakers=3, utts=4)
     reader = open_features(path)
