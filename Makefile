@@ -34,9 +34,9 @@ faults: venv
 
 SECONDS = 600
 fuzz: venv
-	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) --record tests/fuzz/record.json \
-	  --keep fuzz-failed
-	PYTHONPATH=. $(BIN)/python tests/fuzz/record.py --page docs/reliability.md
+	OMP_NUM_THREADS=1 PYTHONPATH=.:utils $(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) --record tests/fuzz/record.json \
+	  --keep fuzz-failed; status=$$?; \
+	PYTHONPATH=. $(BIN)/python tests/fuzz/record.py --page docs/reliability.md && exit $$status
 
 # In an environment of its own, so that it is not audited itself; --strict: what cannot be looked up is an error.
 audit: venv

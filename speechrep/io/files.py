@@ -140,7 +140,7 @@ def read_train_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         where = f"{path}:{number}"
         value = parse_json(text, where)
         known = isinstance(value, dict) and {"part", "step", "loss"} <= value.keys()
-        if not known or not isinstance(value["step"], int):
+        if not known or not isinstance(value["step"], int) or not isinstance(value["loss"], (int, float)):
             raise InputError("not a line with part, step and loss", where=where, mend="remove it")
         values.append(value)
     return values

@@ -76,6 +76,8 @@ def test_a_long_step_tells_how_far_it_is(folder):
         (lambda folder: (folder / "conf.yaml").write_text("lr: 2\n"), "input conf.yaml changed"),
         (lambda folder: (folder / "out/result").unlink(), "output out/result is missing"),
         (lambda folder: (folder / ".done/make").write_text("{"), "first time"),
+        (lambda folder: (folder / ".done/make").write_text('{"command": [1], "inputs": {}}'), "first time"),
+        (lambda folder: (folder / ".done/make").write_text('{"command": [], "inputs": [1]}'), "first time"),
     ],
 )
 def test_runs_again_afresh_and_says_why(folder, change, why):

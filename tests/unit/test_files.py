@@ -101,6 +101,7 @@ GOOD = b'{"part": "train", "step": 3, "loss": 1.5}\n'
         b"[]",
         b'{"part": "train", "step": "3", "loss": 1}',
         b'{"part": "train", "loss": 1}',
+        b'{"part": "train", "step": 3, "loss": null}',
         b"",
     ],
 )
