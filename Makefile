@@ -2,7 +2,8 @@
 # make test         style checks and all tests that are not slow; make test-all: the slow ones too
 # make demo-mosei   the sentiment recipe on a generated miniature of its corpus
 # make faults       faults in every stage of both recipes, written into docs/reliability.md
-# make fuzz         damaged files for every parser, until it had SECONDS=600 of processor time, earlier runs counted
+# make fuzz         damaged files for every parser, until it had SECONDS=600 of processor time, earlier runs counted;
+#                   installs kenlm first, which needs a C++ compiler
 # make docs         the documentation site into build/site, warnings as errors
 # make audit        the installed packages against PyPI's list of known vulnerabilities; needs the internet
 .PHONY: demo demo-mosei test test-all lint docs faults fuzz audit venv clean
@@ -33,9 +34,10 @@ faults: venv
 
 SECONDS = 600
 fuzz: venv
-	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) --record tests/fuzz/record.json \
-	  --keep fuzz-failed
-	PYTHONPATH=. $(BIN)/python tests/fuzz/record.py --page docs/reliability.md
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt kenlm
+	OMP_NUM_THREADS=1 PYTHONPATH=.:utils $(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) --record tests/fuzz/record.json \
+	  --keep fuzz-failed; status=$$?; \
+	PYTHONPATH=. $(BIN)/python tests/fuzz/record.py --page docs/reliability.md && exit $$status
 
 # In an environment of its own, so that it is not audited itself; --strict: what cannot be looked up is an error.
 audit: venv

@@ -17,6 +17,10 @@ import yaml
 from speechrep.errors import InputError, telling_of
 
 T = TypeVar("T")
+# PyYAML lets through what Python says of a tagged value that is none of its kind.
+YAML_ERRORS = (
+    yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError,
+)  # fmt: skip
 
 
 def opt(default: Any, help: str, choices: Sequence[Any] = ()) -> Any:
@@ -145,8 +149,7 @@ def load_yaml(stream: Any, where: object) -> dict[Any, Any]:
             values = yaml.safe_load(stream)
     except InputError:
         raise
-    except (yaml.YAMLError, ValueError, RecursionError, AttributeError, LookupError, TypeError) as error:
-        # PyYAML lets through what Python says of a tagged value that is none of its kind.
+    except YAML_ERRORS as error:
         raise InputError(f"not valid YAML: {error}", where=where) from error
     if values is not None and not isinstance(values, dict):
         raise InputError("want 'key: value' lines", where=where)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from speechrep.config import YAML_ERRORS, load_yaml
+
 CONTENT_BYTES = 1_000_000  # a smaller file is known by its content, a larger one by size and time
 FOLDER_BYTES = 64_000_000  # what is read of one folder, so that a corpus of small files costs no minute
 FOLDER_FILES = 50_000  # beyond so many files of a folder only the names count
@@ -27,12 +29,18 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     if path.is_dir():
         return _folder(path)
     if path.suffix in (".yaml", ".yml"):
-        try:
-            values = yaml.safe_load(path.read_bytes())
-            return _digest(json.dumps(values, sort_keys=True, default=str).encode())
-        except yaml.YAMLError:
-            return _digest(path.read_bytes())  # the command will say what is wrong with it
+        return _digest(_values(path.read_bytes()))
     return _file(path, path.stat())[0]
+
+
+def _values(data: bytes) -> bytes:
+    """The values of a YAML file, always written alike; the file as it is if JSON has no such values."""
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data)):
+            return data  # aliases of aliases may stand for more than memory holds
+        return json.dumps(load_yaml(data, ""), sort_keys=True).encode()
+    except YAML_ERRORS:
+        return data  # the command will say what is wrong with it
 
 
 def _file(path: Path, stat: os.stat_result, may_read: int = CONTENT_BYTES) -> tuple[str, int]:

@@ -93,16 +93,25 @@ def cancel_earlier(submitted: Path) -> None:
     Raises:
         ValueError: they do not end.
     """
-    words = submitted.read_text().split() if submitted.exists() else []
-    if len(words) != 2:
+    told = read_submitted(submitted)
+    if not told:
         return
-    job_id, name = words
+    job_id, name = told
     give_up_at = time.monotonic() + CANCEL_S
     while in_queue(job_id, name):
         if time.monotonic() > give_up_at:
             raise ValueError(f"Slurm job {job_id} of an earlier launch does not end; try scancel {job_id}")
         subprocess.run(["scancel", job_id], check=False)
         time.sleep(LOOK_AT_LOGS_S)
+
+
+def read_submitted(path: Path) -> tuple[str, str] | None:
+    """Id and name of the job that :func:`submit` noted; None if there is none, or a damaged note."""
+    try:
+        job_id, name = path.read_text("utf-8").split()
+    except (FileNotFoundError, ValueError):
+        return None
+    return (job_id, name) if job_id.isascii() and job_id.isdigit() and "\0" not in name else None
 
 
 def batch_script(args: argparse.Namespace) -> str:

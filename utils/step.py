@@ -147,9 +147,9 @@ def reason(step: Step, state: dict) -> str:
     done = read_marker(step.marker)
     if done is None:
         return "first time"
-    if done.get("command") != state["command"]:
-        return "command changed: " + difference(done.get("command") or [], state["command"])
-    before, current = done.get("inputs") or {}, state["inputs"]
+    if done["command"] != state["command"]:
+        return "command changed: " + difference(done["command"], state["command"])
+    before, current = done["inputs"], state["inputs"]
     for path in sorted(before.keys() | current.keys()):
         if before.get(path) != current.get(path):
             how = (
@@ -235,7 +235,9 @@ def read_marker(path: Path) -> dict | None:
         value = read_json(path)
     except InputError:
         return None
-    return value if isinstance(value, dict) else None
+    parts = (value.get("command"), value.get("inputs")) if isinstance(value, dict) else ()
+    whole = [type(part) for part in parts] == [list, dict] and all(isinstance(word, str) for word in parts[0])
+    return value if whole else None
 
 
 def set_aside(folders: tuple[Path, ...]) -> None:

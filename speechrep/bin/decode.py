@@ -23,14 +23,14 @@ from speechrep.data.layers import choose_layer
 from speechrep.downstream.base import Labelled
 from speechrep.downstream.models import check_features, load_trained
 from speechrep.downstream.registry import TASKS
-from speechrep.errors import InputError
-from speechrep.io.files import read_json, write_json
+from speechrep.errors import InputError, telling_of
+from speechrep.io.files import read_marker, sha256, write_marker
 from speechrep.io.model_files import INFO, WEIGHTS, model_folder, read_info
 from speechrep.progress import Progress
 from speechrep.train import distributed
 
 MODULE = "speechrep.bin.decode"
-DONE = "done.json"  # of a job, written last: what it was made of
+DONE = "done.json"  # of a job, written last: what it was made of, and what was made
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not _is_done(folder, state):
             shutil.rmtree(folder, ignore_errors=True)  # merging must find nothing of earlier options
             _decode(args, (args.job - 1, args.nj), folder)
-            write_json(folder / DONE, state)
+            write_marker(folder / DONE, state | _made(folder))
         return
     if args.cmd:
         run_launcher(args.cmd, MODULE, words, args.nj, work / "decode.JOB.log")
@@ -92,7 +92,14 @@ def _state(args: configargparse.Namespace) -> dict[str, Any]:
 
 
 def _is_done(folder: Path, state: dict[str, Any]) -> bool:
-    return (folder / DONE).is_file() and read_json(folder / DONE) == state
+    return read_marker(folder / DONE) == state | _made(folder)
+
+
+def _made(folder: Path) -> dict[str, Any]:
+    """What lies in the folder of a job, so that damage is noticed before it is merged."""
+    with telling_of(folder):
+        files = [path for path in sorted(folder.glob("*")) if path.name != DONE]
+        return {"made": {path.name: sha256(path) for path in files}}
 
 
 def _parse(words: Sequence[str]) -> tuple[configargparse.Namespace, Any]:

@@ -8,7 +8,6 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from speechrep.compat import apc, mockingjay, s3prl
@@ -16,17 +15,16 @@ from speechrep.compat.foreign import Foreign, plain, section
 from speechrep.compat.keys import KeyReport, to_ours
 from speechrep.compat.presets import preset_meta, preset_name, unknown_meta
 from speechrep.compat.unpickle import read_checkpoint
-from speechrep.config import dump_yaml, from_dict
+from speechrep.config import dump_yaml, to_dict
 from speechrep.errors import InputError
-from speechrep.io.feature_meta import FeatureMeta, parse_meta
+from speechrep.io.feature_meta import FORMAT, FeatureMeta, parse_meta
 from speechrep.io.files import atomic_open, sha256, write_json
 from speechrep.io.model_files import read_info, weights_sha256
 from speechrep.upstream.apc import Apc
 from speechrep.upstream.base import Upstream
 from speechrep.upstream.card import write_card
-from speechrep.upstream.checkpoint import describe, load, save_model
+from speechrep.upstream.checkpoint import describe, load, outline, rebuild, save_model
 from speechrep.upstream.mockingjay import Mockingjay
-from speechrep.upstream.registry import CONFIGS, build
 
 PROJECTS = ("mockingjay", "apc", "s3prl")
 OURS = "speechrep"
@@ -106,18 +104,21 @@ def import_model(
         )
     options = foreign.options | dict(section(kept, "config", where=path) if kept else {})
     options |= {"embedding_layer": True} if embedding_layer and foreign.upstream == "mockingjay" else {}
+    head = "head." if foreign.upstream == "mockingjay" and not foreign.has_head else ""
+    options |= {"target_dim": 0} if head else {}  # no weight would hold it to a size
+    info = {
+        "upstream": foreign.upstream, "config": options, "input": {"format": FORMAT} | to_dict(chosen),
+        "cmvn_stats": kept.get("cmvn_stats") if meta is None and not preset else None,
+    }  # fmt: skip
     try:
-        config = from_dict(CONFIGS[foreign.upstream], options, path)
-        with torch.random.fork_rng(devices=[]):  # a head that the file lacks is the same at every reading
-            torch.manual_seed(0)
-            model = build(foreign.upstream, config, chosen)
+        expected = outline(info, len(foreign.state), path).state_dict()
     except InputError as error:  # sizes that do not go together know nothing of the file they come from
         raise InputError(error.what, where=error.where or path, mend=error.mend) from None
-    head = "head." if foreign.upstream == "mockingjay" and not foreign.has_head else ""
-    weights, report = to_ours(foreign.state, foreign.table, model.state_dict(), path, optional=head)
-    model.load_state_dict(weights)
-    if kept.get("cmvn_stats") is not None and meta is None and not preset:
-        model.cmvn_stats = np.array(kept["cmvn_stats"], np.float64)
+    weights, report = to_ours(foreign.state, foreign.table, expected, path, optional=head)
+    with torch.random.fork_rng(devices=[]):  # a head that the file lacks is the same at every reading
+        torch.manual_seed(0)
+        model = rebuild(info, path)
+    model.load_state_dict(model.state_dict() | weights)
     model.weights_sha256 = weights_sha256({name: value.numpy() for name, value in model.state_dict().items()})
     about = {
         "from": project, "file": path.name, "file_sha256": sha256(path), "preset": preset_name(chosen),

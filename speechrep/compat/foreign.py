@@ -1,6 +1,8 @@
 """What every reader of another project's file returns, and the checked look-ups they share."""
 
 import dataclasses
+import math
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,14 +51,15 @@ def section(tree: Any, *keys: str, where: object) -> Mapping[str, Any]:
 
 
 def number(values: Mapping[str, Any], key: str, where: object, default: float | None = None) -> float:
-    """``values[key]`` as a number; the originals wrote some as text ("1e-12")."""
+    """``values[key]`` as a finite number; the originals wrote some as text ("1e-12")."""
     value = values.get(key, default)
     try:
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise ValueError(value)
-        return float(value)
-    except ValueError:
-        raise InputError(f"its configuration has {key} {value!r}, want a number", where=where) from None
+        found = float(value) if isinstance(value, (int, float, str)) else math.nan
+    except (ValueError, OverflowError):
+        found = math.nan
+    if isinstance(value, bool) or not math.isfinite(found):
+        raise InputError(f"its configuration has {key} {reprlib.repr(value)}, want a number", where=where)
+    return found
 
 
 def whole_number(values: Mapping[str, Any], key: str, where: object, default: int | None = None) -> int:

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from speechrep.errors import InputError
 
+INT_BITS = 4096  # Python writes no number of more than some thousand digits into a message
 _MARK = object()
 #: what broken bytes can raise on the way; every one of them is the file's fault
 _BROKEN = (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, RecursionError)
@@ -95,6 +96,8 @@ class _Machine:
         if op in ("PROTO", "FRAME"):
             return
         if op in _VALUES:
+            if type(argument) is int and argument.bit_length() > INT_BITS:
+                raise InputError(f"an integer of {argument.bit_length()} bits", where=self.where)
             stack.append(argument)
         elif op in _CONSTANTS:
             stack.append(_CONSTANTS[op])

@@ -76,7 +76,7 @@ def to_ours(
         table: the names' correspondence.
         expected: our model's state dict, for names and shapes.
         where: the file, for messages.
-        optional: a prefix of our names that may be absent altogether; the values in ``expected`` stay.
+        optional: a prefix of our names that may be absent altogether; then they are in no result, either.
 
     Raises:
         InputError: naming every key that is unknown, missing or of another shape.
@@ -99,7 +99,6 @@ def to_ours(
     for ours, model_value in expected.items():
         got = parts.pop(ours, {})
         if absent and ours.startswith(optional):
-            weights[ours] = model_value
             continue
         count = counts.get(re.sub(r"\.\d+\.", ".0.", ours), 1)
         if set(got) != set(range(count)):

@@ -5,6 +5,7 @@ is not in it; it follows from the first weight and the down-sampling rate.
 """
 
 import argparse
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,9 +95,11 @@ def encoder_options(
     out = state.get("SpecHead.output.weight")
     input_dim = stacked // rate
     output_dim = input_dim if out is None else out.shape[0] // rate
-    activation = str(config.get("hidden_act"))
-    if activation not in ACTIVATIONS:
-        raise InputError(f"its activation is {activation!r}, known are {sorted(ACTIVATIONS)}", where=where)
+    activation = config.get("hidden_act")
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
+        raise InputError(
+            f"its activation is {reprlib.repr(activation)}, known are {sorted(ACTIVATIONS)}", where=where
+        )
     return (
         {
             "hidden_size": hidden,

@@ -51,7 +51,7 @@ def completed(identity: dict[str, Any]) -> dict[str, Any]:
         return identity
     options, _ = FRONTENDS[identity["feature"]]
     try:
-        config = to_dict(from_dict(options, identity["config"], "features"))
+        config = to_dict(from_dict(options, identity.get("config", {}), "features"))
     except InputError:
         return identity
     config.pop("allow_downsample", None)

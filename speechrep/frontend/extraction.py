@@ -18,7 +18,7 @@ from speechrep.frontend.feature_dir import Piece, PieceWriter, merge, report_los
 from speechrep.frontend.sources import FeatureSource
 from speechrep.io.audio import CommandError
 from speechrep.io.checked_file import sums_path
-from speechrep.io.files import read_json, sha256, write_json
+from speechrep.io.files import read_marker, sha256, write_marker
 from speechrep.progress import Progress
 
 _VERSION = 1  # raised when the same options would give other bytes
@@ -77,11 +77,14 @@ class Extraction:
 
     def is_whole(self) -> bool:
         """Whether the directory already holds exactly this, and no command that failed may do better now."""
-        done = self.out_dir / ".done.json"
-        if not ((self.out_dir / "features.json").is_file() and done.is_file()):
+        done = self._done()
+        if not ((self.out_dir / "features.json").is_file() and done):
             return False
-        found = read_json(done)
-        return found.get("digest") == self.whole_digest() and not found.get("retry")
+        return done["digest"] == self.whole_digest() and not done["retry"]
+
+    def _done(self) -> dict[str, Any] | None:
+        """What :meth:`merge` told at its end."""
+        return read_marker(self.out_dir / ".done.json")
 
     def invalidate(self) -> None:
         """Take away what says that the directory is usable, before anything in it changes."""
@@ -90,16 +93,20 @@ class Extraction:
 
     def is_done(self, job: int) -> bool:
         """Whether a job has made exactly what it would make now."""
-        marker = self._marker(job)
-        if not (marker.is_file() and self.archive(job).is_file() and self._stats(job).is_file()):
-            return False
-        found = read_json(marker)
+        return self._made(job) is not None
+
+    def _made(self, job: int) -> dict[str, Any] | None:
+        """What a job told at its end, if it has made exactly what it would make now."""
+        made = read_marker(self._marker(job))
+        if not (made and self.archive(job).is_file() and self._stats(job).is_file()):
+            return None
         size = self.archive(job).stat().st_size
-        return found.get("digest") == self.digest(job) and found.get("bytes") == size
+        return made if made["digest"] == self.digest(job) and made["bytes"] == size else None
 
     def is_complete(self, job: int) -> bool:
         """Whether a job is done and lost nothing; a lost recording may be whole again by now."""
-        return self.is_done(job) and not read_json(self._marker(job)).get("lost")
+        made = self._made(job)
+        return made is not None and not made["lost"]
 
     def run_job(self, job: int) -> None:
         """Do a job, by its number from 1, whatever is there of it.
@@ -124,7 +131,7 @@ class Extraction:
             marker = {
                 "digest": digest, "bytes": size, "utts": writer.utts, "lost": lost, "retry": retry,
             }  # fmt: skip
-            write_json(self._marker(job), marker)
+            write_marker(self._marker(job), marker)
         except OSError as error:
             raise InputError(
                 f"cannot write: {error.strerror}", where=error.filename or self.out_dir
@@ -137,15 +144,20 @@ class Extraction:
             The number of utterances.
 
         Raises:
-            InputError: too many utterances are lost, or one has no speaker.
+            InputError: a job is not done, too many utterances are lost, or one has no speaker.
         """
-        markers = {job: read_json(self._marker(job)) for job in self.jobs}
+        markers = {}
+        for job in self.jobs:
+            made = self._made(job)
+            if made is None:
+                raise InputError("its job is not done", where=self.archive(job), mend="run the same again")
+            markers[job] = made
         lost = [row for marker in markers.values() for row in marker["lost"]]
         report_lost(self.out_dir / "lost_utterances", lost, len(self.source.utt_ids))
         pieces = [Piece(self.archive(job), self._stats(job), markers[job]["utts"]) for job in self.jobs]
         count = merge(self.out_dir, pieces, self.cmvn, self.utt2spk, self.global_cmvn_from)
-        retry = any(marker.get("retry") for marker in markers.values())
-        write_json(self.out_dir / ".done.json", {"digest": self.whole_digest(), "retry": retry})
+        retry = any(marker["retry"] for marker in markers.values())
+        write_marker(self.out_dir / ".done.json", {"digest": self.whole_digest(), "retry": retry})
         return count
 
     def clean(self) -> None:
@@ -155,7 +167,8 @@ class Extraction:
             if number.isdigit() and int(number) not in self.jobs:
                 stale.unlink()
                 sums_path(stale).unlink(missing_ok=True)
-        if not read_json(self.out_dir / ".done.json")["retry"]:
+        done = self._done()
+        if done and not done["retry"]:
             shutil.rmtree(self.out_dir / ".jobs", ignore_errors=True)
 
 

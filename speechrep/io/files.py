@@ -104,6 +104,25 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return parse_json(Path(path).read_bytes(), path)
 
 
+def write_marker(path: str | os.PathLike[str], value: dict[str, Any]) -> None:
+    """Write what tells that something is done, atomically, with a checksum for :func:`read_marker`."""
+    write_json(path, value | {"sha256": _values_sha256(value)})
+
+
+def read_marker(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """What :func:`write_marker` wrote, its checksum apart; None if it is absent, unreadable or damaged."""
+    try:
+        value = read_json(path)
+    except InputError:
+        return None
+    whole = isinstance(value, dict) and value.pop("sha256", "") == _values_sha256(value)
+    return value if whole else None
+
+
+def _values_sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def read_train_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The lines of a training log, each an object with ``part``, ``step`` and ``loss``; none without a file.
 
@@ -121,7 +140,7 @@ def read_train_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         where = f"{path}:{number}"
         value = parse_json(text, where)
         known = isinstance(value, dict) and {"part", "step", "loss"} <= value.keys()
-        if not known or not isinstance(value["step"], int):
+        if not known or not isinstance(value["step"], int) or not isinstance(value["loss"], (int, float)):
             raise InputError("not a line with part, step and loss", where=where, mend="remove it")
         values.append(value)
     return values

@@ -4,6 +4,7 @@ CMU-MOSI is read by the same code where its folders are alike; egs/mosei/README.
 """
 
 import csv
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -111,6 +112,8 @@ def read_transcripts(folder: str | os.PathLike[str]) -> dict[str, list[Line]]:
             fields = row.rstrip("\r").split("___", 4)
             try:
                 line = Line(int(fields[1]), float(fields[2]), float(fields[3]), _clean(fields[4]))
+                if not (math.isfinite(line.start_s) and math.isfinite(line.end_s)):
+                    raise ValueError
             except (IndexError, ValueError):
                 raise InputError(
                     "want '<video>___<segment>___<start>___<end>___<text>'", where=f"{path}:{row_number}"
@@ -219,6 +222,8 @@ def _read_label_csv(path: Path) -> list[Clip]:
                     )  # fmt: skip
                 except (KeyError, TypeError, ValueError) as error:
                     raise InputError(f"bad row: {error}", where=where) from None
+                if not (math.isfinite(clip.start_s) and math.isfinite(clip.end_s)):
+                    raise InputError(f"start {clip.start_s} s, end {clip.end_s} s, want numbers", where=where)
                 if not abs(clip.sentiment) <= 3:
                     raise InputError(f"label7 is {clip.sentiment}, want -3 to 3", where=where)
                 clips.append(clip)

@@ -1,5 +1,6 @@
 """Other people's frame and interval labels of LibriSpeech: ids per frame, TextGrids, word alignments."""
 
+import math
 import os
 import re
 import shlex
@@ -83,13 +84,14 @@ def read_word_alignments(folder: str | os.PathLike[str]) -> dict[str, list[Inter
             try:
                 words, ends = (field.split(",") for field in shlex.split(text))
                 times = [float(end) for end in ends]
-                if len(words) != len(times) or times != sorted(times):
+                starts = [0.0, *times[:-1]]
+                in_order = all(start <= end < math.inf for start, end in zip(starts, times, strict=True))
+                if len(words) != len(times) or not in_order:  # NaN is in no order
                     raise ValueError
             except ValueError:
                 raise InputError(
                     f'utterance {utt_id!r}: want "WORD,WORD" "end,end", as many and in order', where=where
                 ) from None
-            starts = [0.0, *times[:-1]]
             rows = zip(starts, times, words, strict=True)
             found[utt_id] = [Interval(start, end, word) for start, end, word in rows if end > start]
     return found

@@ -210,5 +210,5 @@ def valid_mask(lens: torch.Tensor, T: int) -> torch.Tensor:
 def at_least(least: int, config: Any, *names: str) -> None:
     """Refuse options below ``least``."""
     for name in names:
-        if getattr(config, name) < least:
+        if not getattr(config, name) >= least:  # NaN, too
             raise InputError(f"{name.replace('_', '-')} is {getattr(config, name)}, want at least {least}")

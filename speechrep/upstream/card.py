@@ -106,7 +106,7 @@ def _training(info: dict[str, Any], options: dict[str, Any], log: list[dict[str,
             ("training data", "train-dir"), ("validation data", "valid-dir"), ("seed", "seed"),
             ("optimiser", "optimizer"), ("peak learning rate", "lr"), ("precision", "precision"),
         )
-        if key in options
+        if isinstance(options.get(key), (str, int, float))  # nothing nested, which may be without end
     ]  # fmt: skip
     told.append(("steps", str(max((line["step"] for line in log), default=info.get("step", 0)))))
     told.append(("step of these weights", str(info.get("step", "unknown"))))

@@ -42,8 +42,17 @@ def rebuild(info: Mapping[str, Any], where: object) -> Upstream:
     return model
 
 
-def _outline(info: Mapping[str, Any], num_weights: int, where: object) -> Upstream:
-    """The model without memory for its weights: a damaged description can ask for any number of them."""
+def outline(info: Mapping[str, Any], num_weights: int, where: object) -> Upstream:
+    """The model without memory for its weights: a damaged description can ask for any number of them.
+
+    Args:
+        info: the description, as of :func:`describe`.
+        num_weights: how many weights, by name, are there for it.
+        where: the file it comes from, for messages.
+
+    Raises:
+        InputError: there is no such model.
+    """
     config = info.get("config")
     for name, value in config.items() if isinstance(config, dict) else ():
         if str(name).endswith("_layers") and isinstance(value, int) and value > num_weights:
@@ -85,7 +94,7 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Up
     if info.get("kind") != KIND or info.get("upstream") not in UPSTREAMS:
         found = f"{info.get('kind')} {info.get('upstream', info.get('task', ''))}".strip()
         raise InputError(f"holds a {found} model, want an upstream: {sorted(UPSTREAMS)}", where=path)
-    wanted = _outline(info, len(weights), path).state_dict()
+    wanted = outline(info, len(weights), path).state_dict()
     wrong = sorted(
         (set(wanted) ^ set(weights))
         | {n for n in set(wanted) & set(weights) if tuple(wanted[n].shape) != weights[n].shape}

@@ -29,6 +29,7 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         at_least(1, self, "hidden_size", "num_layers", "num_heads", "ffn_size")
+        at_least(0, self, "layer_norm_eps", "init_std")
         if self.hidden_size % self.num_heads:
             raise InputError(f"hidden-size {self.hidden_size} is no multiple of num-heads {self.num_heads}")
 

@@ -13,6 +13,7 @@ class Target:
         files: kind of file to one (the first) of its inputs, a pattern below the working folder.
         state: the same for what a killed run left and the next one reads.
         more: words added to the command.
+        part: more words, with which it does a part of its work: what a killed run left.
         workers: what ``more`` must be for it to have workers, and the shim's condition that meets one.
     """
 
@@ -21,6 +22,7 @@ class Target:
     files: dict[str, str]
     state: dict[str, str] = dataclasses.field(default_factory=dict)
     more: tuple[str, ...] = ()
+    part: tuple[str, ...] = ()
     workers: tuple[tuple[str, ...], dict[str, object]] | None = None
 
 
@@ -105,7 +107,8 @@ TARGETS = {
         Target(1, "dump/fbank80/.done/mini_test",
                {"YAML": "conf/fbank80.yaml", "scp": "data/mini_test/wav.scp",
                 "text table": "data/mini_test/utt2spk", "FLAC": "corpus/LibriSpeech/mini-test/**/*.flac"},
-               more=("--nj", "2"), workers=((), JOB)),
+               {"JSON (job)": "dump/fbank80/mini_test/.jobs/1.json"},
+               more=("--nj", "2"), part=("--job", "1"), workers=((), JOB)),
         *middle_stages("fbank80", "mini_train", "mini_test"),
         *task_stages("phone", "CTM", "phones.ctm", "mini_train", "mini_test", steps=False),
         *task_stages("asr", "text (transcripts)", "text", "mini_train", "mini_test", jobs=True),
@@ -123,7 +126,8 @@ TARGETS = {
         Target(1, "dump/fbank80_video/.done/mini_test",
                {"YAML": "conf/fbank80_video.yaml", "scp": "data/mini_test/wav.scp",
                 "text table": "data/mini_test/segments", "WAV": "corpus/Raw/Audio/**/-djq*.wav"},
-               more=("--nj", "2"), workers=((), JOB)),
+               {"JSON (job)": "dump/fbank80_video/mini_test/.jobs/1.json"},
+               more=("--nj", "2"), part=("--job", "1"), workers=((), JOB)),
         *middle_stages("fbank80_video", "mini_train", "mini_test"),
         *task_stages("sentiment", "text table", "utt2sentiment", "mini_train", "mini_test"),
     ],

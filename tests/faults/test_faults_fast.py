@@ -26,6 +26,9 @@ def test_extraction(lab: Lab):
     assert bench.operations > 10
     seen = [bench.kill(0), bench.kill(1)]
     assert {one.outcome for one in seen} <= {"recovered", "unaffected"}, seen
+    for one in (bench.corrupt("JSON (job)", 0), bench.corrupt("JSON (job)", 1)):
+        assert one.outcome == "unaffected", one
+    assert bench.read_error("JSON (job)").outcome == "refused"
     for one in (bench.full_disk(0), bench.read_error("FLAC"), bench.corrupt("FLAC", 1), bench.worker_dies()):
         assert one.outcome == "refused", one
 

@@ -1,7 +1,7 @@
 """Feed damaged files to every parser of files that others made.
 
-    PYTHONPATH=. python tests/fuzz/run.py [--seconds 600] [--targets "ark store"] [--keep DIR]
-    PYTHONPATH=. python tests/fuzz/run.py --seconds 600 --record tests/fuzz/record.json
+    PYTHONPATH=.:utils python tests/fuzz/run.py [--seconds 600] [--targets "ark store"] [--keep DIR]
+    PYTHONPATH=.:utils python tests/fuzz/run.py --seconds 600 --record tests/fuzz/record.json
 
 With a record, targets take turns in slices until each has had its seconds, those of earlier runs counted; as
 many such runs as there are cores may share one record. Killed at any moment a run loses the slice it is in,
@@ -83,11 +83,16 @@ def main() -> int:
 
 
 def take_turns(names: list[str], seconds: float, slice_s: float, record: Record, keep: Path) -> int:
-    """Go on where the record ends, until every target has had its seconds or failed; 1 if any failed."""
-    for name in [name for name in names if TARGETS[name].missing()]:
+    """Go on where the record ends, until every target has had its seconds or failed.
+
+    Returns:
+        1 if any failed, or cannot run here.
+    """
+    skipped = [name for name in names if TARGETS[name].missing()]
+    for name in skipped:
         print(f"{name:12} skipped: {TARGETS[name].missing()}", flush=True)
         names.remove(name)
-    failed = False
+    failed = bool(skipped)
     while not STOPPING:
         name, seed = record.next(names, seconds)
         if not name:
@@ -212,7 +217,7 @@ def _cases(target: Target, seconds: float, seed: int, folder: Path) -> dict:
 
 
 def _files_used(target: Target, folder: Path, seeds: list[bytes]) -> list[str]:
-    """The files of the package that the good files lead through; what is good must be taken."""
+    """The files of the package and of utils/ that the good files lead through; what is good must be taken."""
     used: set[str] = set()
     sys.setprofile(lambda frame, _event, _arg: used.add(frame.f_code.co_filename))
     try:
@@ -220,8 +225,8 @@ def _files_used(target: Target, folder: Path, seeds: list[bytes]) -> list[str]:
             target.parse(folder, data)
     finally:
         sys.setprofile(None)
-    package = f"{ROOT / 'speechrep'}{os.sep}"
-    return sorted(os.path.relpath(name, ROOT) for name in used if name.startswith(package))
+    folders = tuple(f"{ROOT / name}{os.sep}" for name in ("speechrep", "utils"))
+    return sorted(os.path.relpath(name, ROOT) for name in used if name.startswith(folders))
 
 
 def _outcome(target: Target, folder: Path, data: bytes) -> str:

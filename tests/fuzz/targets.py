@@ -1,25 +1,34 @@
 """The parsers, each with good files to damage; what they make of them is thrown away."""
 
+import bz2
 import dataclasses
 import importlib.util
 import io
 import json
+import lzma
 import math
 import shutil
 import tarfile
 import tempfile
+import types
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
+import seals
+import slurm
 import soundfile
+import step
 import torch
+from fingerprint import fingerprint
 
+from speechrep.bin import prepare_librispeech, verify
 from speechrep.bin.download_librispeech import unpack
 from speechrep.bin.import_blogmel import open_text, read_blogmel
-from speechrep.bin.prepare_librispeech import read_genders
+from speechrep.compat import apc, mockingjay, s3prl
+from speechrep.compat.convert import OURS, import_model
 from speechrep.compat.unpickle import StoredTensor, read_checkpoint
 from speechrep.config import make_parser
 from speechrep.decode.ngram import NgramScorer, estimate, write_arpa
@@ -40,20 +49,24 @@ from speechrep.io.csd import REQUIRED, Track, read_csd, write_csd
 from speechrep.io.data_dir import DataDir, validate
 from speechrep.io.data_fix import fix
 from speechrep.io.feature_meta import FeatureMeta, read_meta, write_meta
-from speechrep.io.files import read_json
-from speechrep.io.model_files import INFO, WEIGHTS, read_model, write_model
+from speechrep.io.files import read_json, read_marker, write_marker
+from speechrep.io.model_files import INFO, WEIGHTS, read_info, read_model, write_model
 from speechrep.io.scp_index import numbers_beside, open_index
 from speechrep.io.specifier import parse_reader, parse_writer, read_entries
 from speechrep.io.store import Store, StoreWriter
 from speechrep.io.table import read_table
+from speechrep.report import mistakes
 from speechrep.report.curves import read_log
 from speechrep.report.table import read_results
+from speechrep.score import sentiment
+from speechrep.score.classification import count_correct
 from speechrep.score.wer import read_text
 from speechrep.text.registry import load_tokenizer, save_tokenizer, train_tokenizer
 from speechrep.train.checkpoint import load_state, save_state
 from speechrep.train.config import TrainConfig
+from speechrep.upstream import card
+from speechrep.upstream.checkpoint import describe, save_model
 from speechrep.upstream.checkpoint import load as load_upstream
-from speechrep.upstream.checkpoint import save_model
 from speechrep.upstream.registry import CONFIGS, build
 
 META = FeatureMeta("fbank", {}, 4, 10.0, 16000)
@@ -105,6 +118,66 @@ def _each(*readers: Callable[[Path], object], name: str = "x") -> Callable[[Path
             raise refusal
 
     return parse
+
+
+def _either(mark: bytes, one: Callable, other: Callable) -> Callable[[Path, bytes], None]:
+    """One parser for files that hold a mark, another one for the rest."""
+    return lambda folder, data: (one if mark in data else other)(folder, data)
+
+
+def _speaker_seeds(folder: Path) -> list[bytes]:
+    """Of the table of speakers, and of the transcripts of a chapter in LibriSpeech's layout."""
+    (folder / "corpus/1/2").mkdir(parents=True)
+    (folder / "corpus/1/2/1-2-0000.flac").touch()
+    return [b"; comment\n1 | F | dev | 8 | A\n2 | M | dev | 8 | B | C\n", b"1-2-0000 A B\n1-2-0001 C\n"]
+
+
+def _transcribed(folder: Path, data: bytes) -> None:
+    _put(folder, "corpus/1/2/1-2.trans.txt", data)
+    prepare_librispeech._collect(folder / "corpus", {"1": "f"})
+
+
+def _trials(path: Path) -> None:
+    verify._pairs(str(path), [("a-1", "a"), ("a-2", "a")])
+
+
+def _aligned(folder: Path, data: bytes) -> None:
+    _put(folder, "x.alignment.txt", data)
+    phone_labels.read_word_alignments(folder)
+
+
+def _scored_seeds(folder: Path) -> list[bytes]:
+    good = b"a -1\nb 2\nc 0\n"
+    _put(folder, "good", good)
+    return [good, b"c 0.5\na -2.5\nb 3\n"]
+
+
+def _parse_scored(path: Path) -> None:
+    """As hypotheses and as references."""
+    for ref, hyp in ((path.parent / "good", path), (path, path.parent / "good")):
+        refs, hyps = read_table(ref), read_table(hyp)
+        sentiment.score(*sentiment.pair(hyps, refs, hyp, ref), replications=2)
+        count_correct(refs, hyps, ref, hyp)
+        mistakes.most_confused(mistakes.confusion(ref, hyp), 5)
+        mistakes.worst_utterances(ref, hyp, 5)
+
+
+def _marker_seeds(folder: Path) -> list[bytes]:
+    write_marker(folder / "x", {"digest": "abc", "bytes": 3, "utts": {"a": 1}, "lost": [], "retry": False})
+    made = {"command": ["a", "--b"], "inputs": {"c": "d"}, "sealed": {"e": "3 bytes"}}
+    return [(folder / "x").read_bytes(), json.dumps(made).encode(), b"123 x.log\n"]
+
+
+def _parse_marker(folder: Path, data: bytes) -> None:
+    """A damaged one is as good as none."""
+    path = _put(folder, "x", data)
+    job, done, launched = read_marker(path), step.read_marker(path), slurm.read_submitted(path)
+    sums = seals._sums(path)
+    if done:
+        asked = types.SimpleNamespace(marker=path, outputs=())
+        step.reason(asked, {"command": ["a"], "inputs": {"c": "x"}})
+    if not (job or done or launched or sums):
+        raise InputError("no marker")
 
 
 DATA_DIR = {
@@ -314,6 +387,47 @@ def _parse_torch(folder: Path, data: bytes) -> None:
     load(read_checkpoint(_put(folder, "x.pt", data)))
 
 
+def _import_seeds(folder: Path) -> list[bytes]:
+    """Other projects' checkpoints as JSON, with the shapes of their tensors."""
+    small = {"hidden_size": 4, "num_layers": 3}
+    transformer = small | {"num_layers": 1, "num_heads": 2, "ffn_size": 8}
+    mockingjay_model = build("mockingjay", CONFIGS["mockingjay"](**transformer), META)
+    apc_model = build("apc", CONFIGS["apc"](**small, residual="inner"), META)
+    plain_apc = build("apc", CONFIGS["apc"](**small, prenet_layers=1), META)
+    trees = [
+        mockingjay.write(mockingjay_model, True, 1)[0] | {OURS: describe(mockingjay_model)},
+        mockingjay.write(mockingjay_model, False, 1)[0],
+        apc.write(plain_apc)[0],
+        s3prl.write_transformer(mockingjay_model, True, 1, "s3-mel80", 8)[0],
+        s3prl.write_apc(apc_model, 1, "s3-apc80")[0],
+    ]
+    return [json.dumps(tree, default=_without_tensors).encode() for tree in trees]
+
+
+def _without_tensors(value: object) -> dict:
+    return {"shape": list(value.shape)} if isinstance(value, torch.Tensor) else vars(value)
+
+
+def _with_tensors(value: dict) -> object:
+    shape = value.get("shape")
+    if value.keys() != {"shape"} or not isinstance(shape, list):
+        return value
+    if not all(isinstance(size, int) and 0 <= size <= 64 for size in shape) or len(shape) > 4:
+        raise InputError("no tensor of this shape is made here")
+    return torch.ones(shape)
+
+
+def _parse_import(folder: Path, data: bytes) -> None:
+    """The checkpoint's content is damaged, not its bytes: these would seldom get beyond their reader."""
+    try:
+        tree = json.loads(data, object_hook=_with_tensors)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"no JSON: {error}") from error
+    torch.save(tree, folder / "x.pt")
+    imported = import_model(folder / "x.pt")
+    json.dumps(describe(imported.model) | imported.about, allow_nan=False)
+
+
 def _state_seeds(folder: Path) -> list[bytes]:
     save_state(folder, 1, {"w": torch.ones(2)}, 1)
     return [(folder / "step-1.pt").read_bytes()]
@@ -387,12 +501,13 @@ MANIFEST = {"recording_id": "a", "storage_path": "good.h5", "storage_key": "a"}
 def _lhotse_seeds(folder: Path) -> list[bytes]:
     with h5py.File(folder / "good.h5", "w") as file:
         file["a"] = FEATS
-    return [json.dumps(MANIFEST).encode() + b"\n", json.dumps({"features": MANIFEST}).encode() + b"\n"]
+    lines = [json.dumps(MANIFEST).encode() + b"\n", json.dumps({"features": MANIFEST}).encode() + b"\n"]
+    return [*lines, zlib.compress(lines[0], 1, 31)]
 
 
 def _parse_lhotse(folder: Path, data: bytes) -> None:
-    _put(folder, "x.jsonl", data)
-    ReadySource(ReadyConfig(scp="x.jsonl"), folder)
+    path = _put(folder, "x.jsonl.gz" if _suffix(data) == ".gz" else "x.jsonl", data)
+    ReadySource(ReadyConfig(scp=path.name), folder)
 
 
 def _tokenizer_seeds(folder: Path) -> list[bytes]:
@@ -410,11 +525,22 @@ def _parse_tokenizer(folder: Path, data: bytes) -> None:
     tokenizer.decode(tokenizer.encode("the cat"))
 
 
+def _suffix(data: bytes) -> str:
+    """What a compressed file's name ends with."""
+    kinds = {b"\x1f\x8b": ".gz", b"\xfd7": ".xz", b"BZ": ".bz2"}
+    return kinds.get(data[:2], "")
+
+
 def _parse_blogmel(folder: Path, data: bytes) -> None:
-    path = _put(folder, "x.gz" if data[:2] == b"\x1f\x8b" else "x", data)
+    path = _put(folder, "x" + _suffix(data), data)
     stream = open_text(str(path))
     with stream:
         list(read_blogmel(stream, str(path)))
+
+
+def _blogmel_seeds(_folder: Path) -> list[bytes]:
+    text = b"a\n1 2 3\n4 5 6\n.\nb\n1 2 3\n.\n"
+    return [text, zlib.compress(text, 1, 31), lzma.compress(text), bz2.compress(text)]
 
 
 def _arpa_seeds(folder: Path) -> list[bytes]:
@@ -429,7 +555,8 @@ def _parse_arpa(folder: Path, data: bytes) -> None:
 
 
 def _no_kenlm() -> str:
-    return "" if importlib.util.find_spec("kenlm") else "kenlm is not installed"
+    there = importlib.util.find_spec("kenlm")
+    return "" if there else "kenlm is not installed: pip install -c constraints.txt -e '.[ngram]'"
 
 
 def _tar(*members: tuple[str, bytes, bytes], mode: str = "w:gz") -> bytes:
@@ -483,8 +610,39 @@ def _transcripts(folder: Path, data: bytes) -> None:
     mosei.read_transcripts(folder / "texts")
 
 
-def _json_lines(path: Path) -> None:
-    read_log(path.parent)
+def _folds(folder: Path, data: bytes) -> None:
+    for fold in mosei.FOLDS:
+        _put(folder, f"{fold}.txt", data if fold == "train" else fold.encode())
+    mosei.read_folds(folder)
+
+
+def _card(folder: Path, name: str, data: bytes) -> None:
+    """What the card of a model is made from."""
+    good = _put(folder / "good", name, data).parent
+    card.card(read_info(good), card._options(good), card._log(good), 1, "unknown")
+
+
+def _logged(folder: Path, data: bytes) -> None:
+    _put(folder, "train_log.jsonl", data)
+    read_log(folder)
+    _card(folder, "train_log.jsonl", data)
+
+
+def _log_seeds(folder: Path) -> list[bytes]:
+    _model_seeds(folder)
+    lines = ('{"part": "train", "step": 1, "loss": 0.5}\n{"part": "valid", "step": 1, "loss": 0.4}\n',)
+    return [line.encode() for line in lines]
+
+
+def _config_seeds(folder: Path) -> list[bytes]:
+    _model_seeds(folder)
+    return [b"lr: 0.1\nmax-steps: 5\noptimizer: adam\n", b"seed: 2\nprecision: bf16 # x\n"]
+
+
+def _configured(folder: Path, data: bytes) -> None:
+    fingerprint(_put(folder, "input.yaml", data))
+    _card(folder, "config.yaml", data)
+    YAML(folder, data)
 
 
 ENTRY = {
@@ -498,13 +656,18 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 TARGETS = {
     "table": Target(
-        _seeds("a-1 some words\na-2 more\n", "a\tb\n", "x é\n"),
-        _each(read_table, lambda p: read_table(p, allow_empty=True), read_text),
+        _seeds("a-1 some words\na-2 more\n", "a\tb\n", "x é\n", "a-1 a-2 target\na-2 a-2 nontarget\n"),
+        _either(
+            b"target",
+            _each(_trials),
+            _each(read_table, lambda p: read_table(p, allow_empty=True), read_text),
+        ),
+        (b"0 a-1 a-2",),
     ),
+    "scored": Target(_scored_seeds, _each(_parse_scored), (b"a ", b"-", b"nan")),
+    "marker": Target(_marker_seeds, _parse_marker, (b"null", b"[]", b"{}", b'"command"'), (DEEP,)),
     "data_dir": Target(_data_dir_seeds, _parse_data_dir),
-    "speakers": Target(
-        _seeds("; comment\n1 | F | dev | 8 | A\n2 | M | dev | 8 | B | C\n"), _each(read_genders)
-    ),
+    "speakers": Target(_speaker_seeds, _either(b"|", _each(prepare_librispeech.read_genders), _transcribed)),
     "specifier": Target(
         _scp_seeds, _parse_scp, (b"ark:", b"scp,p:", b"good.ark:2", b"[0:1]", b"|"), (b"a 0\n",)
     ),
@@ -534,12 +697,15 @@ TARGETS = {
         ),
     ),
     "labels": Target(
-        _seeds("a 1 2 3\nb 0 0\n"), _each(phone_labels.read_frame_ids), (b"-1",), (b"a " + b"9" * 9000,)
+        _seeds("a 1 2 3\nb 0 0\n", 'a ",GO,,DO" "0.49,0.89,1.27,1.38"\n'),
+        _either(b'"', _aligned, _each(phone_labels.read_frame_ids)),
+        (b"-1",),
+        (b"a " + b"9" * 9000,),
     ),
     "audio": Target(_audio_seeds, _parse_audio, (b"RIFF", b"WAVE", b"fmt ", b"data", b"fLaC", b"OggS")),
     "config": Target(
-        _seeds("lr: 0.1\nmax-steps: 5\noptimizer: adam\n", "seed: 2\nprecision: bf16 # x\n"),
-        YAML,
+        _config_seeds,
+        _configured,
         (b"!!python/object/apply:os.system [x]", b"&a ", b"*a", b"- ", b"<<: ", b"? ", b"lr: "),
         (
             BOMB.encode(),
@@ -547,6 +713,7 @@ TARGETS = {
             DEEP[:1200],
             b"lr: " + b"9" * 10_000,
             b"seed: " + b"9" * 10_000,
+            BOMB.encode() + b"seed: *m\n",
         ),
     ),
     "features.json": Target(
@@ -559,8 +726,8 @@ TARGETS = {
         _seeds(json.dumps([ENTRY])), _each(read_results, read_json), (b"null", b"[]"), (DEEP,)
     ),
     "train_log": Target(
-        _seeds('{"part": "train", "step": 1, "loss": 0.5}\n{"part": "valid", "step": 1, "loss": 0.4}\n'),
-        lambda folder, data: _json_lines(_put(folder, "train_log.jsonl", data)),
+        _log_seeds,
+        _logged,
         (b"null", b"NaN"),
         (DEEP,),
     ),
@@ -573,6 +740,12 @@ TARGETS = {
     ),
     "torch": Target(
         _torch_seeds, _parse_torch, (b"cos\nsystem\n", b"R.", b"\x80\x02", b"PK\3\4", b"Q", b"\x8d")
+    ),
+    "import": Target(
+        _import_seeds,
+        _parse_import,
+        (b"null", b"NaN", b"-1", b"1e99", b"[]", b"{}", b'"8"', b'{"shape": [4, 4]}', b'"shape"'),
+        (DEEP,),
     ),
     "checkpoint": Target(_state_seeds, _parse_state),
     "store": Target(
@@ -590,8 +763,8 @@ TARGETS = {
         (b"file,index,start,end,label7,split\n" + b"x" * 200_000 + b",0,0,1,1,0\n",),
     ),
     "mosei.txt": Target(
-        _seeds("v1___0___0.5___2.0___some words\nv1___1___2___3.5___\n"),
-        _transcripts,
+        _seeds("v1___0___0.5___2.0___some words\nv1___1___2___3.5___\n", "v1\nv2\n"),
+        _either(b"___", _transcripts, _folds),
         (b"___",),
     ),
     "lhotse": Target(
@@ -601,10 +774,10 @@ TARGETS = {
         _arpa_seeds, _parse_arpa, (b"\\data\\", b"\\end\\", b"ngram 1=", b"99999999999"), missing=_no_kenlm
     ),
     "blogmel": Target(
-        lambda _f: [b"a\n1 2 3\n4 5 6\n.\nb\n1 2 3\n.\n", zlib.compress(b"a\n1 2\n.\n", 1, 31)],
+        _blogmel_seeds,
         _parse_blogmel,
         (b".\n", b"1e999"),
-        (zlib.compress(b"a\n" + b"1" * (64 << 20), 9, 31),),
+        (zlib.compress(b"a\n" + b"1" * (64 << 20), 9, 31), bz2.compress(b"a\n" + b"1" * (64 << 20))),
     ),
     "tar": Target(
         lambda _f: [

@@ -11,6 +11,8 @@ import record
 from record import Record, section
 
 FOLDER = Path(__file__).parent
+PATHS = FOLDER, FOLDER.parents[1], FOLDER.parents[1] / "utils"
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, PATHS))}
 TARGETS = [
     line.split('"')[1]
     for line in (FOLDER / "targets.py").read_text().partition("\nTARGETS = {")[2].splitlines()
@@ -21,9 +23,8 @@ TARGETS = [
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     keep = tmp_path_factory.mktemp("failed")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(FOLDER.parents[1])}
     words = [sys.executable, FOLDER / "run.py", "--seconds", "0.7", "--json", "--keep", keep]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
     assert done.stdout, done.stderr
     return json.loads(done.stdout)
 
@@ -40,6 +41,19 @@ def test_only_input_errors(report, name):
     assert not found["failures"], "\n".join(found["failures"])
     assert found["cases"] >= 10 and 0 < found["refused"] < found["cases"]
     assert found["peak_mb"] < 300
+
+
+def test_a_target_that_cannot_run_is_no_success(tmp_path):
+    program = (
+        "import dataclasses, sys, run; table = run.TARGETS['table'];"
+        "run.TARGETS['table'] = dataclasses.replace(table, missing=lambda: 'install with pip');"
+        "sys.exit(run.main())"
+    )
+    words = ["--targets", "table", "--seconds", "1", "--record", str(tmp_path / "record.json")]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stdout.split()) == (1, ["table", "skipped:", "install", "with", "pip"])
 
 
 def tried(seconds, cases=10, failures=()):

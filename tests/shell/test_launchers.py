@@ -269,6 +269,15 @@ def test_slurm_cancels_what_a_killed_launcher_left(slurm, tmp_path):
     assert not (slurm / "cancelled").exists()  # the last one has ended
 
 
+@pytest.mark.parametrize("note", [b"--user=me x.log\n", b"12", b"\xff 1\n", b""])
+def test_slurm_a_damaged_note_of_an_earlier_launch_cancels_nothing(slurm, tmp_path, note):
+    (tmp_path / "q").mkdir()
+    (tmp_path / "q/x.log.id").write_bytes(note)
+    (slurm / "pids").write_text("")
+    assert call(SLURM, "x.log", "true", folder=tmp_path).returncode == 0
+    assert not (slurm / "cancelled").exists()
+
+
 def parallel(commands: list[list[str]], *options: str, folder: Path) -> subprocess.CompletedProcess:
     text = "".join(f"{len(words)}\0" + "".join(f"{word}\0" for word in words) for words in commands)
     return call(PARALLEL, *options, folder=folder, input=text)

@@ -1,5 +1,7 @@
 """utils/step.py: what is done is not done again, what changed is, what was interrupted goes on."""
 
+import importlib
+import itertools
 import json
 import os
 import signal
@@ -13,6 +15,11 @@ import pytest
 STEP = Path(__file__).parents[2] / "utils" / "step.py"
 # Appends to out/count each time it runs; that the folder is fresh or kept shows in the number of lines.
 COUNT = "echo run >>out/count; cat input >out/result"
+
+# Of 26 lines, each with twice the values of the one before.
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}]\n" for a, b in itertools.pairwise("abcdefghijklmnopqrstuvwxyz")
+)
 
 
 @pytest.fixture
@@ -69,6 +76,8 @@ def test_a_long_step_tells_how_far_it_is(folder):
         (lambda folder: (folder / "conf.yaml").write_text("lr: 2\n"), "input conf.yaml changed"),
         (lambda folder: (folder / "out/result").unlink(), "output out/result is missing"),
         (lambda folder: (folder / ".done/make").write_text("{"), "first time"),
+        (lambda folder: (folder / ".done/make").write_text('{"command": [1], "inputs": {}}'), "first time"),
+        (lambda folder: (folder / ".done/make").write_text('{"command": [], "inputs": [1]}'), "first time"),
     ],
 )
 def test_runs_again_afresh_and_says_why(folder, change, why):
@@ -105,6 +114,19 @@ def test_a_comment_or_a_new_time_changes_nothing(folder):
     (folder / "conf.yaml").write_text("# faster\nlr: 1\n")
     os.utime(folder / "input")
     assert run(folder).stderr.endswith("up to date\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1: a\nlr: 0.1", "2001-01-01: x", "lr: 2001-99-99", "lr: !!int ''", "lr: !!timestamp x", "a: &a [*a]",
+     'a: "\\UFFFFFFFF"', "[" * 3000, BOMB],
+)  # fmt: skip
+def test_yaml_without_plain_values_is_known_by_its_bytes(folder, text, monkeypatch):
+    monkeypatch.syspath_prepend(STEP.parent)
+    fingerprint = importlib.import_module("fingerprint").fingerprint
+    (folder / "input").write_text(text)
+    (folder / "conf.yaml").write_text(text)
+    assert fingerprint(folder / "conf.yaml") == fingerprint(folder / "input")
 
 
 def test_a_folder_as_input(folder):

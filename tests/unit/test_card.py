@@ -1,5 +1,6 @@
 """Model folders in the manner of hubs, and their cards."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def test_a_trained_models_card_tells_data_features_steps_and_losses(tmp_path: Pa
         assert expected in text, expected
     assert text.count("\n| ") < 30  # not a line per validation
     assert front_matter(text)["license"] == "unknown"
+
+
+def test_nothing_nested_is_told_of_a_run(tmp_path: Path) -> None:
+    save_model(tmp_path, model("apc"))
+    nested = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in itertools.pairwise("abcdef"))
+    (tmp_path / "config.yaml").write_text(f"{nested}seed: *f\nlr: 0.5\n")
+    text = write_card(tmp_path).read_text()
+    assert "| peak learning rate | `0.5` |" in text and "| seed |" not in text
 
 
 def test_an_imported_models_card_tells_its_source(tmp_path: Path) -> None:

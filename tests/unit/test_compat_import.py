@@ -320,6 +320,18 @@ def drop(tree: dict[str, Any], key: str) -> None:
             "layer_norm_eps",
         ),
         (lambda t: t["Settings"]["Config"]["mockingjay"].update({"downsample_rate": 7}), "7 frames"),
+        (lambda t: t["Settings"]["Config"]["mockingjay"].update({"downsample_rate": float("nan")}), "nan"),
+        (lambda t: t["Settings"]["Config"]["mockingjay"].update({"downsample_rate": "inf"}), "'inf'"),
+        (lambda t: t["Settings"]["Config"]["mockingjay"].update({"downsample_rate": 10**400}), "number"),
+        (lambda t: t["Settings"]["Config"]["mockingjay"].update({"downsample_rate": 10**5000}), "bits"),
+        (lambda t: t["Settings"]["Config"]["mockingjay"].update({"initializer_range": -1}), "init-std"),
+        (
+            lambda t: (
+                t["Settings"]["Config"]["mockingjay"].update({"intermediate_size": 10**9}),
+                drop(t["Mockingjay"], "encoder.layer.0.intermediate.dense.weight"),
+            ),
+            "do not fit",
+        ),
         (lambda t: drop(t["Settings"], "Config"), r"no Settings\.Config"),
         (lambda t: t.update({"Mockingjay": None}), "not fine-tuned"),
         (lambda t: t.update({"Mockingjay": {}}), "no state dict"),

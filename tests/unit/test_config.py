@@ -56,7 +56,9 @@ def test_bad_options_are_named(argv, complaint, capsys):
     assert complaint in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["num-layer: 3\n", "num-layers: {a: 1}\n", "- 1\n", "a: [\n"])
+@pytest.mark.parametrize(
+    "text", ["num-layer: 3\n", "num-layers: {a: 1}\n", "- 1\n", "a: [\n", 'a: "\\UFFFFFFFF"\n']
+)
 def test_bad_files_are_refused(text, tmp_path, capsys):
     (tmp_path / "bad.yaml").write_text("upstream: gru\n" * text.startswith("num") + text)
     with pytest.raises(SystemExit):

@@ -107,6 +107,18 @@ def test_a_failed_job_is_redone_alone(run, here, monkeypatch, tmp_path):
     assert [(two / name).read_text() for name in TEXTS] == [(whole / name).read_text() for name in TEXTS]
 
 
+@pytest.mark.parametrize("name", ["hyp", "nbest", "ref", "scores.json", "done.json"])
+def test_a_job_whose_files_are_damaged_is_redone(run, here, tmp_path, name):
+    whole = run("whole", "--nj", "2")
+    run("out", "--nj", "2", "--job", "1")
+    file = tmp_path / "out/jobs/1" / name
+    file.write_bytes(file.read_bytes().replace(b"1", b"7", 1) + b"\n")
+    here.clear()
+    out = run("out", "--nj", "2")
+    assert here == [1, 2]
+    assert [(out / text).read_text() for text in TEXTS] == [(whole / text).read_text() for text in TEXTS]
+
+
 def test_what_was_decoded_from_other_files_or_options_is_not_kept(run, here, labelled):
     text = labelled[1] / "text"
     run("out", "--nj", "2", "--job", "1")

@@ -19,6 +19,7 @@ from speechrep.frontend.registry import make_frontend
 from speechrep.io.ark import load_scp, read_ark, read_matrix
 from speechrep.io.audio import read_audio
 from speechrep.io.feature_meta import read_meta
+from speechrep.io.files import read_marker
 from speechrep.io.table import read_table
 
 RATE = 16000
@@ -109,6 +110,25 @@ def test_again_does_nothing_and_other_options_do_all(data_dir: Path, tmp_path: P
     assert read_meta(out / "features.json").dim == 30
     assert not (out / "feats.3.ark").exists()
     assert {read_matrix(spec).shape[1] for spec in load_scp(out / "feats.scp").values()} == {30}
+
+
+@pytest.mark.parametrize(
+    "damage", [(b'"lost"', b'"losu"'), (b'"retry"', b'"retrz"'), (b"{", b"["), (b"1", b"7")]
+)
+def test_a_job_or_a_directory_with_a_damaged_marker_is_not_done(data_dir: Path, tmp_path: Path, damage):
+    def spoil(path: Path) -> None:
+        assert read_marker(path) is not None
+        path.write_bytes(path.read_bytes().replace(*damage, 1))
+        assert read_marker(path) is None
+
+    out, words = tmp_path / "f", [*BASE, "--data-dir", str(data_dir), "--out-dir", str(tmp_path / "f")]
+    extract_feats.main([*words, "--job", "1"])
+    spoil(out / ".jobs/1.json")
+    extract(data_dir, out)
+    whole = contents(out)
+    if damage[0] in (out / ".done.json").read_bytes():
+        spoil(out / ".done.json")
+    assert contents(extract(data_dir, out)) == whole
 
 
 def test_changed_audio_is_extracted_again(data_dir: Path, broken: Path, tmp_path: Path):

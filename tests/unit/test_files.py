@@ -8,7 +8,16 @@ import threading
 import pytest
 
 from speechrep.errors import InputError
-from speechrep.io.files import atomic_open, read_json, read_train_log, read_utf8, sha256, write_json
+from speechrep.io.files import (
+    atomic_open,
+    read_json,
+    read_marker,
+    read_train_log,
+    read_utf8,
+    sha256,
+    write_json,
+    write_marker,
+)
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -66,6 +75,21 @@ def test_bad_json_names_the_file(tmp_path, content):
         read_json(tmp_path / "x.json")
 
 
+def test_a_marker_with_any_byte_changed_is_none(tmp_path):
+    path, value = tmp_path / "x.json", {"digest": "a", "lost": [["u", "é"]], "bytes": 7, "share": 0.1}
+    assert read_marker(path) is None
+    write_marker(path, value)
+    good = path.read_bytes()
+    assert read_marker(path) == value
+    for place in range(len(good) - 1):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        assert read_marker(path) in (None, value)  # the value where a blank between two became a tab, say
+        path.write_bytes(good[:place])
+        assert read_marker(path) is None or place == len(good) - 1
+    path.write_text("[1]")
+    assert read_marker(path) is None
+
+
 GOOD = b'{"part": "train", "step": 3, "loss": 1.5}\n'
 
 
@@ -77,6 +101,7 @@ GOOD = b'{"part": "train", "step": 3, "loss": 1.5}\n'
         b"[]",
         b'{"part": "train", "step": "3", "loss": 1}',
         b'{"part": "train", "loss": 1}',
+        b'{"part": "train", "step": 3, "loss": null}',
         b"",
     ],
 )

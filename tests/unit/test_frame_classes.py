@@ -131,9 +131,10 @@ def test_word_alignments(tmp_path):
     path.write_text('1-2-0000 ",GO,,DON\'T," "0.490,0.890,0.890,1.270,2.095"\n')
     (rows,) = read_word_alignments(tmp_path).values()
     assert rows == [(0, 0.49, ""), (0.49, 0.89, "GO"), (0.89, 1.27, "DON'T"), (1.27, 2.095, "")]
-    path.write_text('1-2-0000 ",GO" "0.490"\n')
-    with pytest.raises(InputError, match=r"1-2\.alignment\.txt:1: utterance '1-2-0000'"):
-        read_word_alignments(tmp_path)
+    for bad in ('",GO" "0.490"', '",GO" "-5,1"', '",GO" "0.4,inf"', '",GO" "nan,1"', '",GO" "0.4,0.3"'):
+        path.write_text(f"1-2-0000 {bad}\n")
+        with pytest.raises(InputError, match=r"1-2\.alignment\.txt:1: utterance '1-2-0000'"):
+            read_word_alignments(tmp_path)
     with pytest.raises(InputError, match=r"no \*\.alignment\.txt"):
         read_word_alignments(tmp_path / "nowhere")
 

@@ -10,7 +10,7 @@ from speechrep.bin.prepare_mosei import Hazard, PrepareConfig, fit, paper_clips,
 from speechrep.errors import InputError
 from speechrep.io.csd import REQUIRED, Track, write_csd
 from speechrep.io.data_dir import DataDir, validate
-from speechrep.io.mosei import Clip, find_layout, read_clips, read_folds, read_transcripts
+from speechrep.io.mosei import Clip, _read_label_csv, find_layout, read_clips, read_folds, read_transcripts
 from speechrep.io.table import read_table
 
 METADATA = {key: "x" for key in REQUIRED if key != "root name"}
@@ -274,6 +274,16 @@ def test_a_spoilt_corpus_is_refused_by_name(mosei, tmp_path, spoil, message):
     spoil(mosei)
     with pytest.raises(InputError, match=message):
         run(mosei, tmp_path)
+
+
+@pytest.mark.parametrize(("start", "end"), [("nan", "2"), ("0", "inf")])
+def test_times_are_finite(tmp_path, start, end):
+    write_csv(tmp_path / "labels.csv", [f"25522,0,{start},{end},1,0,0,0,0"])
+    with pytest.raises(InputError, match=r"labels\.csv:2: start"):
+        _read_label_csv(tmp_path / "labels.csv")
+    (tmp_path / "v.txt").write_text(f"v___7___{start}___{end}___words\n")
+    with pytest.raises(InputError, match=r"v\.txt:1: want"):
+        read_transcripts(tmp_path)
 
 
 def test_transcript_text_may_hold_the_delimiter_and_unprintable_characters(tmp_path):
