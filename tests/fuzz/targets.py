@@ -710,7 +710,7 @@ TARGETS = {
         (
             BOMB.encode(),
             b"lr: !!python/object/apply:os.system ['touch hacked']\n",
-            DEEP[:1200],
+            DEEP[:700],
             b"lr: " + b"9" * 10_000,
             b"seed: " + b"9" * 10_000,
             BOMB.encode() + b"seed: *m\n",

@@ -137,7 +137,7 @@ def test_one_file_that_fetches_nothing_and_runs_nothing(text):
     assert "default-src 'none'" in text
     images = [attributes for tag, attributes in tags if tag == "img"]
     # results, the curve, the reconstruction, the layers, the confusions
-    assert len(images) == 5 and all(attributes["alt"] for attributes in images)
+    assert len(images) == 6 and all(attributes["alt"] for attributes in images)
 
 
 def test_data_is_shown_as_it_is(text):
@@ -341,6 +341,6 @@ def test_a_browser_shows_it(text, tmp_path):
     told = json.loads(re.search(r"<pre>(.*?)</pre>", done.stdout, re.DOTALL)[1])
     assert [row[0] for row in told] == ["Experiment exp"] * len(WIDTHS)
     for _, needed, given, pictures, scripts in told:
-        assert needed <= given and pictures == 5 and scripts == 0
+        assert needed <= given and pictures == 6 and scripts == 0
     assert [row[2] for row in told] == list(WIDTHS)
     assert "CONSOLE" not in done.stderr, done.stderr
