@@ -177,7 +177,7 @@ name_model() { # task upstream [share seed]
   fi
 }
 
-# Paths of the labels of a task in sets, and what a part of a set is called.
+# Paths of the labels of a task in sets.
 labels_in() { # task set...
   local labels set
   labels=$(labels_of "$1")
