@@ -99,7 +99,8 @@ def _results(it: Experiment) -> list[Html]:
 
 
 def _fewer_labels(it: Experiment) -> list[Html]:
-    found = label_share.main_columns(label_share.curves(label_share.read_shares(it.folder)))
+    order = [result.upstream for result in it.results]  # not that in which steps happened to end
+    found = label_share.main_columns(label_share.curves(label_share.read_shares(it.folder), order))
     if not found:
         return [note("Trained on all labels only; --label-shares trains on parts of them, too.")]
     caption = "{}, {}: mean and spread over draws of the training utterances"

@@ -14,7 +14,16 @@ from matplotlib.figure import Figure
 
 from speechrep.errors import InputError
 from speechrep.report import style
-from speechrep.report.table import MISSING, Result, Summary, is_rate, over_seeds, read_results, titled
+from speechrep.report.table import (
+    MISSING,
+    Result,
+    Summary,
+    in_order,
+    is_rate,
+    over_seeds,
+    read_results,
+    titled,
+)
 
 FOLDER = "label_share"
 
@@ -64,15 +73,13 @@ def curves(shares: dict[float, list[Result]], order: Sequence[str] = ()) -> list
     """
     columns: dict[tuple[str, str, str], dict[str, dict[float, Summary]]] = {}
     for share, results in shares.items():
-        for score in over_seeds(results):
+        for score in over_seeds(in_order(results, order)):
             columns.setdefault(score.column, {}).setdefault(score.upstream, {})[share] = score
-    place = {name: number for number, name in enumerate(order)}
     found = []
     for column, rows in columns.items():
         rows = {name: row for name, row in rows.items() if min(row) < 1}
         if rows:
-            ordered = sorted(rows, key=lambda name: place.get(name, len(place)))
-            found.append(Curves(column, {name: rows[name] for name in ordered}))
+            found.append(Curves(column, rows))
     return found
 
 
