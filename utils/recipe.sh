@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # the options are run.sh's
 # Sourced by a recipe's run.sh after its options: stages, steps with markers, and small helpers.
-# Uses the recipe's ${stage} ${stop_stage} ${expdir} ${tag} ${nj} ${ngpu} ${verbose} ${dry_run}.
+# Uses the recipe's ${stage} ${stop_stage} ${expdir} ${tag} ${nj} ${ngpu} ${num_nodes} ${backend} ${verbose}
+# ${dry_run}.
 
 cmd=utils/run.py # launcher of the steps that follow; see cmd.sh
 steps=$(mktemp)  # those that wait for run_steps
@@ -72,6 +73,10 @@ begin_recipe() { # number of the last stage
   fi
   [ "$nj" -ge 1 ] || fail "--nj wants 1 or more, not $nj"
   [ "$ngpu" -ge 0 ] || fail "--ngpu wants 0 or more, not $ngpu"
+  [ "$num_nodes" -ge 1 ] || fail "--num-nodes wants 1 or more, not $num_nodes"
+  if [ "$num_nodes" -gt 1 ] && [ "$backend" = local ]; then
+    fail "--num-nodes $num_nodes wants --backend slurm; without it, start speechrep.bin.pretrain on each machine"
+  fi
   python -c 'import speechrep.config' 2>/dev/null ||
     fail "$(command -v python || echo python) lacks packages; 'make venv' in the checkout installs them"
   if [ "$ngpu" -gt 0 ] && [ "$backend" = local ] && [ "$dry_run" = false ] && [ "$stop_stage" -ge 2 ]; then

@@ -120,7 +120,7 @@ extract_features() {
 
 pretrain_upstreams() {
   local upstream model trained config untrained
-  cmd=$train_cmd
+  cmd=$pretrain_cmd
   for upstream in $all_models; do
     model=$(upstream_dir "$upstream") config=$(conf "${upstream%_untrained}") untrained=()
     if [ "$model" != "$exp/$upstream" ]; then continue; fi # of --upstream-from
@@ -142,8 +142,8 @@ pretrain_upstreams() {
 
 represent_sets() {
   local upstream model set array=()
-  cmd=$cuda_cmd
-  if [ -n "$cuda_array_cmd" ]; then cmd=utils/run.py array=(--nj "$nj" --cmd "$cuda_array_cmd"); fi
+  cmd=utils/run.py # its jobs are launched by dump
+  if [ -n "$cuda_array_cmd" ]; then array=(--nj "$nj" --cmd "$cuda_array_cmd"); fi
   for upstream in $all_upstreams; do
     if [[ $upstream == *_finetune ]]; then continue; fi
     model=$(upstream_dir "$(model_of "$upstream")")
@@ -270,8 +270,8 @@ verify_one() { # upstream
 
 decode_and_score() {
   local upstream array=() # of decode_one's commands
-  cmd=$cuda_cmd
-  if [ -n "$cuda_array_cmd" ]; then cmd=utils/run.py array=(--nj "$nj" --cmd "$cuda_array_cmd"); fi
+  cmd=utils/run.py        # decode launches its jobs
+  if [ -n "$cuda_array_cmd" ]; then array=(--nj "$nj" --cmd "$cuda_array_cmd"); fi
   for_each_model "$trained_tasks" decode_one
   run_steps "$jobs_at_once"
   cmd=$cpu_cmd

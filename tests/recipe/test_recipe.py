@@ -375,13 +375,21 @@ def test_phones_without_alignments_are_refused_before_the_download(tmp_path):
     assert not (tmp_path / "corpus").exists()
 
 
-def test_missing_gpus_are_told_before_anything_runs(tmp_path):
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--ngpu", "1"], "--ngpu 1: PyTorch sees fewer GPUs here"),
+        (["--num-nodes", "2"], "--num-nodes 2 wants --backend slurm"),
+        (["--num-nodes", "0"], "--num-nodes wants 1 or more, not 0"),
+    ],
+)
+def test_missing_machines_are_told_before_anything_runs(tmp_path, words, told):
     done = subprocess.run(
-        [RECIPE, "--corpus-dir", "corpus", "--expdir", "exp", "--datadir", "data", "--ngpu", "1"],
+        [RECIPE, "--corpus-dir", "corpus", "--expdir", "exp", "--datadir", "data", *words],
         cwd=tmp_path, env=ENVIRONMENT | {"CUDA_VISIBLE_DEVICES": ""},
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    assert done.returncode != 0 and "--ngpu 1: PyTorch sees fewer GPUs here" in done.stderr
+    assert done.returncode != 0 and told in done.stderr
     assert not list(tmp_path.iterdir())
 
 
