@@ -107,7 +107,7 @@ class Dump:
     def run(self, numbers: Sequence[int]) -> None:
         """Write those of the parts, by their numbers from 0, that are not there yet."""
         rows = {number: self._rows(self.parts[number]) for number in numbers}
-        todo = [number for number in numbers if not self._is_done(self.part_path(number), rows[number])]
+        todo = [number for number in numbers if not self._is_left(self.part_path(number), rows[number])]
         total = sum(map(len, rows.values()))
         progress = Progress(total, "utterances", total - sum(len(rows[number]) for number in todo))
         for number in todo:
@@ -215,6 +215,19 @@ class Dump:
         return sorted(
             part.run[segment.index] for batch in self._sampler(part).batches(0) for segment in batch
         )
+
+    def _is_left(self, path: Path, rows: Sequence[int]) -> bool:
+        """Whether an earlier run has left a part, and it is as it was written."""
+        try:
+            if not self._is_done(path, rows):
+                return False
+            part = Store(path)
+            for utt_id in part.utt_ids:
+                part.read(utt_id)
+        except InputError as error:
+            logger.warning("%s; it is dumped again", error)
+            return False
+        return True
 
     def _is_done(self, path: Path, rows: Sequence[int]) -> bool:
         if not path.is_file() or self._older_than_features(path):

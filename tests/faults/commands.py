@@ -62,21 +62,19 @@ def middle_stages(feature: str, train: str, test: str) -> list[Target]:
                trained("exp/demo/apc"), workers=(LOADERS, LOADER)),
         Target(3, f"dump/demo/.done/apc_{test}",
                model_files("exp/demo/apc") | feature_files(f"dump/{feature}/{test}"),
+               {"HDF5 (part)": f"dump/demo/apc/{test}.h5.parts/part-0000.h5"}, part=("--job", "1"),
                workers=(("--nj", "2"), JOB)),
     ]  # fmt: skip
 
 
-def task_stages(
-    task: str, kind: str, labels: str, train: str, test: str, steps: bool = True, jobs: bool = False
-) -> list[Target]:
+def task_stages(task: str, kind: str, labels: str, train: str, test: str, steps: bool = True) -> list[Target]:
     """Stages 4 and 5 of a task.
 
     Args:
         task: its name.
         kind, labels: kind and name of the file of labels.
         train, test: the sets.
-        steps: whether it is trained in steps, with checkpoints; the phone probe is solved at once.
-        jobs: whether it is decoded by jobs.
+        steps: whether it is trained in steps, with checkpoints; the probes are solved at once.
     """
     model, decoded = f"exp/demo/{task}_apc", f"exp/demo/{task}_apc/decode_{test}"
     return [
@@ -86,12 +84,31 @@ def task_stages(
                trained(model) if steps else {}, workers=(LOADERS, LOADER) if steps else None),
         Target(5, f"exp/demo/.done/decode_{task}_apc_{test}",
                model_files(model) | {"YAML": "conf/decode.yaml", "HDF5": f"dump/demo/apc/{test}.h5",
-                                     kind: f"data/{test}/{labels}"},
-               workers=(("--nj", "2"), JOB) if jobs else None),
+                                     kind: f"data/{test}/{labels}"}),
         Target(5, f"exp/demo/.done/score_{task}_apc_{test}",
                {"text (hyp)": f"{decoded}/hyp", "text (ref)": f"{decoded}/ref",
                 "JSON (model)": f"{model}/model.json"},
                {"JSON (results)": "exp/demo/results.json"}),
+    ]  # fmt: skip
+
+
+def decoding_by_jobs(task: str, test: str) -> Target:
+    """The same step as two processes; the first of a killed run's was done."""
+    left = f"exp/demo/{task}_apc/decode_{test}/jobs/1"
+    return Target(5, f"exp/demo/.done/decode_{task}_apc_{test}", {},
+                  {"JSON (job)": f"{left}/done.json", "text (job's hyp)": f"{left}/hyp"},
+                  more=("--nj", "2"), part=("--job", "1"), workers=((), JOB))  # fmt: skip
+
+
+def fine_tuning(task: str, kind: str, labels: str, feature: str, train: str, test: str) -> list[Target]:
+    """Stages 4 and 5 of a task with its model inside."""
+    model, features = f"exp/demo/{task}_apc_finetune", f"dump/{feature}"
+    return [
+        Target(4, f"exp/demo/.done/{task}_apc_finetune",
+               {"YAML": f"conf/{task}_finetune.yaml", kind: f"data/{train}/{labels}"}
+               | model_files("exp/demo/apc") | feature_files(f"{features}/{train}"), trained(model)),
+        Target(5, f"exp/demo/.done/decode_{task}_apc_finetune_{test}",
+               model_files(model) | feature_files(f"{features}/{test}")),
     ]  # fmt: skip
 
 
@@ -109,9 +126,14 @@ TARGETS = {
                 "text table": "data/mini_test/utt2spk", "FLAC": "corpus/LibriSpeech/mini-test/**/*.flac"},
                {"JSON (job)": "dump/fbank80/mini_test/.jobs/1.json"},
                more=("--nj", "2"), part=("--job", "1"), workers=((), JOB)),
-        *middle_stages("fbank80", "mini_train", "mini_test"),
+        Target(0, "data/.done/mini_train+mini_dev",
+               {"scp": "data/mini_dev/wav.scp", "text table": "data/mini_dev/utt2spk",
+                "text (transcripts)": "data/mini_dev/text"}),
+        *middle_stages("fbank80", "mini_train+mini_dev", "mini_test"),
         *task_stages("phone", "CTM", "phones.ctm", "mini_train", "mini_test", steps=False),
-        *task_stages("asr", "text (transcripts)", "text", "mini_train", "mini_test", jobs=True),
+        *task_stages("speaker", "text table", "utt2spk", "mini_train", "mini_train", steps=False),
+        *task_stages("asr", "text (transcripts)", "text", "mini_train", "mini_test"),
+        decoding_by_jobs("asr", "mini_test"),
         Target(5, "exp/demo/.done/score_verification_apc_mini_test",
                {"HDF5": "dump/demo/apc/mini_test.h5", "text table": "data/mini_test/utt2spk"},
                {"JSON (results)": "exp/demo/results.json"}),
@@ -130,6 +152,7 @@ TARGETS = {
                more=("--nj", "2"), part=("--job", "1"), workers=((), JOB)),
         *middle_stages("fbank80_video", "mini_train", "mini_test"),
         *task_stages("sentiment", "text table", "utt2sentiment", "mini_train", "mini_test"),
+        *fine_tuning("sentiment", "text table", "utt2sentiment", "fbank80_video", "mini_train", "mini_test"),
     ],
 }  # fmt: skip
 # Where a changed value may go unnoticed: there is no checksum, and people may edit the file.

@@ -44,14 +44,14 @@ class Recipe:
 
 LIBRISPEECH = Recipe(
     "librispeech",
-    ("--corpus", "mini", "--upstreams", "apc", "--controls", "false", "--tasks", "phone verification asr",
-     "--feature-config", "conf/fbank80.yaml"),
+    ("--corpus", "mini", "--pretrain-sets", "mini-train mini-dev", "--upstreams", "apc", "--controls", "false",
+     "--tasks", "phone speaker verification asr", "--feature-config", "conf/fbank80.yaml"),
     ("egs/librispeech/conf", "egs/librispeech/conf/small", "tests/recipe/conf"),
     {"mini_corpus.yaml": "speakers: 2 1 2\nsentences: 4\nmin-words: 4\nmax-words: 5\n"},
 )  # fmt: skip
 MOSEI = Recipe(
     "mosei",
-    ("--mosei-dir", "mini", "--upstreams", "apc", "--controls", "false",
+    ("--mosei-dir", "mini", "--upstreams", "apc apc_finetune", "--controls", "false",
      "--feature-config", "conf/fbank80_video.yaml"),
     ("egs/librispeech/conf", "egs/librispeech/conf/small", "egs/mosei/conf", "egs/mosei/conf/small",
      "tests/recipe/conf"),

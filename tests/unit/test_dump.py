@@ -170,6 +170,21 @@ def test_parts_are_kept_and_merged(feats, tmp_path, monkeypatch):
     assert resumed.utt_ids == whole.utt_ids and not list(tmp_path.glob("x.h5.parts*"))
 
 
+@pytest.mark.parametrize("place", [0, 2500, -1])
+def test_a_damaged_part_is_dumped_again(feats, tmp_path, place):
+    save_model(tmp_path / "exp", model("apc"))
+    whole = run(feats, tmp_path / "exp", tmp_path / "whole.h5")
+    work = Dump(speechrep.load(tmp_path / "exp"), open_features(feats), tmp_path / "x.h5", DumpConfig())
+    work.run([0])
+    part = work.part_path(0)
+    data = bytearray(part.read_bytes())
+    data[place] ^= 1
+    part.write_bytes(data)
+    again = run(feats, tmp_path / "exp", tmp_path / "x.h5")
+    for utt_id in whole.utt_ids:
+        np.testing.assert_array_equal(again.read(utt_id), whole.read(utt_id))
+
+
 def test_parts_of_another_model_or_older_than_the_features_are_not_kept(feats, tmp_path):
     for seed in (0, 1):
         save_model(tmp_path / f"exp{seed}", model("apc", seed=seed))
