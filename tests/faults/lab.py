@@ -44,8 +44,9 @@ class Recipe:
 
 LIBRISPEECH = Recipe(
     "librispeech",
-    ("--corpus", "mini", "--pretrain-sets", "mini-train mini-dev", "--upstreams", "apc", "--controls", "false",
-     "--tasks", "phone speaker verification asr", "--feature-config", "conf/fbank80.yaml"),
+    ("--corpus", "mini", "--pretrain-sets", "mini-train mini-dev", "--upstreams", "apc",
+     "--controls", "false", "--tasks", "phone speaker verification asr",
+     "--feature-config", "conf/fbank80.yaml"),
     ("egs/librispeech/conf", "egs/librispeech/conf/small", "tests/recipe/conf"),
     {"mini_corpus.yaml": "speakers: 2 1 2\nsentences: 4\nmin-words: 4\nmax-words: 5\n"},
 )  # fmt: skip
