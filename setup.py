@@ -24,6 +24,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
+    package_dir={"": "."},  # an editable install is then a path, found before a mere folder named speechrep
     packages=find_packages(include=["speechrep", "speechrep.*"]),
     package_data={"speechrep": ["**/*.txt", "**/*.yaml"]},
     python_requires=">=3.10",

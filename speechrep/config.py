@@ -6,6 +6,7 @@ reading of stored JSON. Nothing else repeats an option's name or default.
 """
 
 import dataclasses
+import difflib
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +37,7 @@ def opt(default: Any, help: str, choices: Sequence[Any] = ()) -> Any:
 
 def make_parser(description: str) -> configargparse.ArgParser:
     """A parser whose options can also come from ``--config FILE`` (flat YAML), the command line winning."""
-    parser = configargparse.ArgParser(
+    parser = _Parser(
         description=description,
         config_file_parser_class=_FlatYaml,
         formatter_class=configargparse.ArgumentDefaultsHelpFormatter,
@@ -154,6 +155,26 @@ def load_yaml(stream: Any, where: object) -> dict[Any, Any]:
     if values is not None and not isinstance(values, dict):
         raise InputError("want 'key: value' lines", where=where)
     return values or {}
+
+
+class _Parser(configargparse.ArgParser):
+    """Tells of a mistake in a ``--config`` file by file and key."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        """End with status 2."""
+        for source, settings in self._source_to_settings.items():
+            kind, _, file = source.partition("|")
+            for key, (action, _) in settings.items() if kind == "config_file" else ():
+                if action is None and f"--{key}=" in message:
+                    near = difflib.get_close_matches(f"--{key}", self._option_string_actions, 1)
+                    meant = f"; is {near[0].lstrip('-')} meant?" if near else ""
+                    self._refuse(file, f"there is no option {key}{meant}")
+                if action is not None and message.startswith(f"argument --{key}: "):
+                    self._refuse(file, message.removeprefix("argument --"))
+        super().error(message)
+
+    def _refuse(self, file: str, what: str) -> typing.NoReturn:
+        self.exit(2, f"{self.prog}: error: {file}: {what} (--help lists all)\n")
 
 
 class _FlatYaml(configargparse.YAMLConfigFileParser):

@@ -71,6 +71,7 @@ begin_recipe() { # number of the last stage
   if [ "$stage" -gt "$stop_stage" ] || [ "$stage" -gt "$1" ] || [ "$stop_stage" -lt 0 ]; then
     fail "no stage to run: stages are 0 to $1, --stage is $stage and --stop-stage $stop_stage"
   fi
+  [ "$stop_stage" -le "$1" ] || fail "--stop-stage $stop_stage: stages are 0 to $1"
   [ "$nj" -ge 1 ] || fail "--nj wants 1 or more, not $nj"
   [ "$ngpu" -ge 0 ] || fail "--ngpu wants 0 or more, not $ngpu"
   [ "$num_nodes" -ge 1 ] || fail "--num-nodes wants 1 or more, not $num_nodes"

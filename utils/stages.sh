@@ -247,6 +247,7 @@ score_one() { # task upstream [share seed]
   name_model "$@"
   part=$(basename "$(test_part "$1")")
   for set in $(tests_of "$1"); do
+    if [ "$#" -eq 2 ]; then scored+=("$1/$2/$set${part:+:${part%.*}}"); fi
     step "$exp" "score_${name}_$set" --in "$model/decode_$set/"{hyp,ref} --out "$results" -- \
       python -m speechrep.bin.score --task "$1" --upstream "$2" --features "$feature" --set "$set${part:+:${part%.*}}" \
       --seed "$its_seed" --exp-dir "$model" --ref "$model/decode_$set/ref" --hyp "$model/decode_$set/hyp" \
@@ -261,6 +262,7 @@ verify_one() { # upstream
   if [[ $1 == *_finetune ]]; then return; fi # nothing is trained here
   if [[ $1 == *_layers || $1 == *_average ]]; then layer=(--layer average); fi
   for set in $tests; do
+    scored+=("verification/$1/$set")
     step "$exp" "score_verification_$1_$set" --in "$reps/$1/"{"$train","$set"}.h5 "$datadir/$set/utt2spk" \
       --out "$exp/results.json" -- python -m speechrep.bin.verify --data "$reps/$1/$set.h5" \
       --data-dir "$datadir/$set" --center-on "$reps/$1/$train.h5" --upstream "$1" --features "$feature" \
@@ -268,13 +270,13 @@ verify_one() { # upstream
   done
 }
 
-decode_and_score() {
+decode_and_score() { # sets ${scored[@]} to task/upstream/set of all that go to results.json
   local upstream array=() # of decode_one's commands
   cmd=utils/run.py        # decode launches its jobs
   if [ -n "$cuda_array_cmd" ]; then array=(--nj "$nj" --cmd "$cuda_array_cmd"); fi
   for_each_model "$trained_tasks" decode_one
   run_steps "$jobs_at_once"
-  cmd=$cpu_cmd
+  cmd=$cpu_cmd scored=()
   for_each_model "$trained_tasks" score_one
   if has_word verification "$tasks"; then
     for upstream in $(upstreams_of verification); do verify_one "$upstream"; done
@@ -293,5 +295,6 @@ report() {
     if [ "$model" != "$exp/$upstream" ]; then others+=("$model"); fi
   done
   python -m speechrep.bin.report --results "$exp/results.json" --out "$exp/RESULTS.md" \
-    --html "$exp/report.html" --order "$all_upstreams $tasks" --reused "${others[@]}" --made-by "$command_line"
+    --html "$exp/report.html" --order "$all_upstreams $tasks" --only "${scored[@]}" \
+    --reused "${others[@]}" --made-by "$command_line"
 }

@@ -76,6 +76,7 @@ if in_stage 4 "downstream training"; then train_tasks; fi
 if in_stage 5 "decoding and scores"; then
   decode_and_score
   if [ "$controls" = true ]; then
+    scored+=("sentiment/majority/$tests")
     step "$exp" majority --in "$datadir/"{"$train","$tests"}/utt2sentiment --out "$exp/results.json" -- \
       python -m speechrep.bin.score_majority --train-data "$datadir/$train" --data-dir "$datadir/$tests" \
       --set "$tests" --features "$feature" --seed "$seed" --out "$exp/results.json"

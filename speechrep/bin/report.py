@@ -14,7 +14,7 @@ from speechrep.bin import run
 from speechrep.config import make_parser
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open
-from speechrep.report.table import in_order, markdown, read_results, terminal
+from speechrep.report.table import Result, in_order, markdown, read_results, terminal
 
 logger = logging.getLogger("report")
 
@@ -36,10 +36,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--made-by", default="", help="the command line that made the results")
     parser.add_argument("--metrics", default="", help="only these, and their differences; empty: all")
     parser.add_argument("--order", default="", help="tasks and upstreams in the order of the table")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="TASK/UPSTREAM/SET",
+        help="leave other results out: what they were made with may have changed since",
+    )  # fmt: skip
     args = parser.parse_args(argv)
     read = [result for path in args.results for result in read_results(path)]
     if args.metrics:
         read = [result for result in read if result.metric.partition(" - ")[0] in args.metrics.split()]
+    if args.only:
+        read = _only(read, args.only)
     results = in_order(read, args.order.split())
     if not results:
         raise InputError(
@@ -65,6 +71,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         with atomic_open(args.html) as stream:
             stream.write(page)
         logger.info("the same with pictures: %s", args.html)
+
+
+def _only(results: Sequence[Result], names: Sequence[str]) -> list[Result]:
+    """The results that are named ``task/upstream/set``; tells of the others."""
+    named = {result: f"{result.task}/{result.upstream}/{result.set}" for result in results}
+    if others := sorted(set(named.values()) - set(names)):
+        logger.info("of earlier commands, not shown: %s (ask for them again to have them here)",
+                    ", ".join(others))  # fmt: skip
+    return [result for result, name in named.items() if name in names]
 
 
 if __name__ == "__main__":

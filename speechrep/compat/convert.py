@@ -213,6 +213,8 @@ def load_any(path: str | os.PathLike[str], device: torch.device | str = "cpu") -
         device: where to put it.
     """
     path = Path(path)
+    if not path.exists():
+        raise InputError("no such file or folder", where=path)
     if not path.is_file() or path.suffix in (".json", ".safetensors"):
         return load(path, device)
     model = import_model(path).model

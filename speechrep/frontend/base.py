@@ -56,7 +56,7 @@ class FrontEnd:
         if not getattr(self.config, option, False):
             raise InputError(
                 f"the sample rate is {rate} Hz, want {self.sample_rate} Hz",
-                mend=f"resample the audio, or give --{option.replace('_', '-')} true",
+                mend=f"resample the audio; extract_feats also takes --{option.replace('_', '-')} true",
             )
         import soxr  # here, because few runs need it
 

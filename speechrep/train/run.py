@@ -120,7 +120,7 @@ def _claim(exp_dir: Path, options: dict[str, Any], defaults: dict[str, Any], ove
                 shutil.rmtree(exp_dir / name)
             else:
                 (exp_dir / name).unlink(missing_ok=True)
-    if path.exists():
+    if path.exists() and any((exp_dir / name).exists() for name in OWNED[1:]):  # else it began with an error
         stored = defaults | load_yaml(path.read_bytes(), path)
         changed = [
             f"{name} was {stored.get(name)!r} and is now {options.get(name)!r}"

@@ -199,8 +199,8 @@ class Lab:
         """The state in which a step's inputs are there and its outputs are not."""
         self.restore(stage + 1)
         for path in step.products:
-            if path.name == "results.json":  # other tasks' scores are there too
-                _drop_scores(path, step.name.split("_")[1])  # score_TASK_...
+            if path.name == "results.json":  # other steps' scores are there too
+                _drop_scores(path, step.name)
             else:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         step.marker.unlink()
@@ -269,8 +269,11 @@ class Step:
         )  # fmt: skip
 
 
-def _drop_scores(path: Path, task: str) -> None:
-    rest = [score for score in json.loads(path.read_text()) if score["task"] != task]
+def _drop_scores(path: Path, step: str) -> None:
+    rest = [
+        score for score in json.loads(path.read_text())
+        if step != f"score_{score['task']}_{score['upstream']}_{score['set'].partition(':')[0]}"
+    ]  # fmt: skip
     path.write_text(json.dumps(rest)) if rest else path.unlink()
 
 

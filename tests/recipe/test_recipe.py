@@ -138,6 +138,44 @@ def test_second_run_does_nothing(finished):
     assert (finished / "exp/demo/results.json").read_text() == before
 
 
+def test_a_table_has_only_what_the_command_vouches_for(finished):
+    words = ["--upstreams", "fbank apc", "--controls", "false"]
+    for tasks, rows in ("phone verification", "fbank apc"), ("phone", "apc"):
+        words[1] = rows
+        done = run(finished, "--stage", "5", "--tag", "only", "--upstream-from", "exp/demo", *words,
+                   "--tasks", tasks, "--stage", "3")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["representation", "features", "phone"]
+    assert [line.split()[0] for line in lines[4:]] == ["apc"]
+    told = "not shown: phone/fbank/mini_test, verification/apc/mini_test, verification/fbank/mini_test"
+    assert told in done.stderr
+    assert "fbank |" not in (finished / "exp/only/RESULTS.md").read_text()
+    assert len(results(finished, "only")) == 6  # phones, verification's two figures, of two rows
+
+
+def test_labels_stay_when_another_experiment_does_not_need_them(finished):
+    done = run(finished, "--tag", "other", "--tasks", "speaker", "--stop-stage", "0")
+    assert done.returncode == 0 and ": runs: " not in done.stderr, done.stderr
+    assert (finished / "data/mini_train/phones.ctm").exists()
+
+
+def test_sets_and_readers_that_are_not_there_are_told(finished, tmp_path):
+    words = [RECIPE, "--corpus", str(finished / "corpus"), "--expdir", "exp", "--datadir", "data"]
+    words += ["--tasks", "speaker", "--dev-sets", "mini-dev", "--test-sets", "mini-test", "--train-sets"]
+    reader = (finished / "data/mini_train/spk2utt").read_text().partition("-")[0]
+    for given, told in [
+        ("mini-trian", "no set 'mini-trian'; there are mini-dev/ mini-test/ mini-train/"),
+        (f"mini-train:{reader},9999", f"mini-train:{reader},9999: reader '9999' is not in"),
+    ]:
+        done = subprocess.run(
+            [*words, given, "--stop-stage", "0"], cwd=tmp_path, env=ENVIRONMENT,
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 2 and told in done.stderr, done.stderr
+        assert not (tmp_path / "data/mini_train_9999").exists()
+
+
 def test_a_changed_configuration_redoes_what_depends_on_it(finished):
     path = finished / "conf/apc.yaml"
     text = path.read_text()
@@ -286,6 +324,7 @@ def test_two_runs_at_once_are_refused(finished):
         (["--stage", "6"], "no stage to run: stages are 0 to 5, --stage is 6"),
         (["--stage", "3", "--stop-stage", "2"], "no stage to run"),
         (["--stop-stage", "-1", "--stage", "-2"], "no stage to run"),
+        (["--stop-stage", "9"], "--stop-stage 9: stages are 0 to 5"),
         (["--tasks", "phone emotion"], "unknown task 'emotion'"),
         (["--upstreams", "fbank apd"], "unknown upstream 'apd': there is no conf/apd.yaml"),
         (["--feature-config", "conf/none.yaml"], "--feature-config: there is no"),

@@ -117,7 +117,7 @@ def test_an_interrupt_cancels_and_the_next_launch_ends_a_forgotten_job(slurm, en
     assert slurm.ask("squeue", "-h") != ""  # nobody could cancel it
     done = launch(environment, tmp_path, "x.log", "true")
     assert (done.wait(120), done.stderr.read()) == (0, "")
-    assert slurm.ask("squeue", "-h", "-t", "R") == ""
+    wait_until(lambda: slurm.ask("squeue", "-h") == "", 60)
 
 
 def test_training_over_two_nodes(work, environment):

@@ -57,13 +57,31 @@ def test_bad_options_are_named(argv, complaint, capsys):
 
 
 @pytest.mark.parametrize(
-    "text", ["num-layer: 3\n", "num-layers: {a: 1}\n", "- 1\n", "a: [\n", 'a: "\\UFFFFFFFF"\n']
+    ("text", "told"),
+    [
+        ("num-layer: 3\n", "there is no option num-layer; is num-layers meant? (--help lists all)"),
+        ("zzz: 3\n", "there is no option zzz (--help lists all)"),
+        ("num_layers: many\n", "num-layers: invalid int value: 'many' (--help lists all)"),
+        ("residual: 3\n", "residual: invalid true_or_false value: '3'"),
+        ("num-layers: {a: 1}\n", "num-layers is nested"),
+        ("- 1\n", "want 'key: value' lines"),
+        ("a: [\n", "not valid YAML"),
+        ('a: "\\UFFFFFFFF"\n', "not valid YAML"),
+    ],
 )
-def test_bad_files_are_refused(text, tmp_path, capsys):
-    (tmp_path / "bad.yaml").write_text("upstream: gru\n" * text.startswith("num") + text)
-    with pytest.raises(SystemExit):
+def test_bad_files_are_refused(text, told, tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(SystemExit) as exit_:
         parse("--upstream", "gru", "--config", str(tmp_path / "bad.yaml"))
-    assert "bad.yaml" in (error := capsys.readouterr().err) or "--num-layer=3" in error
+    assert exit_.value.code == 2
+    assert f"bad.yaml: {told}" in capsys.readouterr().err
+
+
+def test_a_mistake_on_the_command_line_is_not_the_files(tmp_path, capsys):
+    (tmp_path / "good.yaml").write_text("num-layers: 3\n")
+    with pytest.raises(SystemExit):
+        parse("--upstream", "gru", "--config", str(tmp_path / "good.yaml"), "--num-layers", "many")
+    assert "good.yaml" not in capsys.readouterr().err
 
 
 def test_help_of_the_chosen_class(capsys):

@@ -1,6 +1,7 @@
 """The code that the documents show runs as it stands, what they name exists, and the site builds."""
 
 import ast
+import math
 import os
 import re
 import subprocess
@@ -105,9 +106,10 @@ def test_adding_a_front_end_and_a_model():
     names = run_block(smooth, "adding.md", {"__name__": "adding"})
     upstream = names["Smooth"](names["SmoothConfig"](), meta())
     feats, lens = torch.randn(2, 20, meta().dim), torch.tensor([20, 12])
+    feats[1, 12:] = math.nan
     loss, stats = upstream.pretrain_loss(feats, lens)
     loss.backward()
-    assert stats["weight"] == 32 and upstream.filter.weight.grad.abs().sum() > 0
+    assert loss.isfinite() and stats["weight"] == 32 and upstream.filter.weight.grad.abs().sum() > 0
     alone = upstream(feats[1:, :12], lens[1:]).hiddens[-1]
     torch.testing.assert_close(upstream(feats, lens).hiddens[-1][1:, :12], alone)
 
@@ -131,7 +133,7 @@ def test_adding_a_task(tmp_path, monkeypatch):
 
 
 def test_adding_a_corpus(tmp_path):
-    plan, _ = blocks("adding.md", "bash")
+    plan, stage_0 = blocks("adding.md", "bash")
     here = tmp_path / "egs/talk"
     (here / "local").mkdir(parents=True)
     (here / "recordings").mkdir()
@@ -145,9 +147,16 @@ def test_adding_a_corpus(tmp_path):
         . utils/recipe.sh
         . local/plan.sh
         conf apc; upstreams_of speaker; upstreams_of asr; labels_of asr; tests_of speaker; tests_of asr
-        find_audio train; echo "${audio[@]}" "$feats" "$reps"; recordings=none; . local/plan.sh"""
-    done = subprocess.run(["bash", "-c", script], cwd=here, capture_output=True, text=True)
-    assert done.stderr == "run.sh: error: --recordings: there is no folder none\n"
+        find_audio train; echo "${audio[@]}" "$feats" "$reps"; cpu_cmd=utils/run.py array_cmd=
+        STAGE_0
+        if in_stage 1 features; then extract_features; fi
+        recordings=none; . local/plan.sh""".replace("STAGE_0", stage_0)
+    (here / "conf").mkdir()
+    (here / "conf/x.yaml").write_text("feature: fbank\n")
+    done = subprocess.run(["bash", "-c", script], cwd=here, env=ENVIRONMENT, capture_output=True, text=True)
+    *steps, last = done.stderr.splitlines()
+    assert last == "run.sh: error: --recordings: there is no folder none"
+    assert re.findall(r"(\w+): would run", "\n".join(steps)) == ["sets", "train", "dev", "test"]
     assert done.stdout.splitlines() == [
         "../librispeech/conf/small/apc.yaml", "fbank apc fbank_ctx4 apc_untrained", "fbank apc", "text",
         "train", "test", "recordings dump/x dump/t",

@@ -106,7 +106,7 @@ def test_refuses_a_store_that_was_cut_short_or_a_model_of_another_kind(feats, tm
     for source, message in [
         ("phone", "holds a downstream phone model, want an upstream"),
         ("step.pt", r"step\.pt.*of no known project"),
-        ("absent", "absent: no model here"),
+        ("absent", "absent: no such file or folder"),
     ]:
         with pytest.raises(InputError, match=message):
             run(feats, tmp_path / source, tmp_path / "x.h5")

@@ -68,6 +68,14 @@ def test_bad_models_are_told(tmp_path, damage, complaint):
     assert str(tmp_path) in str(error.value)
 
 
+def test_a_path_without_a_model_is_told(tmp_path):
+    with pytest.raises(InputError, match="nothing: no such file or folder"):
+        speechrep.load(tmp_path / "nothing")
+    save_model(tmp_path / "exp/apc", model("apc"))
+    with pytest.raises(InputError, match=rf"no model here: .*models are in {tmp_path}/exp/apc"):
+        speechrep.load(tmp_path / "exp")
+
+
 def test_weights_and_description_stay_together(tmp_path):
     write_model(tmp_path, {}, {"kind": "toy"})
     weights, info = read_model(tmp_path)

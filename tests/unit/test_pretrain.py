@@ -67,6 +67,13 @@ def test_trains_and_loads(tmp_path, sets, name):
     assert before == ((exp / "train_log.jsonl").read_bytes(), (exp / "model.safetensors").stat().st_mtime_ns)
 
 
+def test_a_run_that_began_with_an_error_binds_nobody(tmp_path, sets):
+    command = [*SMALL["apc"], *sets, "--exp-dir", str(tmp_path / "exp")]
+    with pytest.raises(InputError, match="no such feature directory"):
+        main([*command, "--max-steps", "1", "--valid-dir", str(tmp_path / "absent")])
+    main([*command, "--max-steps", "0"])
+
+
 def test_options_of_another_run_are_refused_unless_overwritten(tmp_path, sets):
     command = [*SMALL["apc"], *sets, "--exp-dir", str(tmp_path / "exp"), "--max-steps"]
     main([*command, "0"])

@@ -47,6 +47,12 @@ for set in $test_sets; do tests+=" $(set_name "$set")"; done
 labelled=$(unique "$train" "$dev" "$tests") # data directories whose labels are used
 labelled_folders=$(folders "$train_sets" "$dev_sets" "$test_sets")
 all_folders=$(folders "$pretrain_sets" "$labelled_folders")
+if [ "$stage" -eq 0 ] && [ "$corpus" != mini ] && [ "$corpus" != librispeech ]; then
+  for folder in $all_folders; do
+    [ -d "$corpus_root/$folder" ] || fail "$corpus_root: no set '$folder'; there are $(cd "$corpus_root" && echo */) \
+(--train-sets, --dev-sets and --test-sets name them)"
+  done
+fi
 downloaded=()
 for folder in $all_folders; do downloaded+=("$corpus_root/$folder/.complete"); done
 
@@ -75,7 +81,7 @@ combine_sets() {
 
 # The speakers <reader>-<chapter> of a set FOLDER:READER,READER, or of FOLDER:-READER,READER: all but these.
 list_speakers() { # set, file
-  local readers=${1#*:} spk2utt all_but=()
+  local readers=${1#*:} spk2utt all_but=() reader
   if [[ $readers == -* ]]; then all_but=(-v); fi
   readers=${readers#-}
   spk2utt=$datadir/$(set_name "${1%%:*}")/spk2utt
@@ -83,8 +89,11 @@ list_speakers() { # set, file
     [ -e "$2" ] || echo "$2" >>"$SPEECHREP_DRY_RUN" # it would be made
     return
   fi
+  for reader in ${readers//,/ }; do
+    grep -q "^$reader-" "$spk2utt" || fail "$1: reader '$reader' is not in $spk2utt"
+  done
   grep -E "${all_but[@]}" "^(${readers//,/|})-" "$spk2utt" | cut -d ' ' -f 1 >"$2" ||
-    fail "$1: none of these readers is in $spk2utt"
+    fail "$1: no reader is left of $spk2utt"
 }
 
 # Set ${audio[@]} to the folders of the corpus that make the named data directory.
