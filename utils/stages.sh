@@ -270,7 +270,7 @@ verify_one() { # upstream
   done
 }
 
-decode_and_score() { # sets ${scored[@]} to task/upstream/set of all that go to results.json
+decode_and_score() {      # sets ${scored[@]} to task/upstream/set of all that go to results.json
   local upstream array=() # of decode_one's commands
   cmd=utils/run.py        # decode launches its jobs
   if [ -n "$cuda_array_cmd" ]; then array=(--nj "$nj" --cmd "$cuda_array_cmd"); fi
