@@ -106,10 +106,10 @@ def timed(command: Callable[[Sequence[str]], None], words: list[str]) -> float:
     return time.process_time() - start
 
 
-def peak(command: ModuleType, words: list[str]) -> int:
+def peak(command: ModuleType, words: list[str]) -> float:
     """The greatest memory of a command, in a process of its own, MB."""
     code = f"import sys\nfrom {command.__name__} import main\nmain(sys.argv[1:])\n"
-    return measured(code, *words)[1]
+    return measured(code, *words)[1] * 2**20 / 1e6
 
 
 def size(folder: Path, end: str = "") -> int:
