@@ -162,11 +162,12 @@ class _Parser(configargparse.ArgParser):
 
     def error(self, message: str) -> typing.NoReturn:
         """End with status 2."""
-        for source, settings in self._source_to_settings.items():
+        missing = message.startswith("the following arguments are required")  # the key meant for it, perhaps
+        for source, settings in self.get_source_to_settings_dict().items():
             kind, _, file = source.partition("|")
             for key, (action, _) in settings.items() if kind == "config_file" else ():
-                if action is None and f"--{key}=" in message:
-                    near = difflib.get_close_matches(f"--{key}", self._option_string_actions, 1)
+                near = difflib.get_close_matches(f"--{key}", self._option_string_actions, 1)
+                if action is None and (f"--{key}=" in message or (missing and near and near[0] in message)):
                     meant = f"; is {near[0].lstrip('-')} meant?" if near else ""
                     self._refuse(file, f"there is no option {key}{meant}")
                 if action is not None and message.startswith(f"argument --{key}: "):

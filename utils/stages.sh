@@ -75,6 +75,10 @@ for task in $trained_tasks; do
   done
 done
 
+if [ "$tasks" = verification ] && ! grep -qvE '_finetune$' <<<"${all_upstreams// /$'\n'}"; then
+  fail "verification trains nothing, so there is none of rows such as '$all_upstreams': name other --upstreams or --tasks"
+fi
+
 for share in $label_shares; do
   [[ $share =~ ^0?\.[0-9]*[1-9][0-9]*$ ]] || fail "--label-shares wants numbers between 0 and 1, such as 0.1, not '$share'"
 done
@@ -120,18 +124,19 @@ extract_features() {
 
 pretrain_upstreams() {
   local upstream model trained config untrained
-  cmd=$pretrain_cmd
   for upstream in $all_models; do
     model=$(upstream_dir "$upstream") config=$(conf "${upstream%_untrained}") untrained=()
     if [ "$model" != "$exp/$upstream" ]; then continue; fi # of --upstream-from
     trained=$(upstream_dir "${upstream%_untrained}")
     if [[ $upstream == *_untrained && $trained != "$exp"/* ]]; then # of the same network, whatever conf/ has
+      cmd=$cpu_cmd # nothing is trained
       step "$exp" "$upstream" --in "$trained/"model.{json,safetensors} --out "$model/"model.{json,safetensors} \
         --own "$model" --sealed "$model/"model.{json,safetensors} -- \
         python -m speechrep.bin.untrained --like "$trained" --exp-dir "$model" --seed "$seed"
       continue
     fi
     if [[ $upstream == *_untrained ]]; then untrained=(--max-steps 0); fi
+    cmd=$pretrain_cmd
     step "$exp" "$upstream" --in "$config" "$feats/$pretrain" "$feats/$dev" \
       --out "$model/"model.{json,safetensors} --own "$model" --sealed "$model/"model.{json,safetensors} -- \
       python -m speechrep.bin.pretrain --config "$config" --train-dir "$feats/$pretrain" \
@@ -243,13 +248,14 @@ decode_one() { # task upstream [share seed]
 }
 
 score_one() { # task upstream [share seed]
-  local name model results its_seed set part
+  local name model results its_seed set part set_part
   name_model "$@"
   part=$(basename "$(test_part "$1")")
   for set in $(tests_of "$1"); do
-    if [ "$#" -eq 2 ]; then scored+=("$1/$2/$set${part:+:${part%.*}}"); fi
+    set_part=$set${part:+:${part%.*}}
+    if [ "$#" -eq 2 ]; then scored+=("$1/$2/$set_part"); fi
     step "$exp" "score_${name}_$set" --in "$model/decode_$set/"{hyp,ref} --out "$results" -- \
-      python -m speechrep.bin.score --task "$1" --upstream "$2" --features "$feature" --set "$set${part:+:${part%.*}}" \
+      python -m speechrep.bin.score --task "$1" --upstream "$2" --features "$feature" --set "$set_part" \
       --seed "$its_seed" --exp-dir "$model" --ref "$model/decode_$set/ref" --hyp "$model/decode_$set/hyp" \
       --out "$results"
   done
@@ -288,7 +294,7 @@ report() {
   local upstream model others=()
   [ "$dry_run" = false ] || return 0
   if [ -n "$label_shares" ]; then
-    python -m speechrep.bin.label_share --exp-dir "$exp" --order "$all_upstreams"
+    python -m speechrep.bin.label_share --exp-dir "$exp" --order "$all_upstreams" --only "${scored[@]}"
   fi
   for upstream in $all_models; do
     model=$(upstream_dir "$upstream")

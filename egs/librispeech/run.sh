@@ -67,8 +67,8 @@ if in_stage 0 "data of $corpus"; then
   run_steps 1
   for folder in $all_folders; do
     set=$(set_name "$folder") data=$datadir/$set phones=() phones_in=()
-    # Also where no task wants them: other experiments use the data directory too.
-    if [ -n "$alignments" ] && { needs_phones "$folder" || [ -d "$alignments/$folder" ]; }; then
+    # Of mini also where no task wants them: other experiments use the data directory, too.
+    if [ -n "$alignments" ] && { needs_phones "$folder" || [ "$corpus" = mini ]; }; then
       phones=(--alignments "$alignments") phones_in=("$alignments/$folder")
     fi
     step "$datadir" "$set" --in "$corpus_root/SPEAKERS.TXT" "$corpus_root/$folder" "${phones_in[@]}" \

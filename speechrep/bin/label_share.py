@@ -22,9 +22,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--exp-dir", required=True, metavar="DIR", help="an experiment with scores")
     parser.add_argument("--order", default="", help="representations in the order of the table")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="TASK/UPSTREAM/SET", help="leave other results out"
+    )
     args = parser.parse_args(argv)
     folder = Path(args.exp_dir, label_share.FOLDER)
-    shares = label_share.read_shares(args.exp_dir)
+    shares = label_share.read_shares(args.exp_dir, args.only)
     if not shares:
         raise InputError("no scores with a part of the labels", where=folder, mend="run with --label-shares")
     found = label_share.curves(shares, args.order.split())

@@ -51,8 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config, data = from_options(TrainConfig, args), from_options(PretrainData, args)
     names = ("upstream", "train_dir", "valid_dir", "train_target_dir", "valid_target_dir")
     named = {name: getattr(args, name) for name in names}
-    device = begin(args, "speechrep.bin.pretrain", argv, named, (args.upstream_config, data, config))
-    try:
+    with begin(args, "speechrep.bin.pretrain", argv, named, (args.upstream_config, data, config)) as device:
         readers = [open_features(args.train_dir), open_features(args.valid_dir)]
         torch.manual_seed(config.seed)
         meta = readers[0].meta
@@ -85,8 +84,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         train(task, config, args.exp_dir, device=device)
         if distributed.rank() == 0:
             write_card(args.exp_dir, args.licence)
-    finally:
-        distributed.stop()
 
 
 def _with_target_dim(config: Any, dim: int) -> Any:

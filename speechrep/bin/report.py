@@ -14,7 +14,7 @@ from speechrep.bin import run
 from speechrep.config import make_parser
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open
-from speechrep.report.table import Result, in_order, markdown, read_results, terminal
+from speechrep.report.table import in_order, markdown, named, read_results, terminal
 
 logger = logging.getLogger("report")
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.metrics:
         read = [result for result in read if result.metric.partition(" - ")[0] in args.metrics.split()]
     if args.only:
-        read = _only(read, args.only)
+        read = named(read, args.only)
     results = in_order(read, args.order.split())
     if not results:
         raise InputError(
@@ -71,15 +71,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         with atomic_open(args.html) as stream:
             stream.write(page)
         logger.info("the same with pictures: %s", args.html)
-
-
-def _only(results: Sequence[Result], names: Sequence[str]) -> list[Result]:
-    """The results that are named ``task/upstream/set``; tells of the others."""
-    named = {result: f"{result.task}/{result.upstream}/{result.set}" for result in results}
-    if others := sorted(set(named.values()) - set(names)):
-        logger.info("of earlier commands, not shown: %s (ask for them again to have them here)",
-                    ", ".join(others))  # fmt: skip
-    return [result for result, name in named.items() if name in names]
 
 
 if __name__ == "__main__":

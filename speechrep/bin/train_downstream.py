@@ -43,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = from_options(TrainConfig, args)
     names = ("task", "layer", *(key for name in SETS for key in (name, f"{name}_data", f"{name}_split")))
     named = {name: getattr(args, name) for name in names}
-    device = begin(args, "speechrep.bin.train_downstream", argv, named, (args.task_config, config))
-    try:
+    with begin(args, "speechrep.bin.train_downstream", argv, named, (args.task_config, config)) as device:
         loading = Loading(config.seed, args.num_workers, distributed.rank(), distributed.world_size(), device)
         sets = [
             Labelled(
@@ -64,8 +63,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         if hasattr(task, "prepare"):
             task.prepare(device)
         train(task, config, args.exp_dir, device=device)
-    finally:
-        distributed.stop()
 
 
 if __name__ == "__main__":

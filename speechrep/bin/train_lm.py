@@ -54,15 +54,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError("an LSTM needs text to pick its best state on", where="--valid")
     config, batches, model = (from_options(cls, args) for cls in (TrainConfig, LmBatches, LmConfig))
     named = {name: getattr(args, name) for name in ("kind", "units_from", "train", "valid")}
-    device = begin(args, "speechrep.bin.train_lm", argv, named, (model, batches, config))
-    try:
+    with begin(args, "speechrep.bin.train_lm", argv, named, (model, batches, config)) as device:
         task = LmTask(
             model, batches, tokenizer, texts[0], texts[1], (args.train, args.valid), config.seed,
             distributed.rank(), distributed.world_size(),
         )  # fmt: skip
         train(task, config, args.exp_dir, device=device)
-    finally:
-        distributed.stop()
 
 
 def units_from(directory: str) -> Tokenizer:

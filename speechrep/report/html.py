@@ -57,7 +57,9 @@ def report(
         order: upstreams and tasks in the order of the table.
         reused: folders of the upstreams of other experiments that this one uses.
     """
-    it = Experiment(Path(exp), list(results), runs.read_runs(exp, order, reused))
+    shown = {f"{result.task}_{result.upstream}" for result in results}
+    models = [run for run in runs.read_runs(exp, order, reused) if run.is_upstream or run.name in shown]
+    it = Experiment(Path(exp), list(results), models)
     told = [
         element("li", join([element("b", name), escape(f": {value}")], "")) for name, value in about.items()
     ]
@@ -100,7 +102,8 @@ def _results(it: Experiment) -> list[Html]:
 
 def _fewer_labels(it: Experiment) -> list[Html]:
     order = [result.upstream for result in it.results]  # not that in which steps happened to end
-    found = label_share.main_columns(label_share.curves(label_share.read_shares(it.folder), order))
+    shares = label_share.read_shares(it.folder, {result.name for result in it.results})
+    found = label_share.main_columns(label_share.curves(shares, order))
     if not found:
         return [note("Trained on all labels only; --label-shares trains on parts of them, too.")]
     caption = "{}, {}: mean and spread over draws of the training utterances"

@@ -6,7 +6,7 @@ of them; there ``seed`` is that of the draw.
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +46,12 @@ class Curves:
         return next(score for row in self.rows.values() for score in row.values())
 
 
-def read_shares(exp: str | os.PathLike[str]) -> dict[float, list[Result]]:
+def read_shares(exp: str | os.PathLike[str], names: Collection[str] = ()) -> dict[float, list[Result]]:
     """The results of an experiment by share, rising; 1 is all labels. Empty if no part of them was tried.
+
+    Args:
+        exp: the experiment.
+        names: only results of these names; none: all.
 
     Raises:
         InputError: a file there that is named by no share, or holds no results.
@@ -61,7 +65,10 @@ def read_shares(exp: str | os.PathLike[str]) -> dict[float, list[Result]]:
         found[share] = read_results(path)
     if found:
         found[1.0] = read_results(Path(exp, "results.json"))
-    return dict(sorted(found.items()))
+    return {
+        share: [result for result in results if not names or result.name in names]
+        for share, results in sorted(found.items())
+    }
 
 
 def curves(shares: dict[float, list[Result]], order: Sequence[str] = ()) -> list[Curves]:

@@ -1,6 +1,7 @@
 """The table the recipe is about: representations down, tasks across, each value with its interval."""
 
 import dataclasses
+import logging
 import math
 import os
 import re
@@ -13,6 +14,7 @@ from speechrep.errors import InputError
 from speechrep.io.files import read_json
 from speechrep.report import paper
 
+logger = logging.getLogger(__name__)
 RATES = ("wer", "cer", "eer", "accuracy", "acc2", "acc2_non0", "f1", "f1_non0", "acc5", "acc7")  # in percent
 ARROWS = {"higher": "↑", "lower": "↓"}
 MISSING = "-"
@@ -49,6 +51,11 @@ class Result:
     seed: int
     commit: str
     created: str
+
+    @property
+    def name(self) -> str:
+        """What is scored: ``task/upstream/set``."""
+        return f"{self.task}/{self.upstream}/{self.set}"
 
     @property
     def row(self) -> tuple[str, str]:
@@ -134,6 +141,21 @@ def how_to_read(results: Sequence[Result]) -> list[str]:
 def is_control(upstream: str) -> bool:
     """Whether a row is a control: what the others must beat to mean something."""
     return bool(_CONTROL.search(upstream))
+
+
+def named(results: Sequence[Result], names: Sequence[str]) -> list[Result]:
+    """The results of the names, and a line of the log on the others.
+
+    Raises:
+        InputError: a name of which there is no result.
+    """
+    there = {result.name for result in results}
+    if missing := sorted(set(names) - there):
+        raise InputError(f"no result of {', '.join(missing)}", mend="run stages 4 and 5 of the recipe")
+    if others := sorted(there - set(names)):
+        told = ", ".join(others)
+        logger.info("of earlier commands, not shown: %s (ask for them again to have them here)", told)
+    return [result for result in results if result.name in names]
 
 
 def in_order(results: Sequence[Result], names: Sequence[str]) -> list[Result]:

@@ -1,9 +1,10 @@
 """What every training command shares: its processes, its device, its experiment directory."""
 
+import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,17 @@ def add_run_options(parser: configargparse.ArgParser) -> None:
     group.add_argument("--master", default="", metavar="HOST:PORT", help="where machine 0 listens")
 
 
+@contextlib.contextmanager
 def begin(
     args: configargparse.Namespace,
     module: str,
     argv: Sequence[str] | None,
     named: Mapping[str, Any],
     configs: Sequence[Any],
-) -> torch.device:
-    """Start a training command: more processes if asked, the device, ``config.yaml``.
+) -> Iterator[torch.device]:
+    """A training command, in the block: more processes if asked, the device, ``config.yaml``.
+
+    A command that ends with an error before anything is trained leaves no ``config.yaml``.
 
     Args:
         args: parsed options, :func:`add_run_options` among them.
@@ -60,18 +64,25 @@ def begin(
         words = sys.argv[1:] if argv is None else list(argv)
         _torchrun(args, [module, *_without(words, "--master")])
     device = distributed.start(args.ngpu)
-    problem = ""
-    if distributed.rank() == 0:
-        try:
-            defaults = _by_option(to_dict(type(config)()) for config in configs)
-            options = _by_option([named, *map(to_dict, configs)])
-            _claim(Path(args.exp_dir), options, defaults, args.overwrite)
-        except InputError as error:
-            problem = str(error)
-    problem = distributed.gather(problem)[0]  # every process leaves, none waits for the first
-    if problem:
-        raise InputError(problem)
-    return device
+    exp_dir, problem, is_new = Path(args.exp_dir), "", False
+    try:
+        if distributed.rank() == 0:
+            try:
+                defaults = _by_option(to_dict(type(config)()) for config in configs)
+                options = _by_option([named, *map(to_dict, configs)])
+                is_new = _claim(exp_dir, options, defaults, args.overwrite)
+            except InputError as error:
+                problem = str(error)
+        problem = distributed.gather(problem)[0]  # every process leaves, none waits for the first
+        if problem:
+            raise InputError(problem)
+        yield device
+    except InputError:
+        if is_new and not any((exp_dir / name).exists() for name in OWNED[1:]):
+            (exp_dir / OWNED[0]).unlink()
+        raise
+    finally:
+        distributed.stop()
 
 
 def _by_option(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -108,8 +119,8 @@ def _without(words: list[str], option: str) -> list[str]:
     return kept
 
 
-def _claim(exp_dir: Path, options: dict[str, Any], defaults: dict[str, Any], overwrite: bool) -> None:
-    """Make the experiment directory ours, or see that it is.
+def _claim(exp_dir: Path, options: dict[str, Any], defaults: dict[str, Any], overwrite: bool) -> bool:
+    """Make the experiment directory ours, which it was not before if True, or see that it is.
 
     A run from before an option existed did what is now the option's default.
     """
@@ -120,7 +131,7 @@ def _claim(exp_dir: Path, options: dict[str, Any], defaults: dict[str, Any], ove
                 shutil.rmtree(exp_dir / name)
             else:
                 (exp_dir / name).unlink(missing_ok=True)
-    if path.exists() and any((exp_dir / name).exists() for name in OWNED[1:]):  # else it began with an error
+    if path.exists():
         stored = defaults | load_yaml(path.read_bytes(), path)
         changed = [
             f"{name} was {stored.get(name)!r} and is now {options.get(name)!r}"
@@ -133,6 +144,7 @@ def _claim(exp_dir: Path, options: dict[str, Any], defaults: dict[str, Any], ove
                 where=exp_dir,
                 mend="choose another exp-dir, or --overwrite to lose that run",
             )
-    else:
-        with atomic_open(path) as stream:
-            yaml.safe_dump(options, stream, sort_keys=False, allow_unicode=True)
+        return False
+    with atomic_open(path) as stream:
+        yaml.safe_dump(options, stream, sort_keys=False, allow_unicode=True)
+    return True

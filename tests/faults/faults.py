@@ -55,7 +55,8 @@ def after_failure(lab: Lab, stage: int, done: Done, again: Done, words_wanted: b
 def without_change(lab: Lab, before: dict[str, str], damaged: Path | None = None) -> Seen:
     """An empty outcome, unless a failed run changed something that was there before it."""
     now = digests(lab.work, damaged)
-    changed = [path for path, digest in before.items() if now.get(path) != digest]
+    kept = (path for path in before if "/jobs/" not in path)  # what a killed run's jobs left may be made anew
+    changed = [path for path in kept if now.get(path) != before[path]]
     return Seen("LOST", f"changed {changed[0]}") if changed else Seen("", "")
 
 

@@ -27,7 +27,7 @@ ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.starts
 }
 # What tells when, where and how fast, and differs from run to run.
 TRANSIENT = {"created", "commit", "started", "seconds", "host", "valid_seconds", "real_time_factor"}
-NO_RESULT = ("/logs/", "/log/", "/jobs/", "/tensorboard/", "/checkpoints/", "/.done/")
+NO_RESULT = ("/logs/", "/log/", "/tensorboard/", "/checkpoints/", "/.done/")
 OWNED = {"model.json", "features.json", "hyp", "wav.scp", "utt2sentiment"}  # their folders are a step's own
 NO_RESULT_NAMES = ("train_log.jsonl", "README.md", "RESULTS.md", "report.html")
 

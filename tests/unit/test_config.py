@@ -77,6 +77,13 @@ def test_bad_files_are_refused(text, told, tmp_path, capsys):
     assert f"bad.yaml: {told}" in capsys.readouterr().err
 
 
+def test_a_misspelled_key_is_told_where_its_option_is_wanted(tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_text("num-layers: 3\nupstram: gru\n")
+    with pytest.raises(SystemExit):
+        parse("--config", str(tmp_path / "bad.yaml"))
+    assert "bad.yaml: there is no option upstram; is upstream meant?" in capsys.readouterr().err
+
+
 def test_a_mistake_on_the_command_line_is_not_the_files(tmp_path, capsys):
     (tmp_path / "good.yaml").write_text("num-layers: 3\n")
     with pytest.raises(SystemExit):

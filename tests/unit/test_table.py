@@ -1,6 +1,7 @@
 """The table of results: order, controls, intervals, and the refusal of what is no result."""
 
 import json
+import re
 
 import pytest
 
@@ -132,6 +133,17 @@ def test_command_joins_experiments_and_leaves_metrics_out(results, tmp_path, cap
     report.main(["--results", str(first), str(second), "--metrics", "accuracy wer"])
     told = capsys.readouterr().out
     assert "accuracy" in told and "wer" in told and "cer" not in told
+
+
+def test_only_what_is_named_is_shown(results, tmp_path, capsys, caplog):
+    path = str(results(entry(), entry(upstream="apc"), entry("asr", "apc", metric="wer")))
+    with caplog.at_level("INFO"):
+        report.main(["--results", path, "--only", "phone/apc/mini_test", "asr/apc/mini_test"])
+    told = capsys.readouterr().out
+    assert "apc" in told and "wer" in told and not re.search(r"^fbank ", told, re.MULTILINE)
+    assert "not shown: phone/fbank/mini_test (" in caplog.text
+    with pytest.raises(InputError, match=r"no result of phone/apc/dev"):
+        report.main(["--results", path, "--only", "phone/apc/dev"])
 
 
 def test_command(results, tmp_path, capsys):

@@ -47,10 +47,16 @@ for set in $test_sets; do tests+=" $(set_name "$set")"; done
 labelled=$(unique "$train" "$dev" "$tests") # data directories whose labels are used
 labelled_folders=$(folders "$train_sets" "$dev_sets" "$test_sets")
 all_folders=$(folders "$pretrain_sets" "$labelled_folders")
-if [ "$stage" -eq 0 ] && [ "$corpus" != mini ] && [ "$corpus" != librispeech ]; then
+there=
+if [ "$corpus" = mini ]; then
+  there="mini-train mini-dev mini-test"
+elif [ "$corpus" != librispeech ] || [ "$corpus_root" = "$corpus_dir" ]; then # else it is to be downloaded
+  there=$(cd "$corpus_root" && echo */)
+fi
+if [ "$stage" -le 0 ] && [ -n "$there" ]; then
   for folder in $all_folders; do
-    [ -d "$corpus_root/$folder" ] || fail "$corpus_root: no set '$folder'; there are $(cd "$corpus_root" && echo */) \
-(--train-sets, --dev-sets and --test-sets name them)"
+    has_word "$folder" "${there//\//}" ||
+      fail "$corpus_root: no set '$folder'; there are ${there//\//} (--train-sets and the like name them)"
   done
 fi
 downloaded=()
