@@ -129,7 +129,7 @@ pretrain_upstreams() {
     if [ "$model" != "$exp/$upstream" ]; then continue; fi # of --upstream-from
     trained=$(upstream_dir "${upstream%_untrained}")
     if [[ $upstream == *_untrained && $trained != "$exp"/* ]]; then # of the same network, whatever conf/ has
-      cmd=$cpu_cmd # nothing is trained
+      cmd=$cpu_cmd                                                  # nothing is trained
       step "$exp" "$upstream" --in "$trained/"model.{json,safetensors} --out "$model/"model.{json,safetensors} \
         --own "$model" --sealed "$model/"model.{json,safetensors} -- \
         python -m speechrep.bin.untrained --like "$trained" --exp-dir "$model" --seed "$seed"
