@@ -45,7 +45,8 @@ What notices a changed byte:
   only the size is compared, and the checksums above do the rest.
 - Nothing can notice a value changed into another possible one where there is no checksum: in a
   configuration, in transcripts, alignments and label tables (which people may edit), in WAV recordings. What
-  such a file made is made anew when the file changes again, so putting it right is enough.
+  such a file made is made anew when the file changes again, so putting it right is enough. Nor can it in the
+  figures of earlier steps that `results.json` holds (its form is one that others write, too).
 """
 
 
