@@ -92,7 +92,7 @@ def made(work, tag, dumpdir):
         {name: entry[name] for name in ("task", "set", "metric", "value", "ci95", "n")}
         for entry in json.loads((work / "exp" / tag / "results.json").read_text())
     ]
-    return feats, stores, texts, scores
+    return feats, stores, texts, sorted(scores, key=str)  # which was written first is chance
 
 
 def jobs_of(slurm):
