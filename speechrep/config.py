@@ -193,6 +193,8 @@ class _FlatYaml(configargparse.YAMLConfigFileParser):
             if any(isinstance(item, (dict, list, set, tuple)) for item in items):
                 raise configargparse.ConfigFileParserException(f"{where}: {key} is nested; want flat keys")
             text = " ".join(map(str, value)) if isinstance(value, list) else value
+            if text == "--":  # argparse would make an empty list of it, whatever the option's type
+                raise configargparse.ConfigFileParserException(f"{where}: {key} is '--'; want a value")
             flat[_option(str(key))] = "" if text is None else str(text)
         return flat
 

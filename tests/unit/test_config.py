@@ -63,6 +63,8 @@ def test_bad_options_are_named(argv, complaint, capsys):
         ("zzz: 3\n", "there is no option zzz (--help lists all)"),
         ("num_layers: many\n", "num-layers: invalid int value: 'many' (--help lists all)"),
         ("residual: 3\n", "residual: invalid true_or_false value: '3'"),
+        ("lr: --\n", "lr is '--'; want a value"),
+        ("shifts: [--]\n", "shifts is '--'; want a value"),
         ("num-layers: {a: 1}\n", "num-layers is nested"),
         ("- 1\n", "want 'key: value' lines"),
         ("a: [\n", "not valid YAML"),
