@@ -55,7 +55,7 @@ all_models=
 for upstream in $all_upstreams; do
   model=$(model_of "$upstream")
   [ -f "$(conf "${model%_untrained}")" ] ||
-    fail "unknown upstream '$upstream': there is no $(conf "${model%_untrained}")"
+    fail "unknown upstream '$upstream': there is no ${model%_untrained}.yaml in ${confs[*]}"
   all_models=$(unique "$all_models" "$model")
   if [ -n "$upstream_from" ] && [ ! -e "$upstream_from/$model/model.json" ] && [[ $model != *_untrained ]] &&
     ! grep -q '^upstream: *surface' "$(conf "$model")"; then

@@ -331,7 +331,7 @@ def test_two_runs_at_once_are_refused(finished):
             "verification trains nothing, so there is none of rows such as 'apc_finetune'",
         ),
         (["--train-sets", "mini-trian"], "no set 'mini-trian'; there are mini-train mini-dev mini-test"),
-        (["--upstreams", "fbank apd"], "unknown upstream 'apd': there is no conf/apd.yaml"),
+        (["--upstreams", "fbank apd"], "unknown upstream 'apd': there is no apd.yaml in conf/small conf"),
         (["--feature-config", "conf/none.yaml"], "--feature-config: there is no"),
         (["--backend", "pbs"], "unknown backend 'pbs', want local or slurm"),
         (["--aligner", "mfa"], "--aligner wants none or pocketsphinx, not 'mfa'"),
