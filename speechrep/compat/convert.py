@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import logging
 import os
 from collections import OrderedDict
@@ -110,6 +111,10 @@ def import_model(
         "upstream": foreign.upstream, "config": options, "input": {"format": FORMAT} | to_dict(chosen),
         "cmvn_stats": kept.get("cmvn_stats") if meta is None and not preset else None,
     }  # fmt: skip
+    try:
+        json.dumps([info, foreign.sequence_length], allow_nan=False)
+    except ValueError:
+        raise InputError("a number of its description is infinite or none", where=path) from None
     try:
         expected = outline(info, len(foreign.state), path).state_dict()
     except InputError as error:  # sizes that do not go together know nothing of the file they come from

@@ -100,7 +100,7 @@ class ReadySource:
             return self._read_dataset(path, key)
 
     def _read_dataset(self, path: str, key: str) -> np.ndarray:
-        from speechrep.io.hdf5 import require_real_size
+        from speechrep.io.hdf5 import require_readable
 
         dataset = self._file[1].get(key)
         if dataset is None:
@@ -111,7 +111,7 @@ class ReadySource:
                 f"dataset {key!r} is {what}, want float (frames, values)", where=path,
                 mend="store it without lilcom compression",
             )  # fmt: skip
-        require_real_size(dataset, path)
+        require_readable(dataset, path)
         return dataset[:].astype(np.float32)
 
 

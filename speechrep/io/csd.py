@@ -18,7 +18,7 @@ import numpy as np
 
 from speechrep.errors import InputError
 from speechrep.io.files import commit_file, parse_json, temporary_name
-from speechrep.io.hdf5 import reading, require_real_size, require_sound_heaps
+from speechrep.io.hdf5 import reading, require_readable, require_sound_heaps
 from speechrep.io.hdf5_disk import Disk
 
 REQUIRED = (  # every sequence that is written carries these; published ones lack some now and then
@@ -159,7 +159,7 @@ def _read_metadata(group: h5py.Group, key: str, path: object) -> Any:
     node = group[key]
     if not isinstance(node, h5py.Dataset) or node.size != 1:
         raise InputError(f"metadata {key!r} are not one string", where=path)
-    require_real_size(node, path)
+    require_readable(node, path)
     value = np.ravel(node[()])[0]
     if not isinstance(value, (bytes, str)):
         raise InputError(f"metadata {key!r} are no JSON", where=path)
@@ -176,7 +176,7 @@ def _read_track(group: h5py.Group, video: str, path: object) -> Track:
         node = group[video].get(name) if isinstance(group[video], h5py.Group) else None
         if not isinstance(node, h5py.Dataset):
             raise InputError(f"no {name!r}", where=where)
-        require_real_size(node, where)
+        require_readable(node, where)
         try:
             arrays.append(np.asarray(node[()], dtype=dtype))
         except (OSError, RuntimeError) as error:

@@ -6,6 +6,7 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -28,12 +29,27 @@ def reading(path: object, what: str = "not a whole HDF5 file", mend: str = "") -
         raise InputError(f"{what}: {error}", where=path, mend=mend) from error
 
 
-def require_real_size(dataset: h5py.Dataset, where: object) -> None:
-    """Refuse a data set that claims more than its file can hold, before memory is taken for it."""
+def require_readable(dataset: h5py.Dataset, where: object) -> None:
+    """Refuse a data set that is no plain one or claims more than its file can hold, before it is read."""
+    _require_plain(dataset.id.get_type(), dataset.name, where)
     file_bytes = Path(dataset.file.filename).stat().st_size
     stored = min(dataset.id.get_storage_size(), file_bytes)
     if dataset.nbytes > _MOST_PACKED * stored:
         raise InputError(f"{dataset.name} claims {dataset.nbytes} bytes and holds {stored}", where=where)
+
+
+def read_attribute(node: h5py.HLObject, name: str, where: object) -> Any:
+    """The value of a plain attribute; None if there is none of the name."""
+    if name not in node.attrs:
+        return None
+    _require_plain(node.attrs.get_id(name).get_type(), f"attribute {name!r}", where)
+    return node.attrs[name]
+
+
+def _require_plain(kind: h5py.h5t.TypeID, what: str, where: object) -> None:
+    """Refuse other types than we use: one that damage has made kills the library when it converts."""
+    if not isinstance(kind, (h5py.h5t.TypeIntegerID, h5py.h5t.TypeFloatID, h5py.h5t.TypeStringID)):
+        raise InputError(f"{what} holds neither numbers nor text", where=where)
 
 
 def require_sound_heaps(path: str | os.PathLike[str], skip: tuple[int, int] = (0, 0)) -> None:

@@ -39,7 +39,7 @@ from speechrep.errors import InputError
 from speechrep.io.checks import BlockChecks
 from speechrep.io.feature_meta import FORMAT, FeatureMeta, parse_meta
 from speechrep.io.files import commit_file, identity, parse_json, temporary_name
-from speechrep.io.hdf5 import reading, require_real_size, require_sound_heaps
+from speechrep.io.hdf5 import read_attribute, reading, require_readable, require_sound_heaps
 from speechrep.io.hdf5_disk import Disk
 
 DTYPES = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
@@ -213,12 +213,12 @@ class Store:
 
     def _read_index(self, store: h5py.File) -> None:
         require_sound_heaps(self.path, _extent(store.get("feats")))
-        if "meta" not in store.attrs:
+        about = read_attribute(store, "meta", self.path)
+        if about is None:
             raise InputError("an HDF5 file without our metadata; not a feature store", where=self.path)
         for name in ("feats", "utt_ids", "start", "num_frames"):
             if not isinstance(store.get(name), h5py.Dataset):
                 raise InputError(f"dataset /{name} is missing", where=self.path, mend="dump it again")
-        about = store.attrs["meta"]
         if not isinstance(about, (str, bytes)):
             raise InputError("damaged metadata: no text", where=self.path)
         try:
@@ -234,7 +234,7 @@ class Store:
         if feats.dtype != DTYPES.get(self.meta.dtype) or feats.ndim not in (2, 3):
             raise InputError(f"/feats is {feats.dtype} {feats.shape}, not as described", where=self.path)
         for name in ("utt_ids", "start", "num_frames"):
-            require_real_size(store[name], self.path)
+            require_readable(store[name], self.path)
         self.utt_ids = [name.decode() for name in store["utt_ids"][:]]
         self.num_frames = store["num_frames"][:].astype(np.int64)
         self._start = store["start"][:].astype(np.int64)
@@ -250,13 +250,14 @@ class Store:
 
     def _read_checks(self, store: h5py.File, about: str | bytes) -> BlockChecks | None:
         """The checksums; None where there are none, as in a store of an earlier version."""
-        sums, index_sum = store.get("crc32"), store.attrs.get("crc32")
+        sums, index_sum = store.get("crc32"), read_attribute(store, "crc32", self.path)
         if sums is None and index_sum is None:
             return None
         if not isinstance(sums, h5py.Dataset) or sums.dtype != np.uint32 or "rows" not in sums.attrs:
             raise InputError("checksums without their number of rows", where=self.path, mend="dump it again")
-        require_real_size(sums, self.path)
-        checks = BlockChecks(self.num_frames, self._frame_bytes, int(sums.attrs["rows"]), sums[:])
+        require_readable(sums, self.path)
+        rows = int(read_attribute(sums, "rows", self.path))
+        checks = BlockChecks(self.num_frames, self._frame_bytes, rows, sums[:])
         text = about if isinstance(about, str) else about.decode("utf-8", "replace")
         if index_sum != _index_sum(text, self.utt_ids, self._start, self.num_frames, checks):
             raise InputError("the index is not what was written", where=self.path, mend="dump it again")

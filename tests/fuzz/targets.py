@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import types
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -458,6 +458,15 @@ def _endless_store() -> bytes:
     return bytes(data)
 
 
+def _odd_text(seeds: Callable[[Path], list[bytes]]) -> Iterator[bytes]:
+    """Files with a type of varying length that is neither text nor sequence: libhdf5 dies of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = seeds(Path(folder))[0]
+    place = -1
+    while (place := data.find(b"\x19\x01\x01\x00\x10\x00\x00\x00", place + 1)) >= 0:
+        yield data[: place + 1] + b"\x0a" + data[place + 2 :]
+
+
 def _parse_store(folder: Path, data: bytes) -> None:
     store = Store(_put(folder, "x.h5", data))
     for utt_id in store.utt_ids[:5]:
@@ -749,9 +758,17 @@ TARGETS = {
     ),
     "checkpoint": Target(_state_seeds, _parse_state),
     "store": Target(
-        _store_seeds, _parse_store, (b"TREE", b"HEAP", b"SNOD", b"GCOL"), (_huge_hdf5(), _endless_store())
+        _store_seeds,
+        _parse_store,
+        (b"TREE", b"HEAP", b"SNOD", b"GCOL"),
+        (_huge_hdf5(), _endless_store(), *_odd_text(_store_seeds)),
     ),
-    "csd": Target(_csd_seeds, _each(read_csd, name="x.csd"), (b"TREE", b"HEAP", b"SNOD"), (_huge_hdf5(),)),
+    "csd": Target(
+        _csd_seeds,
+        _each(read_csd, name="x.csd"),
+        (b"TREE", b"HEAP", b"SNOD"),
+        (_huge_hdf5(), *_odd_text(_csd_seeds)),
+    ),
     "hdf5": Target(_hdf5_seeds, _parse_ready, (b"TREE", b"HEAP", b"SNOD"), (_huge_hdf5(),)),
     "mosei.csv": Target(
         _seeds(

@@ -321,6 +321,7 @@ def drop(tree: dict[str, Any], key: str) -> None:
         ),
         (lambda t: t["Settings"]["Config"]["mockingjay"].update({"downsample_rate": 7}), "7 frames"),
         (lambda t: t["Settings"]["Config"]["mockingjay"].update({"downsample_rate": float("nan")}), "nan"),
+        (lambda t: t.update({"speechrep": {"config": {"layer_norm_eps": float("inf")}}}), "infinite"),
         (lambda t: t["Settings"]["Config"]["mockingjay"].update({"downsample_rate": "inf"}), "'inf'"),
         (lambda t: t["Settings"]["Config"]["mockingjay"].update({"downsample_rate": 10**400}), "number"),
         (lambda t: t["Settings"]["Config"]["mockingjay"].update({"downsample_rate": 10**5000}), "bits"),

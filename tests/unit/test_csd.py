@@ -118,6 +118,15 @@ def test_contradictions_are_told_with_the_video(path, name, value, message):
         read_csd(path)
 
 
+def test_a_type_that_kills_the_library_is_refused(path, tmp_path):
+    text = b"\x19\x01\x01\x00\x10\x00\x00\x00"  # version 1, of varying length; its kind, 1, is text
+    data = path.read_bytes()
+    assert text in data
+    (tmp_path / "odd.csd").write_bytes(data.replace(text, text[:1] + b"\x02" + text[2:]))
+    with pytest.raises(InputError, match=r"odd\.csd: /All Labels/metadata/.* neither numbers nor text"):
+        read_csd(tmp_path / "odd.csd")
+
+
 def test_a_file_whose_reading_does_not_end_is_refused(path, tmp_path):
     require_end(path)
     (tmp_path / "broken.csd").write_bytes(b"no HDF5")
