@@ -92,7 +92,7 @@ class Record:
     def add(self, name: str, part: dict) -> None:
         """Count a part of a run: ``files, seconds, cases, refused, failures`` (one text per kind).
 
-        ``files`` is empty where the interpreter died: they are those of the part before.
+        ``files`` is empty where not even a good file was read: they are those of the part before.
         """
         with self.changing() as table:
             runs = table.setdefault(name, {"seeds": 0, "runs": []})["runs"]

@@ -172,7 +172,9 @@ def _in_child(name: str, seconds: float, seed: int, folder: Path) -> dict:
     code = os.waitstatus_to_exitcode(status)
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
     seconds_used = used.ru_utime + used.ru_stime
-    return {"cases": 0, "refused": 0, "peak_mb": 0, "failures": [], "seconds": seconds_used, "files": [],
+    noted = folder / "files.json"
+    files = json.loads(noted.read_text()) if noted.exists() else []
+    return {"cases": 0, "refused": 0, "peak_mb": 0, "failures": [], "seconds": seconds_used, "files": files,
             "died": f"the interpreter died: {how}"}  # fmt: skip
 
 
@@ -196,6 +198,7 @@ def _too_long(number: int, frame: object) -> None:
 def _cases(target: Target, seconds: float, seed: int, folder: Path) -> dict:
     seeds = target.prepare(folder)
     files = _files_used(target, folder, seeds)
+    (folder / "files.json").write_text(json.dumps(files))  # for who comes after us, should we die
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rng = random.Random(f"{seed}")
     cases, refused, failures = 0, 0, []
