@@ -167,13 +167,13 @@ def _in_child(name: str, seconds: float, seed: int, folder: Path) -> dict:
         finally:
             os._exit(status)
     _, status, used = os.wait4(child, 0)
+    noted = folder / "files.json"
+    files = json.loads(noted.read_text()) if noted.exists() else []
     if result.exists() and not status:
-        return json.loads(result.read_text()) | {"died": ""}
+        return json.loads(result.read_text()) | {"files": files, "died": ""}
     code = os.waitstatus_to_exitcode(status)
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
     seconds_used = used.ru_utime + used.ru_stime
-    noted = folder / "files.json"
-    files = json.loads(noted.read_text()) if noted.exists() else []
     return {"cases": 0, "refused": 0, "peak_mb": 0, "failures": [], "seconds": seconds_used, "files": files,
             "died": f"the interpreter died: {how}"}  # fmt: skip
 
@@ -197,8 +197,8 @@ def _too_long(number: int, frame: object) -> None:
 
 def _cases(target: Target, seconds: float, seed: int, folder: Path) -> dict:
     seeds = target.prepare(folder)
-    files = _files_used(target, folder, seeds)
-    (folder / "files.json").write_text(json.dumps(files))  # for who comes after us, should we die
+    # At once, should a case end this process.
+    (folder / "files.json").write_text(json.dumps(_files_used(target, folder, seeds)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rng = random.Random(f"{seed}")
     cases, refused, failures = 0, 0, []
@@ -216,7 +216,7 @@ def _cases(target: Target, seconds: float, seed: int, folder: Path) -> dict:
             failures.append({"what": what, "data": data.hex(), "kind": kind})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     return {"cases": cases, "refused": refused, "peak_mb": peak // 1024, "failures": failures,
-            "seconds": time.process_time() - started, "files": files}  # fmt: skip
+            "seconds": time.process_time() - started}  # fmt: skip
 
 
 def _files_used(target: Target, folder: Path, seeds: list[bytes]) -> list[str]:
