@@ -4,11 +4,10 @@ Layout: ``/<root name>/data/<video id>/features`` (n, d) and ``.../intervals`` (
 ``/<root name>/metadata/<key>`` of shape (1,), a string of JSON each.
 """
 
+import io
 import json
 import math
 import os
-import signal
-import time
 import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ import h5py
 import numpy as np
 
 from speechrep.errors import InputError
+from speechrep.io.apart import read_apart
 from speechrep.io.files import commit_file, parse_json, temporary_name
 from speechrep.io.hdf5 import reading, require_readable, require_sound_heaps
 from speechrep.io.hdf5_disk import Disk
@@ -26,6 +26,7 @@ REQUIRED = (  # every sequence that is written carries these; published ones lac
     "alignment compatible", "dataset name", "dataset version", "creator", "contact",
     "featureset bib citation", "dataset bib citation",
 )  # fmt: skip
+_SPARE_BYTES = 1 << 30  # of memory to read a file with, and 16 times its size
 _FETCH = "fetch the file again from where it came"
 
 
@@ -44,31 +45,29 @@ class Sequence(NamedTuple):
     tracks: dict[str, Track]  # by video id, in C order
 
 
-def read_csd(path: str | os.PathLike[str]) -> Sequence:
+def read_csd(path: str | os.PathLike[str], cpu_s: int = 0) -> Sequence:
     """Read a computational sequence.
+
+    The library reads in a process apart: there are damaged files of which it dies, or reads for ever.
+
+    Args:
+        path: the file.
+        cpu_s: seconds of processor time that it may take; 0: two minutes, and a second for each megabyte.
 
     Raises:
         InputError: no such file, not HDF5, cut short or damaged, another layout, metadata that are no JSON
             or contradict the data, or times that are no numbers; names file and, where it can, the video.
     """
-    try:
-        with reading(path, mend=_FETCH), h5py.File(path, "r") as file:
-            require_sound_heaps(path)
-            roots = [name for name in file if {"data", "metadata"} <= set(_children(file[name]))]
-            if len(roots) != 1 or len(file) != 1:
-                raise InputError(
-                    f"want one root group with 'data' and 'metadata', found {sorted(file)[:5]}",
-                    where=path, mend="is this a computational sequence?",
-                )  # fmt: skip
-            root = file[roots[0]]
-            metadata = {key: _read_metadata(root["metadata"], key, path) for key in root["metadata"]}
-            tracks = {video: _read_track(root["data"], video, path) for video in sorted(root["data"])}
-    except FileNotFoundError:
-        raise InputError("no such file", where=path) from None
-    if metadata.get("root name", roots[0]) != roots[0]:
-        raise InputError(
-            f"the root is {roots[0]!r} but its metadata say {metadata['root name']!r}", where=path
-        )
+    if not os.path.exists(path):
+        raise InputError("no such file", where=path)
+    size = os.path.getsize(path)
+    cpu_s = cpu_s or 120 + size // 1_000_000
+    root, texts, tracks = _unpack(
+        read_apart(lambda: _pack(*_read(path)), path, cpu_s, _SPARE_BYTES + 16 * size, _FETCH)
+    )
+    metadata = {key: _parse_metadata(key, text, path) for key, text in texts.items()}
+    if metadata.get("root name", root) != root:
+        raise InputError(f"the root is {root!r} but its metadata say {metadata['root name']!r}", where=path)
     names = metadata.get("dimension names")
     for video, track in tracks.items():
         if isinstance(names, list) and track.features.shape[1] != len(names):
@@ -76,36 +75,7 @@ def read_csd(path: str | os.PathLike[str]) -> Sequence:
                 f"video {video!r} has {track.features.shape[1]} columns, the metadata name {len(names)}",
                 where=path,
             )
-    return Sequence(roots[0], metadata, tracks)
-
-
-def require_end(path: str | os.PathLike[str], limit_s: float = 0.0) -> None:
-    """See in a process apart that reading the file comes to an end: in a damaged one libhdf5 may loop.
-
-    Args:
-        path: the file.
-        limit_s: how long it may take; 0: two minutes, and a second for each megabyte.
-
-    Raises:
-        InputError: reading did not end, or killed the process. Other faults are left to :func:`read_csd`.
-    """
-    limit_s = limit_s or 120 + os.path.getsize(path) / 1e6
-    child = os.fork()
-    if child == 0:
-        try:
-            read_csd(path)
-        finally:
-            os._exit(0)
-    deadline, status = time.monotonic() + limit_s, None
-    while status is None and time.monotonic() < deadline:
-        ended, raw = os.waitpid(child, os.WNOHANG)
-        status = raw if ended else None
-        time.sleep(0.01)
-    if status is None:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    if status != 0:
-        raise InputError("reading it does not end, or ends badly: it is damaged", where=path, mend=_FETCH)
+    return Sequence(root, metadata, tracks)
 
 
 def write_csd(
@@ -151,20 +121,69 @@ def write_csd(
         temporary.unlink(missing_ok=True)
 
 
-def _children(node: Any) -> list[str]:
-    return list(node) if isinstance(node, h5py.Group) else []
+def _read(path: str | os.PathLike[str]) -> tuple[str, dict[str, bytes], dict[str, Track]]:
+    """Root name, metadata as they are written, and tracks."""
+    with reading(path, mend=_FETCH), h5py.File(path, "r") as file:
+        require_sound_heaps(path)
+        roots = [name for name in _names(file, path) if {"data", "metadata"} <= set(_names(file[name], path))]
+        if len(roots) != 1 or len(file) != 1:
+            raise InputError(
+                f"want one root group with 'data' and 'metadata', found {sorted(file)[:5]}",
+                where=path, mend="is this a computational sequence?",
+            )  # fmt: skip
+        root = file[roots[0]]
+        metadata = {
+            key: _read_metadata(root["metadata"], key, path) for key in _names(root["metadata"], path)
+        }
+        videos = sorted(_names(root["data"], path))
+        tracks = {video: _read_track(root["data"], video, path) for video in videos}
+    return roots[0], metadata, tracks
 
 
-def _read_metadata(group: h5py.Group, key: str, path: object) -> Any:
+def _pack(root: str, metadata: dict[str, bytes], tracks: dict[str, Track]) -> bytes:
+    """What was read as bytes: a line that tells lengths and shapes, then the content."""
+    lengths = {key: len(text) for key, text in metadata.items()}
+    shapes = {video: track.features.shape for video, track in tracks.items()}
+    parts = [json.dumps([root, lengths, shapes]).encode() + b"\n", *metadata.values()]
+    for track in tracks.values():
+        parts += [track.features.tobytes(), track.intervals.tobytes()]
+    return b"".join(parts)
+
+
+def _unpack(packed: bytes) -> tuple[str, dict[str, bytes], dict[str, Track]]:
+    stream = io.BytesIO(packed)
+    root, lengths, shapes = json.loads(stream.readline())
+    metadata = {key: stream.read(length) for key, length in lengths.items()}
+    tracks = {}
+    for video, (n, d) in shapes.items():
+        features = np.frombuffer(stream.read(4 * n * d), np.float32).reshape(n, d)
+        tracks[video] = Track(features, np.frombuffer(stream.read(16 * n), np.float64).reshape(n, 2))
+    return root, metadata, tracks
+
+
+def _names(node: Any, path: object) -> list[str]:
+    """What a group holds; nothing if it is no group."""
+    names = list(node) if isinstance(node, h5py.Group) else []
+    odd = [name for name in names if not isinstance(name, str)]
+    if odd:
+        raise InputError(f"{node.name} holds a name that is no text, {odd[0]!r}", where=path)
+    return names
+
+
+def _read_metadata(group: h5py.Group, key: str, path: object) -> bytes:
     node = group[key]
     if not isinstance(node, h5py.Dataset) or node.size != 1:
         raise InputError(f"metadata {key!r} are not one string", where=path)
     require_readable(node, path)
     value = np.ravel(node[()])[0]
-    if not isinstance(value, (bytes, str)):
+    if not isinstance(value, bytes):
         raise InputError(f"metadata {key!r} are no JSON", where=path)
+    return value
+
+
+def _parse_metadata(key: str, text: bytes, path: object) -> Any:
     try:
-        return parse_json(value, path)
+        return parse_json(text, path)
     except InputError as error:
         raise InputError(f"metadata {key!r} are no JSON: {error.what}", where=path) from error
 

@@ -1,6 +1,7 @@
 """HDF5 files that others made: whatever the library says about a damaged one is an InputError."""
 
 import contextlib
+import math
 import mmap
 import os
 import struct
@@ -32,10 +33,15 @@ def reading(path: object, what: str = "not a whole HDF5 file", mend: str = "") -
 def require_readable(dataset: h5py.Dataset, where: object) -> None:
     """Refuse a data set that is no plain one or claims more than its file can hold, before it is read."""
     _require_plain(dataset.id.get_type(), dataset.name, where)
+    # Chunks of another rank than the data's lead the library to memory that it does not own.
+    chunks = dataset.chunks or (1,) * dataset.ndim
+    if len(chunks) != dataset.ndim:
+        raise InputError(f"{dataset.name} of shape {dataset.shape} has chunks {chunks}", where=where)
     file_bytes = Path(dataset.file.filename).stat().st_size
     stored = min(dataset.id.get_storage_size(), file_bytes)
-    if dataset.nbytes > _MOST_PACKED * stored:
-        raise InputError(f"{dataset.name} claims {dataset.nbytes} bytes and holds {stored}", where=where)
+    claimed = max(dataset.nbytes, math.prod(chunks) * dataset.dtype.itemsize) if dataset.size else 0
+    if claimed > _MOST_PACKED * stored:
+        raise InputError(f"{dataset.name} claims {claimed} bytes and holds {stored}", where=where)
 
 
 def read_attribute(node: h5py.HLObject, name: str, where: object) -> Any:

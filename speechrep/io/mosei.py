@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speechrep.errors import InputError
-from speechrep.io.csd import read_csd, require_end
+from speechrep.io.csd import read_csd
 
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")  # columns 1 to 6 of the label sequence
 FOLDS = ("train", "valid", "test")
@@ -153,8 +153,6 @@ def read_folds(folder: str | os.PathLike[str]) -> dict[str, str]:
 
 def _read_label_csd(path: Path) -> list[Clip]:
     """Clips of a label sequence, numbered by their rows."""
-    if path.is_file():
-        require_end(path)
     sequence = read_csd(path)
     clips = []
     for video, track in sequence.tracks.items():

@@ -1,4 +1,5 @@
 import os
+import signal
 
 import h5py
 import numpy as np
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from speechrep.errors import InputError
-from speechrep.io.csd import REQUIRED, Track, read_csd, require_end, write_csd
+from speechrep.io import csd
+from speechrep.io.csd import REQUIRED, Track, read_csd, write_csd
 
 METADATA = {key: "x" for key in REQUIRED if key != "root name"} | {"dimension names": ["a", "b"]}
 TRACKS = {
@@ -127,10 +129,32 @@ def test_a_type_that_kills_the_library_is_refused(path, tmp_path):
         read_csd(tmp_path / "odd.csd")
 
 
-def test_a_file_whose_reading_does_not_end_is_refused(path, tmp_path):
-    require_end(path)
-    (tmp_path / "broken.csd").write_bytes(b"no HDF5")
-    require_end(tmp_path / "broken.csd")  # left to read_csd, which says what is wrong
-    os.mkfifo(tmp_path / "endless.csd")  # to open it is to wait for a writer
-    with pytest.raises(InputError, match=r"endless\.csd: reading it does not end"):
-        require_end(tmp_path / "endless.csd", limit_s=0.5)
+def test_chunks_of_another_rank_than_the_data_are_refused(path):
+    shape = b"\x01\x02\x01\x00\x00\x00\x00\x00"  # a data space of version 1 and two dimensions
+    data = path.read_bytes()
+    assert shape in data
+    path.write_bytes(data.replace(shape, shape[:1] + b"\x01" + shape[2:]))
+    with pytest.raises(InputError, match=r"features of shape \(2,\) has chunks \(2, 2\)"):
+        read_csd(path)
+
+
+def test_what_the_library_does_not_survive_is_told(path, monkeypatch):
+    def end_badly(_path):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def never_end(_path):
+        while True:
+            pass
+
+    monkeypatch.setattr(csd, "_read", end_badly)
+    with pytest.raises(InputError, match=r"labels\.csd: reading it ends with SIGKILL: it is damaged"):
+        read_csd(path)
+    monkeypatch.setattr(csd, "_read", never_end)
+    with pytest.raises(InputError, match=r"labels\.csd: reading it does not end in 1 s"):
+        read_csd(path, cpu_s=1)
+    monkeypatch.setattr(csd, "_read", lambda _path: bytearray(1 << 40))
+    with pytest.raises(InputError, match=r"labels\.csd: reading it takes too much memory"):
+        read_csd(path)
+    monkeypatch.setattr(csd, "_read", lambda _path: {}["mistake"])
+    with pytest.raises(RuntimeError, match="KeyError: 'mistake'"):  # ours, not the file's
+        read_csd(path)
