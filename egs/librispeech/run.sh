@@ -3,7 +3,8 @@
 #
 #     ./run.sh --corpus mini                           # minutes, on a small corpus that is generated
 #     ./run.sh --corpus librispeech --ngpu 1 --tag ls100 --aligner pocketsphinx
-#     ./run.sh --corpus ~/my_corpus --train-sets train --dev-sets dev --test-sets "test-a test-b"
+#     ./run.sh --corpus ~/my_corpus --train-sets train --dev-sets dev --test-sets "test-a test-b" \
+#       --tasks "speaker verification asr" --ngpu 1 --tag mine
 #
 # What is done, and whose inputs and options are as they were, is not done again.
 set -euo pipefail

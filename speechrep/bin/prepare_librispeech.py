@@ -256,8 +256,9 @@ def _write_alignments(
         told = f"{len(missing)} of {len(durations)} utterances have no alignment, first {first!r}"
         if share > max_unaligned:
             raise InputError(
-                f"{told}; at most {max_unaligned:.1%} may lack one", where=path, mend="see --max-unaligned"
-            )
+                f"{told}; at most {max_unaligned:.1%} may lack one", where=path,
+                mend="does --alignments hold them all? by hand, --max-unaligned takes fewer",
+            )  # fmt: skip
         _log.warning("%s: %s; listed in %s", folder, told, UNALIGNED)
         write_table(data_dir / UNALIGNED, {utt_id: "no TextGrid" for utt_id, _ in missing})
     write_ctm(data_dir / "phones.ctm", found)
