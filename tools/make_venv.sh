@@ -7,7 +7,9 @@ venv=.venv
 python=${PYTHON:-python3}
 wanted=$(cat setup.py constraints.txt | cksum)
 
-if [ -x "$venv/bin/python" ] && [ "$(cat "$venv/made-from" 2>/dev/null)" = "$wanted" ]; then
+version() { "$1" --version 2>/dev/null; }
+if [ -x "$venv/bin/python" ] && [ "$(cat "$venv/made-from" 2>/dev/null)" = "$wanted" ] &&
+  [[ -z ${PYTHON-} || $(version "$PYTHON") = "$(version "$venv/bin/python")" ]]; then
   exit 0
 fi
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {

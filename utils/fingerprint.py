@@ -55,7 +55,10 @@ def _folder(path: Path) -> str:
     budget = FOLDER_BYTES
     for count, (name, entry) in enumerate(_walk(path, "")):
         if count < FOLDER_FILES:
-            seen, read = _file(Path(entry.path), entry.stat(), budget)
+            try:
+                seen, read = _file(Path(entry.path), entry.stat(), budget)
+            except FileNotFoundError:  # a link that leads nowhere
+                seen, read = "", 0
             budget -= read
         else:
             seen = ""

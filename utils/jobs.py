@@ -98,7 +98,8 @@ def status(log: Path) -> int | None:
             lines = stream.read().decode(errors="replace").splitlines()
     except OSError:
         return None
-    match = ENDED.match(lines[-1]) if lines else None
+    # What a job left running may have written below.
+    match = next(filter(None, map(ENDED.match, reversed(lines))), None)
     if not match:
         return None
     code, number, status_ = match.groups()

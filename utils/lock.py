@@ -50,7 +50,7 @@ def hold(descriptor: int, holder: int, where: object) -> None:
         by = os.pread(descriptor, 1000, 0).decode(errors="replace").strip() or "unknown process"
         raise InputError(
             f"another run is at work on this ({by})", where=where,
-            mend="wait for it, end it, or use another --tag",
+            mend="wait for it, end it, or use another --tag (for data and features: --datadir, --dumpdir)",
         ) from None  # fmt: skip
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"process {holder} on {socket.gethostname()} since {now()}\n".encode(), 0)

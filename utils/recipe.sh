@@ -86,9 +86,14 @@ begin_recipe() { # number of the last stage
   fi
   if [ "$dry_run" = false ]; then
     mkdir -p "$expdir/$tag/logs"
-    exec 9<>"$expdir/$tag/.lock"
-    python utils/lock.py 9 || exit 1
+    hold "$expdir/$tag"
   fi
+}
+
+# Refuse a second run in a folder, as long as this one or a command of it lives.
+hold() { # folder
+  exec 9<>"$1/.lock"
+  python utils/lock.py 9 || exit 1
 }
 
 in_stage() { # number, name

@@ -37,10 +37,13 @@ done
 
 scoring=$decode_dir/scoring
 mkdir -p "$scoring"
+rm -f "$scoring"/{best_wer,wer,wer.json,cer,cer.json} # none of an earlier run may stay beside an error
 score=("$python" -m speechrep.bin.score_wer "$data_dir/text" "$decode_dir/hyp" --mode "$mode" --bootstrap "$bootstrap")
 [[ -z $compare ]] || score+=(--compare "$compare")
 "${score[@]}" --json "$scoring/wer.json" --utt2spk "$data_dir/utt2spk" \
-  --details "$scoring/details" --trn "$scoring/details" >"$scoring/wer"
-"${score[@]}" --unit char --json "$scoring/cer.json" | sed 's/%WER/%CER/' >"$scoring/cer"
+  --details "$scoring/details" --trn "$scoring/details" >"$scoring/wer.tmp"
+mv "$scoring/wer.tmp" "$scoring/wer"
+"${score[@]}" --unit char --json "$scoring/cer.json" | sed 's/%WER/%CER/' >"$scoring/cer.tmp"
+mv "$scoring/cer.tmp" "$scoring/cer"
 # The line that Kaldi's recipes collect: the rate, then what it was measured on.
 printf '%s %s\n' "$(head -n 1 "$scoring/wer")" "$decode_dir" | tee "$scoring/best_wer"

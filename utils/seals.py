@@ -13,14 +13,16 @@ from speechrep.io.files import read_json, sha256
 SEAL_BYTES = 64_000_000
 
 
-def seal(paths: Iterable[Path]) -> dict[str, str]:
-    """Checksums of files, and of all files below folders, by path."""
+def seal(paths: Iterable[Path], marker: Path) -> dict[str, str]:
+    """Checksums of files, and of all files below folders, by the path from where ``marker`` lies."""
     files = {str(file): file.stat().st_size for path in paths for file in _files(path)}
     budget = SEAL_BYTES
     sums = {}
     for name, size in sorted(files.items(), key=lambda item: item[1]):
         budget -= size
-        sums[name] = _checksum(Path(name), content=budget >= 0)
+        # Who reads it may be another recipe, in another folder.
+        place = os.path.relpath(os.path.realpath(name), os.path.realpath(marker.parent))
+        sums[place] = _checksum(Path(name), content=budget >= 0)
     return sums
 
 
@@ -37,17 +39,18 @@ def refuse_damaged(paths: Iterable[Path]) -> None:
     folders = {parent / ".done" for path in real for parent in (path, *path.parents)}
     for marker in sorted(marker for folder in folders if folder.is_dir() for marker in folder.iterdir()):
         for name, checksum in _sums(marker).items():
-            file = Path(os.path.realpath(name))
+            file = Path(os.path.realpath(marker.parent / name))
             wanted = any(file == path or path in file.parents for path in real)
             if wanted and file.is_file() and _checksum(file, content=" " not in checksum) != checksum:
                 raise InputError(
-                    f"is not what step {marker.name} made: damaged or changed since", where=name,
+                    f"is not what step {marker.name} made: damaged or changed since",
+                    where=os.path.relpath(file),
                     mend="put a good copy back, or remove it and run that stage again",
                 )  # fmt: skip
 
 
 def _sums(marker: Path) -> dict[str, str]:
-    if marker.suffix in (".lock", ".started") or not marker.is_file():
+    if marker.suffix in (".lock", ".started", ".old") or not marker.is_file():
         return {}
     try:
         value: Any = read_json(marker)

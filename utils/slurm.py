@@ -21,6 +21,8 @@ from pathlib import Path
 from children import end_with_parent
 from jobs import RANGE, JobArray, add_launch_options, failures, parse_job_array, pick, status
 
+# The job's own: it would inherit those of the machine that submits it.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 LOOK_AT_LOGS_S = 0.5
 ASK_QUEUE_S = 10  # rarely: the controller serves everybody
 CANCEL_S = 120
@@ -128,6 +130,7 @@ def batch_script(args: argparse.Namespace) -> str:
     return (
         "#!/usr/bin/env bash\n"
         f"cd {shlex.quote(os.getcwd())} || exit 1\n"
+        f"export {' '.join(f'{name}={args.num_threads}' for name in THREADS)}\n"
         f'exec {launcher} --only "${{SLURM_ARRAY_TASK_ID:-0}}" {words}\n'
     )
 

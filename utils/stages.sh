@@ -79,6 +79,8 @@ if [ "$tasks" = verification ] && ! grep -qvE '_finetune$' <<<"${all_upstreams//
   fail "verification trains nothing, so there is none of rows such as '$all_upstreams': name other --upstreams or --tasks"
 fi
 
+[ -z "$label_shares" ] || [ -n "$trained_tasks" ] ||
+  fail "--label-shares: verification trains nothing on labels; name other --tasks"
 for share in $label_shares; do
   [[ $share =~ ^0?\.[0-9]*[1-9][0-9]*$ ]] || fail "--label-shares wants numbers between 0 and 1, such as 0.1, not '$share'"
 done
@@ -107,14 +109,13 @@ jobs_at_once=$nj pretrainings_at_once=$nj gpu_of_job=0
 if [ "$ngpu" -gt 0 ]; then jobs_at_once=$ngpu pretrainings_at_once=1 gpu_of_job=1; fi
 
 extract_features() {
-  local set ready=()
+  local set more
   if [ -n "$array_cmd" ]; then cmd=utils/run.py; fi # its jobs are launched by extract_feats
   for set in $(unique "$pretrain" "$labelled"); do
     find_audio "$set"
-    if grep -qs '^feature:.*kaldi' "$feature_config"; then
-      mapfile -t ready < <(python utils/ready_inputs.py "$feature_config" "$datadir/$set")
-    fi
-    step "$feats" "$set" --in "$feature_config" "$datadir/$set/"{wav.scp,utt2spk} "${audio[@]}" "${ready[@]}" \
+    mapfile -t more < <(python utils/config_inputs.py "$feature_config" "$datadir/$set")
+    if [ -e "$datadir/$set/segments" ]; then more+=("$datadir/$set/segments"); fi
+    step "$feats" "$set" --in "$feature_config" "$datadir/$set/"{wav.scp,utt2spk} "${audio[@]}" "${more[@]}" \
       --out "$feats/$set/"{feats.scp,features.json} --own "$feats/$set" --sealed "$feats/$set" -- \
       python -m speechrep.bin.extract_feats --config "$feature_config" --data-dir "$datadir/$set" \
       --out-dir "$feats/$set" --nj "$nj" ${array_cmd:+--cmd "$array_cmd"}
@@ -182,6 +183,16 @@ name_model() { # task upstream [share seed]
   fi
 }
 
+# What tells the parts of the training set that a task uses: the table of speakers, and files of utterances.
+split_files() { # task
+  local part split
+  read -ra split <<<"$(split_of "$1")"
+  if [ "${#split[@]}" -gt 0 ]; then echo "$datadir/$train/utt2spk"; fi
+  for part in "${split[@]}"; do
+    if [ -f "${part%@*}" ]; then echo "${part%@*}"; fi
+  done
+}
+
 # Paths of the labels of a task in sets.
 labels_in() { # task set...
   local labels set
@@ -192,11 +203,12 @@ labels_in() { # task set...
 }
 
 train_one() { # task upstream [share seed]
-  local name model results its_seed config valid=$dev split parts=() inside=() label_files
+  local name model results its_seed config valid=$dev split parts=() inside=() label_files lists
   name_model "$@"
   config=$(task_conf "$1" "$2")
   read -ra split <<<"$(split_of "$1")"
   if [ "${#split[@]}" -gt 0 ]; then valid=$train parts=(--train-split "${split[0]}" --valid-split "${split[1]}"); fi
+  mapfile -t lists < <(split_files "$1")
   mapfile -t label_files < <(labels_in "$1" "$train" "$valid")
   if [[ $(labels_of "$1") == /* ]]; then parts+=(--labels "${label_files[0]}"); fi
   if [[ $2 == *_average ]]; then parts+=(--layer average); fi
@@ -204,7 +216,7 @@ train_one() { # task upstream [share seed]
   if [[ $2 == *_finetune ]]; then inside=("$(upstream_dir "$(model_of "$2")")"); fi
   step "$exp" "$name" --in "$config" "$(input_of "$2" "$train")" \
     "$(input_of "$2" "$valid")" "${inside[@]/%//model.json}" "${inside[@]/%//model.safetensors}" \
-    "${label_files[@]}" --out "$model/"model.{json,safetensors} --own "$model" \
+    "${label_files[@]}" "${lists[@]}" --out "$model/"model.{json,safetensors} --own "$model" \
     --sealed "$model/"model.{json,safetensors} -- \
     python -m speechrep.bin.train_downstream --task "$1" --config "$config" "${inside[@]/#/--pretrained=}" \
     --exp-dir "$model" --train "$(input_of "$2" "$train")" --train-data "$datadir/$train" \
@@ -235,12 +247,13 @@ test_part() { # task
 }
 
 decode_one() { # task upstream [share seed]
-  local name model results its_seed set part
+  local name model results its_seed set part lists
   name_model "$@"
   part=$(test_part "$1")
+  mapfile -t lists < <(split_files "$1")
   for set in $(tests_of "$1"); do
-    step "$exp" "decode_${name}_$set" --in "$(conf decode)" "$model/"model.{json,safetensors} \
-      "$(input_of "$2" "$set")" "$(labels_in "$1" "$set")" --out "$model/decode_$set/"{hyp,ref} \
+    step "$exp" "decode_${name}_$set" --in "$(conf decode)" "${decoding_reads[@]}" "$model/"model.{json,safetensors} \
+      "$(input_of "$2" "$set")" "$(labels_in "$1" "$set")" "${lists[@]}" --out "$model/decode_$set/"{hyp,ref} \
       --sealed "$model/decode_$set/"{hyp,ref} -- python -m speechrep.bin.decode \
       --config "$(conf decode)" --exp-dir "$model" --data "$(input_of "$2" "$set")" --data-dir "$datadir/$set" \
       --out-dir "$model/decode_$set" --ngpu "$gpu_of_job" ${part:+--split "$part"} "${array[@]}"
@@ -276,9 +289,10 @@ verify_one() { # upstream
   done
 }
 
-decode_and_score() {      # sets ${scored[@]} to task/upstream/set of all that go to results.json
-  local upstream array=() # of decode_one's commands
-  cmd=utils/run.py        # decode launches its jobs
+decode_and_score() {                     # sets ${scored[@]} to task/upstream/set of all that go to results.json
+  local upstream array=() decoding_reads # of decode_one's commands
+  cmd=utils/run.py                       # decode launches its jobs
+  mapfile -t decoding_reads < <(python utils/config_inputs.py "$(conf decode)")
   if [ -n "$cuda_array_cmd" ]; then array=(--nj "$nj" --cmd "$cuda_array_cmd"); fi
   for_each_model "$trained_tasks" decode_one
   run_steps "$jobs_at_once"

@@ -6,7 +6,8 @@
 
 The marker is written last. It holds checksums of what nobody edits (--sealed), which later steps compare.
 A step that was interrupted and is asked for again, unchanged, finds what it left and may continue; a step
-that changed finds what it owns (--own) moved aside to NAME.old.
+that changed finds what it owns (--own) moved aside to NAME.old, or NAME.unfinished.old if it was not done;
+asked for as it was before, it gets NAME.old back.
 """
 
 import argparse
@@ -110,8 +111,13 @@ def run(step: Step) -> None:
     started = step.marker.with_name(step.name + ".started")
     if read_marker(started) == state:
         why += "; goes on where it was interrupted"
+    elif lies_aside(step, state):
+        take_back(step)
+        started.unlink(missing_ok=True)
+        tell(step, "up to date: made so before, taken back from .old")
+        return
     else:
-        set_aside(step.owns)
+        set_aside(step)
     tell(step, f"runs: {why}" + (f"\n    {shlex.join(step.command)}" if step.verbose > 1 else ""))
     step.marker.unlink(missing_ok=True)
     write_json(started, state)
@@ -136,7 +142,7 @@ def run(step: Step) -> None:
     if missing := [str(path) for path in step.outputs if not path.exists()]:
         fail(step, 1, f"the command succeeded but did not write {missing[0]}")
     done = {"seconds": round(seconds, 1), "started": begin, "host": socket.gethostname(), "commit": commit()}
-    made = {"outputs": [str(path) for path in step.outputs], "sealed": seal(step.sealed)}
+    made = {"outputs": [str(path) for path in step.outputs], "sealed": seal(step.sealed, step.marker)}
     write_json(step.marker, state | made | done)
     started.unlink()
     tell(step, f"done in {duration(seconds)}")
@@ -187,6 +193,9 @@ def foresee(step: Step) -> None:
         return
     with open(collected, "a") as stream:
         stream.writelines(f"{path}\n" for path in (*step.outputs, *step.owns))
+    if not renewed and lies_aside(step, state):
+        tell(step, "would be taken back from .old: made so before", least=0)
+        return
     tell(step, f"would run: {why}\n    {shlex.join(step.command)}", least=0)
 
 
@@ -240,14 +249,64 @@ def read_marker(path: Path) -> dict | None:
     return value if whole else None
 
 
-def set_aside(folders: tuple[Path, ...]) -> None:
-    """Move what an other command left out of the way, keeping one such generation."""
-    for folder in folders:
+def set_aside(step: Step) -> None:
+    """Move what another command left out of the way, keeping one generation of it and one not done."""
+    finished = step.marker.exists()
+    old_marker = aside(step.marker)
+    moved = False
+    for folder in step.owns:
         if folder.is_dir() and any(folder.iterdir()):
-            old = folder.with_name(folder.name + ".old")
-            shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
-            print(f"step.py: {folder} was made differently: moved to {old}", file=sys.stderr)
+            if finished:
+                old_marker.unlink(missing_ok=True)  # what it tells of goes now
+            moved = True
+            place = put_aside(folder, finished)
+            print(f"step.py: {folder} was made differently: moved to {place}", file=sys.stderr)
+    if moved and finished:
+        step.marker.replace(old_marker)
+
+
+def put_aside(folder: Path, finished: bool) -> Path:
+    """Rename a folder, in place of what has the name that it gets."""
+    place = aside(folder if finished else folder.with_name(folder.name + ".unfinished"))
+    shutil.rmtree(place, ignore_errors=True)
+    folder.rename(place)
+    return place
+
+
+def aside(path: Path) -> Path:
+    """Where what was finished is moved to."""
+    return path.with_name(path.name + ".old")
+
+
+def lies_aside(step: Step, state: dict) -> bool:
+    """Whether what was moved aside is all that is asked for now."""
+    done = read_marker(aside(step.marker))
+    if not done or {name: done[name] for name in state} != state:
+        return False
+    kept = [
+        aside(folder) / output.relative_to(folder)
+        for output in step.outputs
+        for folder in step.owns
+        if output.is_relative_to(folder)
+    ]
+    return len(kept) == len(step.outputs) and all(path.exists() for path in kept)
+
+
+def take_back(step: Step) -> None:
+    """Exchange what lies aside and what is there, folders and markers."""
+    current, wanted = read_marker(step.marker), read_marker(aside(step.marker))
+    # Killed on the way, no marker may vouch for the wrong folder.
+    step.marker.unlink(missing_ok=True)
+    aside(step.marker).unlink()
+    for folder in step.owns:
+        between = folder.with_name(folder.name + ".between")
+        aside(folder).rename(between)
+        if folder.exists():
+            put_aside(folder, finished=current is not None)
+        between.rename(folder)
+    if current:
+        write_json(aside(step.marker), current)
+    write_json(step.marker, wanted)
 
 
 def fail(step: Step, code: int, what: str) -> None:

@@ -51,10 +51,10 @@ if in_stage 0 "data of $mosei_dir"; then
       python -m speechrep.bin.make_mini_mosei --config "$(conf mini_mosei)" --out-dir "$mosei_dir" --nj "$nj"
     run_steps 1
   fi
-  step "$datadir" "${prefix}sets" --in "$mosei_dir" ${labels:+"$labels"} ${folds:+"$folds"} \
+  step "$datadir" "${prefix}sets" --in "$mosei_dir" ${labels:+"$labels"} ${folds:+"$folds"} ${default_folds:+"$default_folds"} \
     --out "$datadir/"{"$train","$dev","$tests"}{,/utt2sentiment} "$datadir/${prefix}hazards.tsv" -- \
     python -m speechrep.bin.prepare_mosei --mosei-dir "$mosei_dir" --labels "$labels" --folds "$folds" \
-    --protocol "$protocol" --prefix "${prefix%mockingjay_}" --out-dir "$datadir"
+    --default-folds "$default_folds" --protocol "$protocol" --prefix "${prefix%mockingjay_}" --out-dir "$datadir"
   run_steps 1
 fi
 

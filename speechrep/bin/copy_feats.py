@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 raise InputError(f"{key!r} is not a matrix", where=args.source)
             writer.write(key, matrix)
             count += 1
-    if not count:
-        raise InputError("nothing to copy", where=args.source)
+        if not count:  # while what the target held is still there
+            raise InputError("nothing to copy", where=args.source)
     _log.info("copied %d features", count)
 
 

@@ -40,9 +40,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_jobs(args.nj, args.job)
     out_dir = Path(args.out_dir)
     work = out_dir / "jobs"
+
+    def log(job: object) -> Path:
+        return work / f"decode.{job}.log"
+
     if merge is None or args.nj == 1:
         if args.cmd and not args.job:
-            run_launcher(args.cmd, MODULE, words, 1, work / "decode.JOB.log")
+            run_launcher(args.cmd, MODULE, words, 1, log)
             shutil.rmtree(work)
         else:
             _decode(args, (0, 1), out_dir)
@@ -57,10 +61,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             write_marker(folder / DONE, state | _made(folder))
         return
     if args.cmd:
-        run_launcher(args.cmd, MODULE, words, args.nj, work / "decode.JOB.log")
+        run_launcher(args.cmd, MODULE, words, args.nj, log)
     else:
         progress = Progress(len(open_features(args.data).utt_ids), "utterances")
-        run_local(MODULE, words, jobs, lambda job: work / f"decode.{job}.log", progress)
+        run_local(MODULE, words, jobs, log, progress)
     missing = [folder for folder in folders if not _is_done(folder, state)]
     if missing:
         raise InputError("was not decoded", where=missing[0], mend="run the same again")

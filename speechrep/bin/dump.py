@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"{args.out!r} does not end in .h5", where="--out")
     store_path = args.out if args.format == "hdf5" else args.out.rstrip("/") + ".store.h5"
     mix = layer_weights(args.layer_weights_from) if args.layer_weights_from else ()
+    if mix and args.layers not in ("last", "all"):
+        raise InputError(f"sums all layers; --layers {args.layers} says others", where="--layer-weights-from")
     if mix:
         args.layers = "all"
     elsewhere = args.cmd and not args.job  # where the jobs are launched there may be no GPU
@@ -54,13 +56,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.job:
         work.run(numbers[args.job - 1 :: args.nj])
         return
-    if args.nj == 1:
+
+    def log(job: object) -> Path:
+        return work.part_path(0).with_name(f"dump.{job}.log")
+
+    if args.cmd:
+        run_launcher(args.cmd, MODULE, words, args.nj, log)
+    elif args.nj == 1:
         work.run(numbers)
-    elif args.cmd:
-        run_launcher(args.cmd, MODULE, words, args.nj, work.part_path(0).with_name("dump.JOB.log"))
     else:
         jobs, progress = range(1, args.nj + 1), Progress(len(reader.utt_ids), "utterances")
-        run_local(MODULE, words, jobs, lambda job: work.part_path(0).with_name(f"dump.{job}.log"), progress)
+        run_local(MODULE, words, jobs, log, progress)
     work.finish()
     if args.format != "hdf5":
         export = export_espnet if args.format == "espnet" else export_ark

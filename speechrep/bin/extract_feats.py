@@ -166,19 +166,21 @@ def launch(extraction: Extraction, words: Sequence[str], launcher: str) -> None:
     todo = [job for job in extraction.jobs if not extraction.is_complete(job)]
     if not todo:
         return
-    module, logs = "speechrep.bin.extract_feats", extraction.out_dir / "log"
+    module = "speechrep.bin.extract_feats"
+
+    def log(job: object) -> Path:
+        return extraction.out_dir / "log" / f"extract.{job}.log"
+
     if launcher:
         # All of them, because a launcher takes a range; those that are done end at once.
-        run_launcher(launcher, module, words, len(extraction.jobs), logs / "extract.JOB.log")
+        run_launcher(launcher, module, words, len(extraction.jobs), log)
         unfinished = [job for job in todo if not extraction.is_done(job)]
         if unfinished:
-            raise InputError(
-                f"job {unfinished[0]} did not finish", where=logs / f"extract.{unfinished[0]}.log"
-            )
+            raise InputError(f"job {unfinished[0]} did not finish", where=log(unfinished[0]))
         return
     total = len(extraction.source.utt_ids)
     progress = Progress(total, "utterances", total - sum(len(extraction.utt_ids(job)) for job in todo))
-    run_local(module, words, todo, lambda job: logs / f"extract.{job}.log", progress)
+    run_local(module, words, todo, log, progress)
 
 
 if __name__ == "__main__":

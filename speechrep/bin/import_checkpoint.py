@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     imported = import_model(
         args.file, args.project, args.preset, meta, args.residual, args.time_shift, args.embedding_layer
     )
+    if args.embedding_layer and imported.model.name != "mockingjay":
+        raise InputError(f"is for a Mockingjay, this is {imported.model.name}", where="--embedding-layer")
     for row in imported.report:
         logger.info(row.line())
     for note in imported.about["notes"]:

@@ -21,6 +21,9 @@ ONE_THREAD = dict.fromkeys(
 )
 
 
+_JOB = "SPEECHREP_JOB"
+
+
 def check_jobs(nj: int, job: int) -> None:
     """Refuse numbers of ``--nj`` and ``--job`` (0: not one of them) that make no sense."""
     if nj < 1:
@@ -93,26 +96,31 @@ def run_local(
     progress.show(end=True)
 
 
-def run_launcher(launcher: str, module: str, argv: Sequence[str], count: int, log: Path) -> None:
+def run_launcher(
+    launcher: str, module: str, argv: Sequence[str], count: int, log: Callable[[str], Path]
+) -> None:
     """Run jobs 1 to ``count`` by ``LAUNCHER JOB=1:N LOG python -m module argv --job JOB``.
+
+    In place of JOB stands a name that no path has, as launchers replace it wherever they find it.
 
     Args:
         launcher: a command of ``cmd.sh`` with its options.
         module, argv: what to run.
         count: how many jobs.
-        log: with ``JOB`` in its name.
+        log: the log of a job.
 
     Raises:
         InputError: the launcher failed.
     """
-    command = [*shlex.split(launcher), f"JOB=1:{count}", str(log), sys.executable, "-m", module, *argv]
+    logs = str(log(_JOB))
+    command = [*shlex.split(launcher), f"{_JOB}=1:{count}", logs, sys.executable, "-m", module, *argv]
     try:
-        done = subprocess.run([*command, "--job", "JOB"], env=os.environ | ONE_THREAD, check=False)
+        done = subprocess.run([*command, "--job", _JOB], env=os.environ | ONE_THREAD, check=False)
     except OSError as error:
         raise InputError(f"cannot be started: {error.strerror}", where=f"--cmd {launcher!r}") from error
     if done.returncode:
         raise InputError(
             f"the launcher ended with status {done.returncode}",
-            where=log,
+            where=log("*"),
             mend="see the logs; run the same again: finished jobs are kept",
         )

@@ -47,6 +47,7 @@ class PrepareConfig:
         "",
         "folder with train.txt, valid.txt, test.txt of video ids; empty: mosei-dir/folds, or the table's own",
     )
+    default_folds: str = opt("", "such a folder for where neither of these is")
     protocol: str = opt("standard", "which split", choices=("standard", "mockingjay"))
     out_dir: str = opt("data", "where the sets' data directories are made")
     prefix: str = opt("", "what the names of the sets begin with")
@@ -186,6 +187,8 @@ def _standard_folds(config: PrepareConfig, clips: Sequence[Clip]) -> dict[str, s
     if config.folds or own.is_dir():
         return read_folds(config.folds or own)
     fold_of = {clip.video: clip.fold for clip in clips if clip.fold}
+    if not fold_of and config.default_folds:
+        return read_folds(config.default_folds)
     if not fold_of:
         raise InputError("these labels name no folds", where=config.mosei_dir, mend="give --folds DIR")
     return fold_of

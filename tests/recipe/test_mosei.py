@@ -122,6 +122,18 @@ def test_a_model_from_librispeech_is_given_features_as_of_librispeech(finished):
     assert control.weights_sha256 != trained.weights_sha256
 
 
+def test_features_follow_the_times_of_labels_and_no_other_file(finished):
+    (finished / "corpus/notes.txt").write_text("heard some of it\n")
+    words = ["--corpus-dir", "corpus", "--dry-run", "true", "--stage", "1"]
+    assert "would run" not in run(finished, *words).stderr
+    segments = finished / "data/mini_test/segments"
+    before = segments.read_bytes()
+    segments.write_bytes(before.replace(b".", b".1", 1))
+    told = run(finished, *words).stderr
+    segments.write_bytes(before)
+    assert "mini_test: would run: input data/mini_test/segments changed" in told
+
+
 def test_ones_own_copy_of_the_corpus_and_the_papers_protocol(finished):
     words = ["--mosei-dir", "corpus", "--protocol", "mockingjay", "--stop-stage", "0"]
     done = run(finished, *words)
@@ -139,6 +151,7 @@ def test_ones_own_copy_of_the_corpus_and_the_papers_protocol(finished):
         (["--mosei-dir", "nowhere"], "--mosei-dir wants mini or the folder that holds Raw/; there is no"),
         (["--protocol", "paper"], "--protocol wants standard or mockingjay, not 'paper'"),
         (["--folds", "nowhere"], "--folds: there is no folder"),
+        (["--folds", ".", "--protocol", "mockingjay"], "--folds: the protocol mockingjay has its own"),
         (["--upstream-from", "nowhere"], "--upstream-from: none of 'fbank apc' is in"),
         (["--upstream-from", "x", "--feature-config", "y"], "--upstream-from brings its features"),
         (["--feature-config", "none.yaml"], "--feature-config: there is no"),

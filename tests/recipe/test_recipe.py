@@ -258,7 +258,14 @@ def test_other_peoples_labels_and_splits(finished):
     phone, speaker = (found[task, "fbank", "accuracy"] for task in ("phone", "speaker"))
     assert (phone["set"], phone["n"], phone["value"]) == ("mini_train:theirs", len(utt_ids[1::2]), 100)
     assert speaker["set"] == "mini_train:test"
+    words += ["--phone-labels", "ids.txt"]
+    assert "would run" not in run(finished, *words, "--dry-run", "true").stderr
+    (finished / "theirs.txt").write_text("\n".join(utt_ids[1::2][:-1]) + "\n")  # under the same name
+    told = run(finished, *words, "--dry-run", "true").stderr
+    for step in ("phone_fbank", "decode_phone_fbank_mini_train"):
+        assert re.search(rf" {step}: would run: input .*/theirs\.txt changed", told), told
     for wrong, told in (
+        ("train valid two words.txt", "--phone-split: a blank in the path"),
         ("train test", "--phone-split wants three parts to train, validate and test on"),
         ("train valid none.txt", "--phone-split: there is no file"),
     ):
@@ -326,6 +333,9 @@ def test_two_runs_at_once_are_refused(finished):
         (["--stop-stage", "-1", "--stage", "-2"], "no stage to run"),
         (["--stop-stage", "9"], "--stop-stage 9: stages are 0 to 5"),
         (["--tasks", "phone emotion"], "unknown task 'emotion'"),
+        (["--phone-labels", ".", "--aligner", "pocketsphinx"], "--phone-labels are in place of --alignments"),
+        (["--download-url", "http://x"], "--download-url goes with --corpus librispeech"),
+        (["--tasks", "verification", "--label-shares", "0.1"], "--label-shares: verification trains nothing"),
         (
             ["--tasks", "verification", "--upstreams", "apc_finetune", "--controls", "false"],
             "verification trains nothing, so there is none of rows such as 'apc_finetune'",

@@ -168,8 +168,8 @@ def test_a_node_is_lost_and_the_recipe_recovers_on_rerun(slurm, work, environmen
     assert ", from step 0," not in (work / "exp/demo/logs/2_apc.log").read_text()
     jobs = jobs_of(slurm) - before
     sets = 3
-    assert jobs["extract.JOB.log"] == jobs["dump.JOB.log"] == 2 * sets
-    assert jobs["decode.JOB.log"] == 1 + 2  # of phones there is one job, they take no time
+    assert jobs["extract.SPEECHREP_JOB.log"] == jobs["dump.SPEECHREP_JOB.log"] == 2 * sets
+    assert jobs["decode.SPEECHREP_JOB.log"] == 1 + 2  # of phones there is one job, they take no time
     assert jobs["2_apc.log"] == 2 and jobs["4_phone_apc.log"] == jobs["4_asr_apc.log"] == 1
 
     undisturbed = run(work, environment, "--tag", "local", "--dumpdir", "dump_local")

@@ -99,6 +99,30 @@ def test_failed_job_is_named_and_the_others_still_run(launcher, tmp_path):
     assert "# Ended (code 0) at" in (tmp_path / "log/x.3.log").read_text()
 
 
+def test_what_a_job_left_running_may_write_below_its_end(tmp_path):
+    words = ["JOB=1:2", "x.JOB.log", "bash", "-c", "[ JOB = 2 ] || { (sleep 0.3; echo late) & }"]
+    again = ["--pick", "failed", *words]
+    assert call(RUN, *words, folder=tmp_path).returncode == 0
+    wait_for_word(tmp_path / "x.1.log", "late")
+    (tmp_path / "x.2.log").unlink()
+    assert call(RUN, *again, folder=tmp_path).returncode == 0
+    assert "late" in (tmp_path / "x.1.log").read_text()  # it was not run again
+
+
+def wait_for_word(path: Path, word: str) -> None:
+    deadline = time.monotonic() + 20
+    while word not in path.read_text():
+        assert time.monotonic() < deadline, f"no {word} in {path}"
+        time.sleep(0.02)
+
+
+def test_a_job_of_slurm_has_threads_of_its_own(slurm, tmp_path):
+    environment = os.environ | {"OMP_NUM_THREADS": "64", "MKL_NUM_THREADS": "64"}
+    words = ["--num-threads", "3", "x.log", "bash", "-c", "echo $OMP_NUM_THREADS $MKL_NUM_THREADS"]
+    assert call(SLURM, *words, folder=tmp_path, env=environment).returncode == 0
+    assert "\n3 3\n" in (tmp_path / "x.log").read_text()
+
+
 def test_pick_failed_runs_only_those(launcher, tmp_path):
     words = ["J=1:3", "x.J.log", "bash", "-c", "echo run >>ran.J; [ J != 2 ] || [ -e mended ]"]
     assert call(launcher, *words, folder=tmp_path).returncode == 1

@@ -35,6 +35,15 @@ def test_it_writes_every_report(tmp_path):
     assert reports == ["hyp.trn", "ops", "per_spk", "per_utt", "ref.trn"]
 
 
+def test_a_failure_leaves_no_earlier_rate(tmp_path):
+    data, out = make(tmp_path)
+    assert score("--bootstrap", 50, "--python", sys.executable, data, out).returncode == 0
+    (out / "hyp").write_text("s1-u1 A B\n")
+    failed = score("--bootstrap", 50, "--python", sys.executable, data, out)
+    assert failed.returncode == 1 and "s2-u1" in failed.stderr
+    assert not [path.name for path in (out / "scoring").iterdir() if path.suffix != ".tmp" and path.is_file()]
+
+
 def test_it_complains(tmp_path):
     data, out = make(tmp_path)
     for arguments, status, complaint in (

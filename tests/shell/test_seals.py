@@ -45,6 +45,15 @@ def test_a_damaged_input_is_refused_until_it_is_put_right(made: Path):
     assert (made / "copy").read_text() == "one\n"
 
 
+def test_a_recipe_in_another_folder_notices_it_too(made: Path):
+    (made / "made/a.ark").write_text("onf\n")
+    other = made / "other"
+    other.mkdir()
+    done = step(other, "second", "--in", "../made", "--out", "copy", "--", "cp", "../made/a.ark", "copy")
+    assert done.returncode == 1
+    assert "error: ../made/a.ark: is not what step first made" in done.stderr
+
+
 def test_what_is_gone_or_new_or_hidden_is_no_damage(made: Path):
     (made / "made/b.scp").unlink()
     (made / "made/c").write_text("new")

@@ -175,6 +175,53 @@ def test_an_interrupted_step_that_changed_starts_afresh(folder):
     assert runs(folder) == 1
 
 
+def test_a_slip_in_a_configuration_costs_nothing(folder):
+    script = COUNT + "; [ ! -e slip ]"
+    run(folder, script=script)
+    made = (folder / "out/result").stat().st_ino
+    for slip in ("lr: 2\n", "lr: 3\n"):
+        (folder / "conf.yaml").write_text(slip)
+        (folder / "slip").touch()
+        assert run(folder, script=script).returncode == 1
+        assert (folder / "out.old/result").stat().st_ino == made
+    (folder / "conf.yaml").write_text("lr: 1\n")
+    assert run(folder, script=script).stderr.endswith(
+        "make: up to date: made so before, taken back from .old\n"
+    )
+    assert (folder / "out/result").stat().st_ino == made
+    assert (folder / "out.unfinished.old").exists() and not (folder / "out.old").exists()
+    assert run(folder, script=script).stderr.endswith("make: up to date\n")
+    (folder / "conf.yaml").write_text("lr: 3\n")  # was begun, but elsewhere than what is there now
+    (folder / "slip").unlink()
+    again = run(folder, script=script)
+    assert "goes on" not in again.stderr and again.returncode == 0 and runs(folder) == 1
+
+
+def test_to_and_fro_between_two_that_are_done(folder):
+    script = COUNT + "; echo run >>all"
+    for lr in (1, 2, 1, 2, 2, 1):
+        (folder / "conf.yaml").write_text(f"lr: {lr}\n")
+        assert run(folder, script=f"{script}; cp conf.yaml out").returncode == 0
+        assert (folder / "out/conf.yaml").read_text() == f"lr: {lr}\n"
+    assert (folder / "all").read_text() == "run\nrun\n"
+    (folder / "out.old/result").unlink()  # then it is no longer all that was made
+    (folder / "conf.yaml").write_text("lr: 2\n")
+    assert "runs: input conf.yaml changed" in run(folder, script=f"{script}; cp conf.yaml out").stderr
+
+
+def test_dry_run_foresees_that_it_would_be_taken_back(folder):
+    environment = os.environ | {"SPEECHREP_DRY_RUN": str(folder / "foreseen")}
+    (folder / "foreseen").touch()
+    for lr in (1, 2, 1):
+        (folder / "conf.yaml").write_text(f"lr: {lr}\n")
+        dry = run(folder, "--dry-run", "true", env=environment)
+        if not (folder / "out.old").exists():
+            run(folder)
+    assert dry.stderr.endswith("make: would be taken back from .old: made so before\n")
+    assert (folder / "foreseen").read_text().endswith("out/result\nout\n")
+    assert "taken back" in run(folder).stderr
+
+
 def test_a_missing_output_is_a_failure(folder):
     done = run(folder, script="true")
     assert done.returncode == 1

@@ -166,5 +166,5 @@ def test_through_a_launcher(run):
     assert not list(two.parent.glob("*/jobs"))
     with pytest.raises(InputError, match=r"the launcher ended with status 1") as error:
         run("bad", "--cmd", RUN, "--split", "nobody", task="phone")
-    log = Path(str(error.value).split(":")[0].replace("JOB", "1"))
+    log = Path(str(error.value).split(":")[0].replace("*", "1"))
     assert "no split 'nobody'" in log.read_text()

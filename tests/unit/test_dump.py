@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -295,6 +297,18 @@ def test_other_toolkits_formats(feats, tmp_path):
     assert not list(tmp_path.glob("*.store.h5*"))
     with pytest.raises(InputError, match="2 layers do not fit a Kaldi matrix"):
         dump.main([*options, "--out", str(tmp_path / "ark2"), "--format", "ark", "--layers", "all"])
+
+
+def test_one_job_of_a_launcher_runs_there(feats, tmp_path):
+    save_model(tmp_path / "exp", model("mockingjay"))
+    launcher = f"{sys.executable} {Path(__file__).parents[2] / 'utils/run.py'}"
+    store = run(feats, tmp_path / "exp", tmp_path / "x.h5", "--cmd", launcher)
+    whole = run(feats, tmp_path / "exp", tmp_path / "whole.h5")
+    for utt_id in whole.utt_ids:
+        np.testing.assert_array_equal(store.read(utt_id), whole.read(utt_id))
+    words = ["--upstream", str(tmp_path / "exp"), "--feats-dir", str(feats), "--out", str(tmp_path / "y.h5")]
+    with pytest.raises(InputError, match="the launcher ended with status 1"):
+        dump.main([*words, "--cmd", "false"])
 
 
 def test_a_weighted_sum_of_layers(feats, tmp_path):

@@ -427,12 +427,13 @@ def test_a_full_disk_is_told(data_dir: Path, tmp_path: Path):
 def test_launcher(data_dir: Path, tmp_path: Path):
     launcher = tmp_path / "run.sh"
     launcher.write_text(
-        "#!/usr/bin/env bash\nset -eu\nshift 2\n[ $1 = JOB=1:3 ]\nlog=$2; shift 2\n"
+        "#!/usr/bin/env bash\nset -eu\nshift 2\n[ $1 = SPEECHREP_JOB=1:3 ]\nlog=$2; shift 2\n"
         'mkdir -p "$(dirname "$log")"\n'
-        'for job in 1 2 3; do "${@//JOB/$job}" > "${log//JOB/$job}" 2>&1; done\n'
+        'for job in 1 2 3; do "${@//SPEECHREP_JOB/$job}" > "${log//SPEECHREP_JOB/$job}" 2>&1; done\n'
     )
     launcher.chmod(0o755)
-    out = extract(data_dir, tmp_path / "f", "--nj", "3", "--cmd", f"{launcher} --mem 1G", processes=True)
+    (tmp_path / "JOBS").mkdir()  # is a name like any other
+    out = extract(data_dir, tmp_path / "JOBS/f", "--nj", "3", "--cmd", f"{launcher} --mem 1G", processes=True)
     assert contents(out) == contents(extract(data_dir, tmp_path / "g", "--nj", "3"))
     assert (out / "log" / "extract.3.log").is_file()
     with pytest.raises(InputError, match="the launcher ended with status 1"):

@@ -137,6 +137,15 @@ def write_csv(path, rows):
     path.write_text("\n".join(lines) + "\n")
 
 
+def test_folds_for_labels_that_bring_none(mosei, tmp_path):
+    want = {
+        fold: read_table(run(mosei, tmp_path) / fold / "utt2sentiment") for fold in ("train", "valid", "test")
+    }
+    (mosei / "folds").rename(tmp_path / "standard")
+    data = run(mosei, tmp_path, default_folds=str(tmp_path / "standard"))
+    assert {fold: read_table(data / fold / "utt2sentiment") for fold in want} == want
+
+
 def test_the_table_of_s3prl_brings_its_own_folds(mosei, tmp_path):
     for path in (mosei / "folds").iterdir():
         path.unlink()
@@ -145,7 +154,8 @@ def test_the_table_of_s3prl_brings_its_own_folds(mosei, tmp_path):
             "valid_video,0,0,2,0,-1,1,-3,1", "test__video,1,2,3,1,1,0,1,2",
             "no_fold_vid,0,0,2,1,1,0,1,3"]  # fmt: skip
     write_csv(tmp_path / "labels.csv", rows)
-    data = run(mosei, tmp_path, labels=str(tmp_path / "labels.csv"))
+    # Those of the toolkit are for labels that bring none.
+    data = run(mosei, tmp_path, labels=str(tmp_path / "labels.csv"), default_folds=str(tmp_path / "none"))
     assert read_table(data / "train/utt2sentiment") == {
         "-aB_c--dE1f-0000": "-1", "25522-0000": "0", "255224-0001": "2",
     }  # fmt: skip

@@ -48,6 +48,16 @@ def test_copy_feats(scp: Path, tmp_path: Path, options: list[str]):
         np.testing.assert_allclose(read_matrix(spec), FEATS[key], atol=0.05 if options else 0)
 
 
+def test_nothing_to_copy_costs_nothing(scp: Path, tmp_path: Path):
+    target = f"ark,scp:{tmp_path}/out.ark,{tmp_path}/out.scp"
+    copy_feats.main([f"scp:{scp}", target])
+    before = (tmp_path / "out.ark").read_bytes(), (tmp_path / "out.scp").read_bytes()
+    scp.write_text("")
+    with pytest.raises(InputError, match=r"in\.scp: nothing to copy"):
+        copy_feats.main([f"scp:{scp}", target])
+    assert ((tmp_path / "out.ark").read_bytes(), (tmp_path / "out.scp").read_bytes()) == before
+
+
 def test_text_through_pipes_and_back(scp: Path, tmp_path: Path):
     words = [sys.executable, "-m", "speechrep.bin.copy_feats"]
     text = subprocess.run([*words, f"scp:{scp}", "ark,t:-"], check=True, capture_output=True).stdout

@@ -43,7 +43,7 @@ folders() {
 
 pretrain=$(set_name "$pretrain_sets") train=$(set_name "$train_sets") dev=$(set_name "$dev_sets")
 tests=
-for set in $test_sets; do tests+=" $(set_name "$set")"; done
+for set in $test_sets; do tests=$(unique "$tests" "$(set_name "$set")"); done
 labelled=$(unique "$train" "$dev" "$tests") # data directories whose labels are used
 labelled_folders=$(folders "$train_sets" "$dev_sets" "$test_sets")
 all_folders=$(folders "$pretrain_sets" "$labelled_folders")
@@ -132,6 +132,7 @@ three_parts() { # option
   for part in ${!1}; do
     if [[ ! $part =~ ^(train|valid|test)(\+|$) ]]; then
       part=$(cd "$called_from" && realpath -m "$part")
+      [[ $part != *[[:space:]]* ]] || fail "--${1//_/-}: a blank in the path '$part', where blanks are between parts"
       [ -f "${part%@*}" ] || fail "--${1//_/-}: there is no file ${part%@*}"
     fi
     parts+=("$part")
@@ -142,6 +143,7 @@ three_parts() { # option
 }
 
 # Refuse what no stage could use.
+tasks=$(unique "$tasks")
 for task in $tasks; do
   has_word "$task" "phone speaker verification asr" ||
     fail "unknown task '$task'; tasks are phone, speaker, verification and asr"
@@ -151,6 +153,10 @@ if [ -z "$tag" ]; then tag=demo_$feature tag=${tag%_fbank80}; fi # other feature
 [ -f "$feature_config" ] || fail "--feature-config: there is no $feature_config"
 has_word "$aligner" "none pocketsphinx" || fail "--aligner wants none or pocketsphinx, not '$aligner'"
 [ "$aligner" = none ] || [ -z "$alignments" ] || fail "give --alignments or --aligner, not both"
+if [ -n "$phone_labels" ] && { [ "$aligner" != none ] || has_word alignments "$given_options"; }; then
+  fail "--phone-labels are in place of --alignments and --aligner: give one"
+fi
+[ -z "$download_url" ] || [ "$corpus" = librispeech ] || fail "--download-url goes with --corpus librispeech"
 [ -d "$confdir" ] || fail "--confdir: there is no folder $confdir"
 three_parts speaker_split
 three_parts phone_split

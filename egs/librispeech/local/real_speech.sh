@@ -9,8 +9,9 @@
 # DATA holds librispeech-real/ (audio only), librispeech-phones/ (5 readers, alignments) and digits/.
 set -euo pipefail
 help_message="Usage: local/real_speech.sh DATA [--name value]..."
-data=${1:?which folder? $help_message}
-if [[ $data != --* ]]; then shift; fi
+given=${1:?which folder? $help_message}
+if [[ $given != --* ]]; then shift; fi
+data=$(realpath -m -- "$given")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 seeds="1 2 3"                                              # of pre-training and of random weights
@@ -21,13 +22,13 @@ parts="phone finetune word speaker verification share asr" # what the table hold
 shares="0.1 0.5"                                           # of the labelled utterances, for the figure
 share_seeds="1 2 3"                                        # each draws its own utterances for each share
 share_rows="fbank fbank_ctx4 apc mockingjay_layer1"        # the figure's lines, with the models of the first seed
-asr_seeds=1                                                # seeds of which the recogniser is trained too, minutes a model
+asr_seeds=                                                 # those of them of which the recogniser is trained too, minutes a model; empty: the first
 confdir=conf/hour                                          # configurations
 tag=real                                                   # name of the experiment
 nj=$(getconf _NPROCESSORS_ONLN)                            # cores to use
 ngpu=0                                                     # GPUs; 0 is the CPU
 . utils/parse_options.sh
-command_line="egs/librispeech/local/real_speech.sh ${data@Q}$given_words"
+command_line="egs/librispeech/local/real_speech.sh ${given@Q}$given_words"
 . ./path.sh
 . utils/recipe.sh
 read -ra seed_list <<<"$seeds"
@@ -37,6 +38,7 @@ for part in finetune share; do
   if has_word $part "$parts" && ! has_word phone "$parts"; then fail "--parts: $part goes with phone"; fi
 done
 mkdir -p "$exp/folds"
+hold "$exp"
 
 recipe() { ./run.sh --confdir "$confdir" --nj "$nj" --ngpu "$ngpu" "$@"; }
 config() { if [ -f "$confdir/$1.yaml" ]; then echo "$confdir/$1.yaml"; else echo "conf/$1.yaml"; fi; }
@@ -60,7 +62,9 @@ recipe "${digits[@]}" --upstreams fbank --controls false --tag "${tag}_digits" -
 readers=(1688 1998 2033 2414 2609)
 list() { # FILE reader...
   local reader
-  for reader in "${@:2}"; do grep -o "^$reader-[^ ]*" data/test_other/utt2spk; done >"$exp/folds/$1"
+  for reader in "${@:2}"; do
+    grep -o "^$reader-[^ ]*" data/test_other/utt2spk || fail "no reader $reader in $data/librispeech-phones"
+  done >"$exp/folds/$1"
 }
 for i in 0 1 2 3 4; do
   list "${readers[i]}.test" "${readers[i]}"
@@ -100,7 +104,7 @@ represent() { # seed model
   fi
   for set in test_other $([[ $parts != *word* && $parts != *speaker* ]] || echo train_clean dev_clean test_clean); do
     store=dump/${tag}_s$1/$2/$set.h5
-    if [ "$store" -nt "$folder/model.json" ]; then continue; fi
+    if [ "$store" -nt "$folder/model.json" ] && [ "$store" -nt "dump/fbank80/$set/feats.scp" ]; then continue; fi
     echo dump --upstream "$folder" --feats-dir "dump/fbank80/$set" --out "$store" --layers all --ngpu "$ngpu"
   done
 }
@@ -196,7 +200,7 @@ if has_word share "$parts"; then python -m speechrep.bin.label_share --exp-dir "
 
 all_results=("$results")
 if has_word asr "$parts"; then
-  for seed in $asr_seeds; do
+  for seed in ${asr_seeds:-$first}; do
     recipe "${digits[@]}" --tasks asr --upstreams "fbank $models" --tag "${tag}_asr_s$seed" --seed "$seed" \
       --upstream-from "exp/${tag}_s$seed"
     all_results+=("exp/${tag}_asr_s$seed/results.json")

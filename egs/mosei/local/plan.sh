@@ -27,10 +27,11 @@ if [ "$confdir" != conf ]; then confs=("$confdir" "${confs[@]}"); fi
 train=${prefix}train dev=${prefix}valid tests=${prefix}test
 pretrain=$train
 labelled="$train $dev $tests"
-# The corpus' own folds, unless it or its labels bring others.
-if [ -z "$folds" ] && [ "$protocol" = standard ] && [ "$mini" = false ] && [ ! -d "$mosei_dir/folds" ] &&
-  [[ $labels != *.csv ]]; then
-  folds=conf/standard_folds
+default_folds= # the corpus' own, unless it or its labels bring others
+if [ "$protocol" = standard ]; then
+  if [ "$mini" = false ]; then default_folds=conf/standard_folds; fi
+else
+  [ -z "$folds" ] || fail "--folds: the protocol $protocol has its own"
 fi
 [ -z "$folds" ] || [ -d "$folds" ] || fail "--folds: there is no folder $folds"
 
@@ -57,6 +58,11 @@ fi
 tasks=sentiment control_tasks=sentiment
 labels_of() { echo utt2sentiment; }
 split_of() { :; }
-find_audio() { audio=("$mosei_dir"); }
+# The folder of the recordings: other files may come and go in the corpus.
+find_audio() { # set
+  local scp=$datadir/$1/wav.scp
+  audio=("$mosei_dir")
+  if [ -f "$scp" ]; then mapfile -t audio < <(cut -d ' ' -f 2- "$scp" | sed 's|/[^/]*$||' | sort -u); fi
+}
 check_labels() { :; } # stage 0 makes no set without
 . utils/stages.sh

@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""What a configuration leads to: files and folders that its values name, and of ready-made features their
+table and the archives that it names; a path a line.
+
+utils/config_inputs.py conf/kaldi_scp.yaml [data/train]
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from speechrep.config import load_yaml
+from speechrep.errors import InputError
+
+MOST = 1000  # more, one for each utterance say, are too many for a command line: then their folders
+
+
+def main() -> None:
+    """Print what there is; what is wrong with it the command will tell that reads it."""
+    paths: set[str] = set()
+    with contextlib.suppress(InputError, OSError):
+        options = load_yaml(Path(sys.argv[1]).read_bytes(), sys.argv[1])
+        if "kaldi" in str(options.get("feature")) and len(sys.argv) > 2:
+            paths = ready_made(options, Path(sys.argv[2]))
+        # A name alone may be that of something else: of a front end, say, beside a folder "mel".
+        paths |= {value for value in options.values() if isinstance(value, str) and os.sep in value}
+    sys.stdout.writelines(f"{path}\n" for path in sorted(paths) if os.path.exists(path))
+
+
+def ready_made(options: Mapping[str, Any], data_dir: Path) -> set[str]:
+    """The table of a data directory's features, and where they lie."""
+    from speechrep.frontend.ready import ReadyConfig, ReadySource
+    from speechrep.io.ark import parse_spec
+
+    scp = options.get("scp", ReadyConfig.scp)
+    paths = {str(data_dir / scp.replace("{set}", data_dir.resolve().name))}
+    with contextlib.suppress(InputError):
+        source = ReadySource(ReadyConfig(scp), data_dir)
+        for utt_id in source.utt_ids:
+            path = parse_spec(source.identity(utt_id)[1])[0]
+            paths.add(path if os.path.exists(path) else path.rpartition(":")[0])  # the latter of file.h5:key
+    return paths if len(paths) <= MOST else {os.path.dirname(path) or "." for path in paths}
+
+
+if __name__ == "__main__":
+    main()
