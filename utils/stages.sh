@@ -183,12 +183,12 @@ name_model() { # task upstream [share seed]
   fi
 }
 
-# What tells the parts of the training set that a task uses: the table of speakers, and files of utterances.
-split_files() { # task
+# What tells parts of the training set that a task uses: the table of speakers, and files of utterances.
+split_files() { # task, first part (0, 1, 2), how many
   local part split
   read -ra split <<<"$(split_of "$1")"
   if [ "${#split[@]}" -gt 0 ]; then echo "$datadir/$train/utt2spk"; fi
-  for part in "${split[@]}"; do
+  for part in "${split[@]:$2:$3}"; do
     if [ -f "${part%@*}" ]; then echo "${part%@*}"; fi
   done
 }
@@ -208,7 +208,7 @@ train_one() { # task upstream [share seed]
   config=$(task_conf "$1" "$2")
   read -ra split <<<"$(split_of "$1")"
   if [ "${#split[@]}" -gt 0 ]; then valid=$train parts=(--train-split "${split[0]}" --valid-split "${split[1]}"); fi
-  mapfile -t lists < <(split_files "$1")
+  mapfile -t lists < <(split_files "$1" 0 2)
   mapfile -t label_files < <(labels_in "$1" "$train" "$valid")
   if [[ $(labels_of "$1") == /* ]]; then parts+=(--labels "${label_files[0]}"); fi
   if [[ $2 == *_average ]]; then parts+=(--layer average); fi
@@ -250,7 +250,7 @@ decode_one() { # task upstream [share seed]
   local name model results its_seed set part lists
   name_model "$@"
   part=$(test_part "$1")
-  mapfile -t lists < <(split_files "$1")
+  mapfile -t lists < <(split_files "$1" 2 1)
   for set in $(tests_of "$1"); do
     step "$exp" "decode_${name}_$set" --in "$(conf decode)" "${decoding_reads[@]}" "$model/"model.{json,safetensors} \
       "$(input_of "$2" "$set")" "$(labels_in "$1" "$set")" "${lists[@]}" --out "$model/decode_$set/"{hyp,ref} \

@@ -35,7 +35,7 @@ from speechrep.io.files import read_json, write_json
 from speechrep.provenance import commit, now
 
 # Where or how fast a step runs does not count as a change of it.
-FREE_OPTIONS = ("--nj", "--ngpu", "--num-workers", "--verbose", "--cmd")
+FREE_OPTIONS = ("--nj", "--ngpu", "--cmd")
 LOG_LINES = 20  # of a failed step's log
 NEWS_S = 60  # a step that takes longer tells how far it is, then after twice the time, at least every hour
 

@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = dataclasses.replace(config, max_frames=BATCH_FRAMES[args.ngpu > 0])
     work = Dump(model, reader, store_path, config, args.upstream, args.nj, mix)
     if args.verify:
+        if args.format != "hdf5":
+            raise InputError("checks stores; leave out --format", where="--verify")
         _verify(work)
         return
     numbers = range(len(work.parts))

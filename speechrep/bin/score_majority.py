@@ -16,7 +16,6 @@ from speechrep import provenance
 from speechrep.bin import run
 from speechrep.config import make_parser
 from speechrep.io.table import read_table
-from speechrep.score.bootstrap import REPLICATIONS
 from speechrep.score.results import add_results
 from speechrep.score.sentiment import BETTER, majority, parse
 
@@ -32,13 +31,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", required=True, metavar="NAME", help="its name, for the table")
     parser.add_argument("--features", default="-", metavar="NAME", help="acoustic features, for the table")
     parser.add_argument("--seed", type=int, default=1, help="seed of the rows beside it, for the table")
-    parser.add_argument("--bootstrap", type=int, default=REPLICATIONS, help="draws for the intervals")
     parser.add_argument("--out", required=True, metavar="FILE", help="results.json to add to")
     args = parser.parse_args(argv)
     chosen_on, scored = (Path(folder) / "utt2sentiment" for folder in (args.train_data, args.data_dir))
     train, test = (np.array(list(parse(read_table(path), path).values())) for path in (chosen_on, scored))
     entries = []
-    for metric, figure in majority(train, test, replications=args.bootstrap).items():
+    for metric, figure in majority(train, test).items():
         logger.info("%s on %s: %s %.2f [%.2f, %.2f]", NAME, args.set, metric, figure.value, *figure.ci95)
         entries.append(
             {

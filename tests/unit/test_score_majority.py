@@ -13,7 +13,7 @@ def test_majority_row_has_the_shape_of_any_other_and_is_not_doubled(tmp_path):
         write_table(tmp_path / name / "utt2sentiment", {f"u{i}": str(v) for i, v in enumerate(values)})
     out = tmp_path / "results.json"
     argv = ["--train-data", str(tmp_path / "train"), "--data-dir", str(tmp_path / "test"), "--set", "test",
-            "--out", str(out), "--bootstrap", "20"]  # fmt: skip
+            "--out", str(out)]  # fmt: skip
     main(argv)
     main(argv)
     results = read_results(out)

@@ -27,6 +27,7 @@ case "${corpus:?}" in
     default_sets train-clean-100 dev-clean test-clean
     ;;
 esac
+for sets in pretrain_sets train_sets dev_sets test_sets; do printf -v "$sets" '%s' "$(unique "${!sets}")"; done
 corpus_root=$corpus_dir/LibriSpeech
 if [ -f "$corpus_dir/SPEAKERS.TXT" ]; then corpus_root=$corpus_dir; fi
 
