@@ -37,10 +37,11 @@ class Scorer(Protocol):
 
 
 class Weighted(NamedTuple):
-    """A scorer and its share in the total."""
+    """A scorer, its share in the total, and whether it heard the speech, as a decoder did."""
 
     scorer: Scorer
     weight: float
+    heard: bool = True
 
 
 class Limits(NamedTuple):
@@ -81,12 +82,14 @@ def beam_search(
     local = torch.zeros(len(lens), dtype=torch.float64, device=device)  # (N,) weighted scores without CTC
     states = [item.scorer.initial(utts) for item in scorers]
     ctc_state = ctc.initial(utts) if ctc else None
+    # Who did not hear the speech cannot tell which units it may hold.
+    worth_ctc = limits.beam if any(item.heard for item in scorers) else num_units
     for length in range(int(lens.max()) + 1):
         scores = local[:, None].expand(-1, num_units).clone()  # (N, C)
-        for number, (scorer, weight) in enumerate(scorers):
+        for number, (scorer, weight, _) in enumerate(scorers):
             log_probs, states[number] = scorer.step(states[number], classes, utts)
             scores += weight * log_probs.double()
-        candidates = _preselect(scores, limits.beam if scorers else num_units, end)  # (N, P) classes
+        candidates = _preselect(scores, worth_ctc, end)  # (N, P) classes
         P = candidates.shape[1]
         grown = scores.gather(1, candidates)
         totals = grown + limits.length_bonus * (length + 1)

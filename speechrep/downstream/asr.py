@@ -100,7 +100,7 @@ class AsrTask:
             hyps = (
                 greedy(log_probs, lens)
                 if model.decoder is None
-                else attention_greedy(model.decoder, hiddens, lens)
+                else [ids for ids, _ in attention_greedy(model.decoder, hiddens, lens)]
             )
             stats |= self._errors(refs, hyps)
         return loss, stats

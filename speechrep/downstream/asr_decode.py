@@ -23,7 +23,9 @@ from speechrep.downstream.asr_data import TranscribedDataset, transcripts
 from speechrep.downstream.asr_decoder import DecoderScorer
 from speechrep.downstream.asr_model import Recogniser, attention_greedy
 from speechrep.downstream.base import Labelled
+from speechrep.downstream.split import part_of
 from speechrep.errors import InputError
+from speechrep.io.data_dir import DataDir
 from speechrep.io.files import atomic_open, read_json, write_json
 from speechrep.io.table import write_table
 from speechrep.progress import Progress
@@ -40,7 +42,7 @@ def decode(model: Recogniser, labelled: Labelled, out_dir: Path, options: AsrDec
     """
     has_text = (labelled.data_dir / "text").is_file()
     texts = transcripts(labelled) if has_text else {}
-    utt_ids = sorted(texts or labelled.feats.utt_ids)
+    utt_ids = sorted(texts or _all_or_part(labelled))
     began = time.perf_counter()
     found = recognise(model, labelled.feats, utt_ids, options, labelled.share)
     seconds = time.perf_counter() - began
@@ -62,13 +64,22 @@ def decode(model: Recogniser, labelled: Labelled, out_dir: Path, options: AsrDec
     log.info("%d utterances, %.1f s for %.1f s of speech, in %s", len(utt_ids), seconds, audio_s, out_dir)
 
 
+def _all_or_part(labelled: Labelled) -> list[str]:
+    """The utterances of a set without transcripts, or of its part."""
+    if not labelled.split:
+        return labelled.feats.utt_ids
+    picked = set(part_of(DataDir(labelled.data_dir).utt2spk, labelled.split, labelled.data_dir))
+    return [utt_id for utt_id in labelled.feats.utt_ids if utt_id in picked]
+
+
 def merge(shares: Sequence[Path], out_dir: Path) -> None:
     """Write what :func:`decode` writes of a whole set, from the directories of its shares.
 
     The real-time factor adds up the seconds of all shares.
     """
     for name in ("nbest", "ref", "hyp"):
-        if not (shares[0] / name).is_file():
+        if not (shares[0] / name).is_file():  # ref, of a set that has no transcripts any more
+            (out_dir / name).unlink(missing_ok=True)
             continue
         lines = [line for share in shares for line in (share / name).read_bytes().splitlines(keepends=True)]
         with atomic_open(out_dir / name, "wb") as stream:
@@ -166,7 +177,7 @@ class Searcher:
                 if is_ngram(options.lm)
                 else LstmScorer(load_lm(options.lm, model.tokenizer, device))
             )
-            self.lm = Weighted(scorer, options.lm_weight)
+            self.lm = Weighted(scorer, options.lm_weight, heard=False)
 
     def search(self, feats: torch.Tensor, feat_lens: torch.Tensor) -> list[list[Hypothesis]]:
         """N-best lists of a batch: features (B, T, F) and lengths (B,)."""
@@ -182,7 +193,7 @@ class Searcher:
             ]
         if model.ctc is None:
             assert model.decoder is not None
-            return [[Hypothesis(ids, 0.0)] for ids in attention_greedy(model.decoder, hiddens, lens)]
+            return [[Hypothesis(*pair)] for pair in attention_greedy(model.decoder, hiddens, lens)]
         log_probs = model.ctc_log_probs(hiddens)
         scores = [float(row[:n].sum()) for row, n in zip(log_probs.amax(-1), lens.tolist(), strict=True)]
         return [[Hypothesis(*pair)] for pair in zip(greedy(log_probs, lens), scores, strict=True)]

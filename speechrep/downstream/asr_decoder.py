@@ -96,7 +96,7 @@ class AttentionDecoder(nn.Module):
         """
         memory = self.memory(hiddens, lens)
         state = self.initial(memory)
-        classes = torch.full_like(labels[:, :1], self.end)[:, 0]
+        classes = labels.new_full((len(labels),), self.end)
         steps = []
         for position in range(labels.shape[1] + 1):
             logits, state = self.step(classes, state, memory)

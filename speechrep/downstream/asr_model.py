@@ -90,7 +90,9 @@ def ctc_loss(
     )
 
 
-def attention_greedy(decoder: AttentionDecoder, hiddens: torch.Tensor, lens: torch.Tensor) -> list[list[int]]:
+def attention_greedy(
+    decoder: AttentionDecoder, hiddens: torch.Tensor, lens: torch.Tensor
+) -> list[tuple[list[int], float]]:
     """The decoder's best unit, step by step, until the end or as many units as frames.
 
     Args:
@@ -98,19 +100,21 @@ def attention_greedy(decoder: AttentionDecoder, hiddens: torch.Tensor, lens: tor
         hiddens, lens: the encoder's output (B, T', D) and (B,).
 
     Returns:
-        unit numbers of every utterance.
+        unit numbers of every utterance, and their log probability with that of the end, where it came.
     """
     memory: Memory = decoder.memory(hiddens, lens)
     state = decoder.initial(memory)
     classes = torch.full_like(lens, decoder.end)
     going = torch.ones_like(lens, dtype=torch.bool)
     found: list[list[int]] = [[] for _ in range(len(lens))]
+    scores = torch.zeros(len(lens), dtype=torch.float64, device=lens.device)
     for length in range(int(lens.max())):
         logits, state = decoder.step(classes, state, memory)
-        classes = logits.argmax(-1)
+        best, classes = logits.double().log_softmax(-1).max(-1)
+        scores += torch.where(going & (length < lens), best, 0.0)
         going &= (classes != decoder.end) & (length < lens)
         if not going.any():
             break
         for row in going.nonzero()[:, 0].tolist():
             found[row].append(int(classes[row]) + 1)
-    return found
+    return list(zip(found, scores.tolist(), strict=True))

@@ -19,7 +19,7 @@ from speechrep.downstream.asr_decode import Searcher, decode
 from speechrep.downstream.asr_decoder import decoder_targets
 from speechrep.downstream.asr_encoder import reverse_frames, stack_frames
 from speechrep.downstream.asr_input import InputLayer
-from speechrep.downstream.asr_model import Recogniser, ctc_loss
+from speechrep.downstream.asr_model import Recogniser, attention_greedy, ctc_loss
 from speechrep.downstream.base import Labelled, Loading
 from speechrep.downstream.registry import TASKS
 from speechrep.downstream.spec_augment import spec_augment
@@ -327,6 +327,21 @@ def test_the_joint_model_learns_and_its_parts_are_worth_what_they_weigh(joint, t
     assert wrong(ctc_share=0.5) <= 2
     alone = decoded(task.model, test, tmp_path / "a", method="beam", ctc_share=1.0)
     assert alone == decoded(task.model, test, tmp_path / "b", method="ctc-beam")
+
+
+def test_the_decoder_alone_tells_its_log_probability(joint):
+    task, _, test, _ = joint
+    model = task.model.eval()
+    feats = torch.from_numpy(test.feats.read(test.feats.utt_ids[0]))[None]
+    with torch.inference_mode():
+        hiddens, lens = model.encode(feats, torch.tensor([feats.shape[1]]))
+        ((ids, score),) = attention_greedy(model.decoder, hiddens, lens)
+        log_probs = model.decoder(hiddens, lens, torch.tensor([ids]))[0].double().log_softmax(-1)
+        # An empty transcript has an end.
+        assert model.decoder(hiddens, lens, torch.zeros(1, 0, dtype=torch.int64)).shape[:2] == (1, 1)
+    assert 0 < len(ids) < int(lens)
+    classes = [*(number - 1 for number in ids), model.decoder.end]
+    assert score == pytest.approx(float(log_probs[range(len(classes)), classes].sum()), abs=1e-4)
 
 
 def test_a_language_model_changes_what_is_found(joint, tmp_path):

@@ -106,6 +106,30 @@ def test_a_batch_equals_its_utterances_one_by_one(seed):
         assert [h.score for h in alone] == pytest.approx([h.score for h in together[utt]], abs=1e-8)
 
 
+class Favourite(Table):
+    """Nearly indifferent, but for forty units that the speech does not hold."""
+
+    def __init__(self, num_units):
+        logits = torch.zeros(num_units, dtype=torch.float64)
+        logits[:40] = 0.1
+        self.log_probs = logits.log_softmax(-1)
+
+    def step(self, state, classes, utts):
+        return self.log_probs.expand(len(utts), -1), classes
+
+
+def test_a_language_model_alone_does_not_choose_what_ctc_may_score():
+    said, num_units = [101, 102, 103], 200
+    log_probs = torch.full((1, 6, num_units), 0.01 / num_units, dtype=torch.float64)
+    for frame, unit in enumerate([0, 101, 0, 102, 0, 103]):
+        log_probs[0, frame, unit] = 0.99
+    log_probs, lens = log_probs.log(), torch.tensor([6])
+    for weight in (1e-6, 0.1):
+        scorers = [Weighted(Favourite(num_units), weight, heard=False)]
+        (found,) = beam_search(scorers, CtcScorer(log_probs, lens), 1.0, lens, num_units, Limits(beam=4))
+        assert found[0].ids == said
+
+
 class Chatter(Table):
     """Never wants to end."""
 
