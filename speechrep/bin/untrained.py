@@ -21,8 +21,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--exp-dir", required=True, metavar="DIR", help="where the untrained one goes")
     parser.add_argument("--seed", type=int, default=1, help="of the weights")
     args = parser.parse_args(argv)
-    torch.manual_seed(args.seed)
-    save_model(args.exp_dir, rebuild(describe(load(args.like)), args.like))
+    info = describe(load(args.like))
+    torch.manual_seed(args.seed)  # behind load, which draws weights before it reads them
+    save_model(args.exp_dir, rebuild(info, args.like))
 
 
 if __name__ == "__main__":

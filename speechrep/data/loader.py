@@ -1,6 +1,7 @@
 """Batches as tensors, read in the background if asked: torch's DataLoader behind a resumable epoch."""
 
 import itertools
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -8,6 +9,9 @@ import numpy as np
 import torch
 
 from speechrep.data.batches import Batches, BatchSampler, Segment
+from speechrep.errors import InputError
+
+_REFUSED = "refused"  # in place of a batch: what is wrong with its data
 
 
 class SegmentDataset(Protocol):
@@ -43,6 +47,7 @@ class Loader:
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             prefetch_factor=4 if num_workers else None,
+            worker_init_fn=_outlive_sigterm,
             pin_memory=pin_memory,
         )
         self._running: Iterator[dict[str, Any]] = iter(())
@@ -53,12 +58,16 @@ class Loader:
 
         One epoch at a time: asking for another ends the one before.
         """
-        count = self.num_batches(epoch) - skip
+        count = max(0, self.num_batches(epoch) - skip)  # skip counts fillers, of more processes than now
         if skip or self._ahead != epoch:
             self._order.begin(epoch, skip)
             self._running = iter(self._torch_loader)
         self._ahead = -1
-        yield from itertools.islice(self._running, count)
+        for batch in itertools.islice(self._running, count):
+            if refused := batch.get(_REFUSED):
+                what, where, mend = refused
+                raise InputError(what, where=where, mend=mend)
+            yield batch
         self._ahead = epoch + 1
 
     def num_batches(self, epoch: int = 0) -> int:
@@ -96,7 +105,15 @@ class _Batches(torch.utils.data.Dataset):
         self.dataset = dataset
 
     def __getitem__(self, batch: list[Segment]) -> dict[str, Any]:
-        return self.dataset.collate([self.dataset[segment] for segment in batch]) if batch else {}
+        try:
+            return self.dataset.collate([self.dataset[segment] for segment in batch]) if batch else {}
+        except InputError as error:  # torch would wrap what comes from a worker in a traceback
+            return {_REFUSED: (error.what, error.where, error.mend)}
+
+
+def _outlive_sigterm(_worker: int) -> None:
+    """Read on when the whole process group is told to end: the main process saves first, then ends us."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def pad_arrays(arrays: Sequence[np.ndarray], value: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,5 +1,6 @@
 """The options of a training run."""
 
+import math
 from dataclasses import dataclass
 
 from speechrep.config import opt
@@ -37,6 +38,14 @@ class TrainConfig:
         for name in ("accumulate", "valid_interval", "save_interval", "log_interval", "keep_last"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, want at least 1")
+        for name in ("seed", "max_epochs", "weight_decay", "warmup_steps", "patience", "average_last"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, want at least 0")
+        for name in ("lr", "grad_clip"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(
+                    f"{name.replace('_', '-')} is {getattr(self, name)}, want 0 or a number above"
+                )
         if self.average_last > self.keep_last:
             raise InputError(f"average-last is {self.average_last} but keep-last only {self.keep_last}")
         if not 0 <= self.warmup_share <= 1:

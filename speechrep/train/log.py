@@ -33,7 +33,8 @@ class TrainLog:
 
         exp_dir = Path(exp_dir)
         path = exp_dir / "train_log.jsonl"
-        kept = [line for line in read_train_log(path) if line["step"] <= first_step]
+        # From the beginning, the untrained model is validated again.
+        kept = [line for line in read_train_log(path) if 0 < first_step >= line["step"]]
         with atomic_open(path) as stream:
             stream.writelines(json.dumps(line) + "\n" for line in kept)
         self._stream = open(path, "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the run

@@ -28,7 +28,9 @@ def add_run_options(parser: configargparse.ArgParser) -> None:
     group = parser.add_argument_group("run")
     group.add_argument("--exp-dir", required=True, metavar="DIR", help="where everything is written")
     group.add_argument(
-        "--overwrite", action="store_true", help="remove another run's results from exp-dir first"
+        "--overwrite",
+        action="store_true",
+        help="first remove the results in exp-dir; without it an interrupted run goes on",
     )
     group.add_argument("--num-workers", type=int, default=0, help="background processes that read data")
     group.add_argument("--ngpu", type=int, default=0, help="GPUs of this machine to use; 0 for the CPU")
@@ -59,6 +61,8 @@ def begin(
     Raises:
         InputError: ``exp-dir`` holds a run with other options, naming each.
     """
+    if args.num_workers < 0:
+        raise InputError(f"want 0 or more, got {args.num_workers}", where="--num-workers")
     distributed.require_gpus(args.ngpu)
     if "LOCAL_RANK" not in os.environ and (args.ngpu > 1 or args.num_nodes > 1):
         words = sys.argv[1:] if argv is None else list(argv)
@@ -77,7 +81,7 @@ def begin(
         if problem:
             raise InputError(problem)
         yield device
-    except InputError:
+    except Exception:
         if is_new and not any((exp_dir / name).exists() for name in OWNED[1:]):
             (exp_dir / OWNED[0]).unlink()
         raise
@@ -125,7 +129,8 @@ def _claim(exp_dir: Path, options: dict[str, Any], defaults: dict[str, Any], ove
     A run from before an option existed did what is now the option's default.
     """
     path = exp_dir / "config.yaml"
-    if overwrite:
+    # An agent that starts a lost process again means to go on.
+    if overwrite and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
         for name in OWNED:
             if (exp_dir / name).is_dir():
                 shutil.rmtree(exp_dir / name)

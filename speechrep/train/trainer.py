@@ -8,6 +8,7 @@ batch, and a checkpoint needs no generator states.
 import contextlib
 import dataclasses
 import itertools
+import logging
 import math
 import os
 import signal
@@ -137,7 +138,10 @@ class Trainer:
             # Layers share their code, and each kind of batch (padded, of one utterance, in validation) is a
             # variant of it; beyond the default of 8 variants PyTorch would go on without compiling.
             torch._dynamo.config.recompile_limit = 64
-            for module in parts_to_compile(task):
+            parts = parts_to_compile(task)
+            if not parts and self.first:
+                logging.getLogger("train").warning("--compile true: this model has no part that is worth it")
+            for module in parts:
                 module.compile(dynamic=True)  # in place: the names of the weights stay as they are
         self.forward = Forward(task, config, device, exchange=bool(self.trainable))
         if self.first:

@@ -7,6 +7,7 @@ from toy_task import ToyData
 
 from speechrep.data.batches import BatchSampler
 from speechrep.data.loader import Loader, pad_arrays
+from speechrep.errors import InputError
 
 
 def tensors(loader, epoch, skip=0):
@@ -35,6 +36,29 @@ def test_empty_batches_keep_their_place():
     data = ToyData(num_utts=3)
     sampler = BatchSampler(data.num_frames, 1, 1, rank=1, world_size=2)
     assert [bool(batch) for batch in Loader(data, sampler).epoch(0)] == [True, False]
+
+
+def test_resumed_behind_the_end_of_an_epoch():
+    """Fillers of an earlier, larger number of processes count: 10 batches on 4 are 12."""
+    data = ToyData()
+    loader = Loader(data, BatchSampler(data.num_frames, 100, 1))
+    assert tensors(loader, 0, skip=loader.num_batches(0) + 2) == []
+    assert same(tensors(loader, 1), tensors(Loader(data, BatchSampler(data.num_frames, 100, 1)), 1))
+
+
+class Damaged(ToyData):
+    def __getitem__(self, segment):
+        if segment.index == 7:
+            raise InputError("damaged", where="feats.ark", mend="extract it again")
+        return super().__getitem__(segment)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_damaged_data_are_told_as_they_are_wherever_they_are_read(num_workers):
+    data = Damaged()
+    with pytest.raises(InputError) as error:
+        list(Loader(data, BatchSampler(data.num_frames, 100, 1), num_workers).epoch(0))
+    assert str(error.value) == "feats.ark: damaged (extract it again)"
 
 
 def test_padding():

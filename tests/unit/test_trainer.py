@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,35 @@ def test_resumed_after_sigterm_is_bit_identical(tmp_path, num_workers):
     whole, parts = (read_model(tmp_path / name)[1] for name in ("whole", "parts"))
     assert whole["weights_sha256"] == parts["weights_sha256"] and whole["step"] == parts["step"]
     assert losses(tmp_path / "whole", "valid") == losses(tmp_path / "parts", "valid")
+
+
+GROUP = """
+import sys
+sys.path.insert(0, {here!r})
+from toy_task import ToyTask
+from speechrep.train.config import TrainConfig
+from speechrep.train.trainer import train
+long = TrainConfig(max_steps=10**6, save_interval=10**6, valid_interval=10**6, log_interval=1)
+train(ToyTask(2), long, {out!r})
+"""
+
+
+def test_sigterm_to_the_whole_group_saves_too(tmp_path):
+    """As launchers, timeout and Slurm send it: to those that read the data as well."""
+    here = Path(__file__).parent
+    script = tmp_path / "group.py"
+    script.write_text(GROUP.format(here=str(here), out=str(tmp_path / "exp")))
+    environment = os.environ | {"PYTHONPATH": str(here.parent.parent), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, str(script)], env=environment, start_new_session=True)
+    log, deadline = tmp_path / "exp/train_log.jsonl", time.monotonic() + 60
+    while not log.exists() or log.read_text().count("train") < 3:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(60) == 75
+    assert len(checkpoint.saved_states(tmp_path / "exp/checkpoints")) == 1
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # nobody is left
 
 
 def losses(folder, part):
