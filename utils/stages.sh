@@ -266,7 +266,7 @@ score_one() { # task upstream [share seed]
   part=$(basename "$(test_part "$1")")
   for set in $(tests_of "$1"); do
     set_part=$set${part:+:${part%.*}}
-    if [ "$#" -eq 2 ]; then scored+=("$1/$2/$set_part"); fi
+    if [ "$#" -eq 2 ]; then scored+=("$1/$2/$set_part"); else scored_of_share+=("$1/$2/$set_part@$3#$4"); fi
     step "$exp" "score_${name}_$set" --in "$model/decode_$set/"{hyp,ref} --out "$results" -- \
       python -m speechrep.bin.score --task "$1" --upstream "$2" --features "$feature" --set "$set_part" \
       --seed "$its_seed" --exp-dir "$model" --ref "$model/decode_$set/ref" --hyp "$model/decode_$set/hyp" \
@@ -296,7 +296,7 @@ decode_and_score() {                     # sets ${scored[@]} to task/upstream/se
   if [ -n "$cuda_array_cmd" ]; then array=(--nj "$nj" --cmd "$cuda_array_cmd"); fi
   for_each_model "$trained_tasks" decode_one
   run_steps "$jobs_at_once"
-  cmd=$cpu_cmd scored=()
+  cmd=$cpu_cmd scored=() scored_of_share=()
   for_each_model "$trained_tasks" score_one
   if has_word verification "$tasks"; then
     for upstream in $(upstreams_of verification); do verify_one "$upstream"; done
@@ -308,13 +308,14 @@ report() {
   local upstream model others=()
   [ "$dry_run" = false ] || return 0
   if [ -n "$label_shares" ]; then
-    python -m speechrep.bin.label_share --exp-dir "$exp" --order "$all_upstreams" --only "${scored[@]}"
+    python -m speechrep.bin.label_share --exp-dir "$exp" --order "$all_upstreams" \
+      --only "${scored[@]}" "${scored_of_share[@]}"
   fi
   for upstream in $all_models; do
     model=$(upstream_dir "$upstream")
     if [ "$model" != "$exp/$upstream" ]; then others+=("$model"); fi
   done
   python -m speechrep.bin.report --results "$exp/results.json" --out "$exp/RESULTS.md" \
-    --html "$exp/report.html" --order "$all_upstreams $tasks" --only "${scored[@]}" \
-    --reused "${others[@]}" --made-by "$command_line"
+    --html "$exp/report.html" --order "$all_upstreams $tasks" \
+    --only "${scored[@]}" "${scored_of_share[@]}" --reused "${others[@]}" --made-by "$command_line"
 }

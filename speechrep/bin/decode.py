@@ -121,17 +121,18 @@ def _parse(words: Sequence[str]) -> tuple[configargparse.Namespace, Any]:
     parser.add_argument("--nj", type=int, default=1, help="jobs, each a process; only asr takes that long")
     parser.add_argument("--cmd", default="", help="launcher of cmd.sh; without it, jobs are local processes")
     parser.add_argument("--job", type=int, default=0, help="do only this job; for launchers")
-    task = _task_of(parser, words)
+    task = _task_of(words)
     add_options(parser, TASKS[task].decode_config, task)
     _accept_other_tasks(parser, task)
     return parser.parse_args(words), TASKS[task].merge
 
 
-def _task_of(parser: configargparse.ArgParser, argv: Sequence[str] | None) -> str:
+def _task_of(argv: Sequence[str]) -> str:
     """The task of the model that ``--exp-dir`` names; the first one where there is none, as for --help."""
-    first = configargparse.ArgParser(add_help=False, allow_abbrev=False)
+    first = make_parser("")  # of --config too
     first.add_argument("--exp-dir")
-    exp_dir = first.parse_known_args(argv)[0].exp_dir
+    words = [word for word in argv if word not in ("-h", "--help")]
+    exp_dir = first.parse_known_args(words)[0].exp_dir
     task = read_info(exp_dir).get("task") if exp_dir else None
     return task if task in TASKS else next(iter(TASKS))
 

@@ -19,6 +19,7 @@ from speechrep.config import add_options, from_options, make_parser
 from speechrep.data.features import open_features
 from speechrep.downstream.models import layer_weights
 from speechrep.errors import InputError
+from speechrep.io.model_files import read_info
 from speechrep.io.store import Store
 from speechrep.io.store_export import export_ark, export_espnet
 from speechrep.progress import Progress
@@ -49,6 +50,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not config.max_frames:  # who waits for jobs must foresee the same batches
         config = dataclasses.replace(config, max_frames=BATCH_FRAMES[args.ngpu > 0])
     work = Dump(model, reader, store_path, config, args.upstream, args.nj, mix)
+    if mix:
+        made_for = read_info(args.layer_weights_from).get("features", {}).get("weights_sha256")
+        if made_for not in (None, "", model.weights_sha256):
+            raise InputError("was trained on layers of another model", where=args.layer_weights_from)
     if args.verify:
         if args.format != "hdf5":
             raise InputError("checks stores; leave out --format", where="--verify")

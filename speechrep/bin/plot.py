@@ -113,7 +113,7 @@ def _embedding(args: argparse.Namespace) -> Pictures:
     vectors = embedding.vectors_of(
         model, open_features(args.data), layer, config.max_utts, args.seed, args.exp_dir
     )
-    title = f"{name}, layer {layer}, {data_dir.resolve().name}: "
+    title = f"{name}, layer {', '.join(map(str, vectors.meta.layers))}, {data_dir.resolve().name}: "
     if (data_dir / "phones.ctm").is_file():
         points, phones = embedding.phone_points(vectors, data_dir, config.points_per_phone, args.seed)
         plane, axes = embedding.project(points, config.projection, args.seed)

@@ -59,9 +59,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             made_for = parse_meta(read_info(args.exp_dir).get("input"), args.exp_dir)
             require_equal(made_for.acoustic(), meta.acoustic(), args.exp_dir, args.train_dir)
         upstream_config, targets = args.upstream_config, None
-        if args.train_target_dir or args.valid_target_dir:
+        if bool(args.train_target_dir) != bool(args.valid_target_dir):
+            raise InputError("--train-target-dir and --valid-target-dir go together: give both")
+        if args.train_target_dir:
             targets = open_features(args.train_target_dir), open_features(args.valid_target_dir)
             upstream_config = _with_target_dim(upstream_config, targets[0].meta.dim)
+        elif getattr(upstream_config, "target_dim", 0) not in (0, meta.dim):
+            raise InputError(
+                f"target-dim is {upstream_config.target_dim}, the features have {meta.dim}",
+                where="--target-dim", mend="other features to reconstruct are --train-target-dir's",
+            )  # fmt: skip
         model = build(args.upstream, upstream_config, meta)
         if meta.cmvn == "global" and readers[0].path.is_dir():
             model.cmvn_stats = Cmvn(readers[0].path, "global", meta.norm_vars).stats("")

@@ -14,7 +14,7 @@ from speechrep.bin import run
 from speechrep.config import make_parser
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open
-from speechrep.report.table import in_order, markdown, named, read_results, terminal
+from speechrep.report.table import Result, in_order, markdown, named, read_results, terminal
 
 logger = logging.getLogger("report")
 
@@ -44,8 +44,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     read = [result for path in args.results for result in read_results(path)]
     if args.metrics:
         read = [result for result in read if result.metric.partition(" - ")[0] in args.metrics.split()]
-    if args.only:
-        read = named(read, args.only)
+    if args.only:  # those with a part of the labels are of report.html alone
+        read = named(read, [name for name in args.only if "@" not in name])
+    _refuse_twice(read)
     results = in_order(read, args.order.split())
     if not results:
         raise InputError(
@@ -67,10 +68,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.html:
         from speechrep.report.html import report  # imports matplotlib and torch, which the table does without
 
-        page = report(Path(args.results[0]).parent, results, about, args.order.split(), args.reused)
+        page = report(
+            Path(args.results[0]).parent, results, about, args.order.split(), args.reused, args.only
+        )
         with atomic_open(args.html) as stream:
             stream.write(page)
         logger.info("the same with pictures: %s", args.html)
+
+
+def _refuse_twice(results: Sequence[Result]) -> None:
+    """Refuse two results of one seed in one cell: their mean would pass for that of two seeds."""
+    seen: dict[tuple, Result] = {}
+    for result in results:
+        other = seen.setdefault((result.row, result.column, result.seed), result)
+        if other is not result:
+            raise InputError(
+                f"two results of {result.name}, {result.metric}, seed {result.seed}",
+                where=f"{other.checkpoint} and {result.checkpoint}",
+                mend="train one with another --seed, or give only one of the files",
+            )
 
 
 if __name__ == "__main__":

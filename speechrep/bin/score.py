@@ -54,9 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--features", required=True, metavar="NAME", help="acoustic features, for the table")
     parser.add_argument("--set", required=True, metavar="NAME", help="the decoded set, for the table")
     parser.add_argument("--exp-dir", required=True, metavar="DIR", help="the model that decoded")
-    parser.add_argument(
-        "--seed", type=int, default=1, help="the seed the model was trained with, for the table"
-    )
+    parser.add_argument("--seed", type=int, help="for the table; default: that the model was trained with")
     parser.add_argument("--bootstrap", type=int, default=REPLICATIONS, help="draws for the intervals")
     parser.add_argument("--out", required=True, metavar="FILE", help="results.json to add to")
     args = parser.parse_args(argv)
@@ -65,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     info = read_info(args.exp_dir)
     if info.get("task") != args.task:
         raise InputError(f"a model of task {info.get('task')!r}, not {args.task!r}", where=args.exp_dir)
+    seed = info.get("train", {}).get("seed", 1) if args.seed is None else args.seed
     figures = SCORERS[args.task](args.ref, args.hyp, args.bootstrap, info)
     if args.baseline_hyp:
         if SCORERS[args.task] is not _accuracy:
@@ -90,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "n": figure.n,
                 "better": figure.better,
                 "checkpoint": str(Path(args.exp_dir) / WEIGHTS),
-                "seed": args.seed,
+                "seed": seed,
                 "commit": provenance.commit(),
                 "created": provenance.now(),
             }

@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.valid:
         raise InputError("an LSTM needs text to pick its best state on", where="--valid")
     config, batches, model = (from_options(cls, args) for cls in (TrainConfig, LmBatches, LmConfig))
-    named = {name: getattr(args, name) for name in ("kind", "units_from", "train", "valid", "plain")}
+    named = {name: getattr(args, name) for name in ("kind", "units_from", "train", "valid")}
+    named |= {"plain": True} if args.plain else {}
     with begin(args, "speechrep.bin.train_lm", argv, named, (model, batches, config)) as device:
         task = LmTask(
             model, batches, tokenizer, texts[0], texts[1], (args.train, args.valid), config.seed,

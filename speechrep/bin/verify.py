@@ -20,6 +20,7 @@ from speechrep import provenance
 from speechrep.bin import run
 from speechrep.config import make_parser
 from speechrep.data.features import FeatureReader, open_features
+from speechrep.data.identity import require_equal
 from speechrep.data.layers import choose_layer
 from speechrep.downstream.base import Labelled
 from speechrep.downstream.speaker import pool, speakers_of
@@ -69,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     centre = np.zeros(feats.meta.dim)
     if args.center_on:
         other = choose_layer(open_features(args.center_on), args.layer)
+        require_equal(feats.meta.identity(), other.meta.identity(), feats.path, other.path)
         some = other.utt_ids[:: len(other.utt_ids) // CENTRED_ON + 1]
         centre = np.mean(_vectors(other, some), 0)
     vectors = np.stack(_vectors(feats, list(speakers))) - centre

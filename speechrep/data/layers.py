@@ -48,6 +48,8 @@ class LayerReader:
         """Frames ``start`` to ``stop`` of an utterance, float32 (T, D)."""
         feats = self._reader.read(utt_id, start, stop)
         if feats.ndim == 2:  # the store holds the one layer that was asked for
+            if len(self._reader.meta.layers) > 1:
+                raise InputError(f"holds the layers' sum, not layer {self.choice}", where=self.path)
             return feats
         return feats.mean(1) if self._row is None else np.ascontiguousarray(feats[:, self._row])
 

@@ -6,6 +6,7 @@ from speechrep.config import opt
 from speechrep.downstream.base import TaskConfig
 from speechrep.errors import InputError
 from speechrep.text.registry import TOKENIZERS
+from speechrep.upstream.base import at_least, require_shares
 
 ENCODERS = ("blstm", "vgg-blstm", "transformer")
 
@@ -56,6 +57,11 @@ class AsrConfig(TaskConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.vocab_size in (1, 2) or self.vocab_size < 0:
+            raise InputError(f"vocab-size is {self.vocab_size}, want 0 (all) or 3 and more")
+        at_least(0, self, "time_masks", "time_width", "freq_masks", "freq_width")
+        at_least(1, self, "num_layers", "hidden", "num_heads", "max_frames", "max_utts")
+        require_shares(self, "dropout", "label_smoothing", "sampling")
         if not 0 <= self.ctc_weight <= 1:
             raise InputError(f"ctc-weight is {self.ctc_weight}, want 0 to 1")
         if self.subsample and (len(self.subsample) != self.num_layers or min(self.subsample) < 1):
@@ -101,5 +107,7 @@ class AsrDecodeConfig:
         for name in ("beam", "nbest", "batch_frames"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}, want at least 1")
+        if self.lm and self.method != "beam":
+            raise InputError(f"{self.method} uses no language model", where="--lm", mend="--method beam does")
         if self.ctc_share > 1 or (self.ctc_share < 0 and self.ctc_share != -1):
             raise InputError(f"ctc-share is {self.ctc_share}, want 0 to 1, or -1")

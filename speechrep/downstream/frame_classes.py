@@ -22,6 +22,7 @@ INVENTORIES: dict[str, tuple[str, ...]] = {
     "72": ("sil", "sp", "spn", *STRESSED),  # the Mockingjay paper's
     "data": (),  # what the training labels hold
 }
+UNKNOWN = IGNORE - 1  # in the table of ids: none that training has seen
 ID_SHIFT_MS, ID_CENTRE_MS = 10.0, 12.5  # of files with an id per frame, which are Kaldi's frames
 
 
@@ -100,8 +101,9 @@ class FrameClasses:
         if abs(len(ids) - 1 - place[-1]) > MAX_APART:
             raise InputError(f"{len(ids)} labels for {num_frames} frames of {feats.path}", where=where)
         table = self._id_table(classes, where)
-        if ids.max() >= len(table):
-            raise InputError(f"id {ids.max()} is not one of the {len(table)} known", where=where)
+        unknown = ids[(ids >= len(table)) | (table[ids.clip(0, len(table) - 1)] == UNKNOWN)]
+        if len(unknown):
+            raise InputError(f"id {unknown[0]} is not one of the {len(classes)} known", where=where)
         inside = (place >= 0) & (place < len(ids))
         return np.where(inside, table[ids[place.clip(0, len(ids) - 1)]], IGNORE)
 
@@ -113,7 +115,7 @@ class FrameClasses:
             )
         known = {name: i for i, name in enumerate(classes)}
         if self.inventory == "data":
-            table = np.full(max(map(int, classes)) + 1, IGNORE)
+            table = np.full(max(map(int, classes)) + 1, UNKNOWN)
             table[[int(name) for name in classes]] = range(len(classes))
             return table
         return np.array([known.get(phone, IGNORE) for phone in CPC_PHONES])

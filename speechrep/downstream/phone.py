@@ -18,13 +18,14 @@ from speechrep.downstream import split
 from speechrep.downstream.base import Labelled, Loading, TaskConfig, description, num_layers_of
 from speechrep.downstream.frame_classes import INVENTORIES, FrameClasses
 from speechrep.downstream.labelled_frames import LabelledFrames
-from speechrep.downstream.probe import Probe, ProbeConfig, load_probe
+from speechrep.downstream.probe import Probe, ProbeConfig, check_probe, load_probe
 from speechrep.downstream.probe_task import ProbeTask
 from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir
 from speechrep.io.table import write_table
 from speechrep.progress import Progress
 from speechrep.score.classification import IGNORED
+from speechrep.upstream.base import at_least
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,11 @@ class PhoneConfig(ProbeConfig, TaskConfig):
     frame_stride: int = opt(
         1, "a linear probe is solved on every so-manieth frame; neighbours tell little new"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_probe(self)
+        at_least(1, self, "batch_frames", "frame_stride")
 
 
 def read_frames(

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from speechrep.config import from_dict, opt
 from speechrep.data.frame_labels import IGNORE
 from speechrep.downstream.layer_sum import layer_scores, layer_shares, layer_sum_option
+from speechrep.errors import InputError
+from speechrep.upstream.base import at_least, require_shares
 
 MIN_STD = 1e-3  # a column that varies less carries only rounding errors, which must not be blown up
 EIGENVALUE_FLOOR = 1e-4  # of the correlation matrix: directions below are not stretched further
@@ -41,6 +43,15 @@ class ProbeConfig:
     vectors_in_memory: int = opt(
         500000, "training vectors for statistics and solving: whole utterances at random, if there are more"
     )
+
+
+def check_probe(config: ProbeConfig) -> None:
+    """Refuse numbers that make no probe."""
+    at_least(1, config, "hidden_dim", "vectors_in_memory")
+    at_least(0, config, "iterations")
+    require_shares(config, "dropout")
+    if not config.l2 or not min(config.l2) >= 0:
+        raise InputError(f"l2 is {list(config.l2)}, want numbers from 0")
 
 
 class Statistics:

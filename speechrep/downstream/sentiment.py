@@ -26,6 +26,7 @@ from speechrep.io.data_dir import DataDir
 from speechrep.io.table import read_table, write_table
 from speechrep.progress import Progress
 from speechrep.score.sentiment import parse
+from speechrep.upstream.base import at_least, require_shares
 
 MODES = ("regression", "class7", "binary")
 _STATISTICS_UTTERANCES = 200  # enough for means that vary by a few percent of a standard deviation
@@ -49,6 +50,11 @@ class SentimentConfig(TaskConfig):
     )
     max_frames: int = opt(40000, "input frames of a batch, padding included")
     max_utts: int = opt(32, "utterances of a batch")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, self, "hidden", "num_layers", "every", "max_frames", "max_utts")
+        require_shares(self, "dropout")
 
 
 class SentimentModel(nn.Module):
@@ -156,7 +162,8 @@ def sentiments_of(data: Labelled) -> dict[str, float]:
     sentiments = parse(read_table(where), where)
     if data.split:
         utt2spk = DataDir(data.data_dir).utt2spk
-        sentiments = {utt_id: sentiments[utt_id] for utt_id in part_of(utt2spk, data.split, data.data_dir)}
+        part = part_of(utt2spk, data.split, data.data_dir)
+        sentiments = {utt_id: sentiments[utt_id] for utt_id in part if utt_id in sentiments}
     known = set(data.feats.utt_ids)
     absent = [utt_id for utt_id in sentiments if utt_id not in known]
     if absent:

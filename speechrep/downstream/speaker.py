@@ -24,7 +24,7 @@ from speechrep.data.features import FeatureReader
 from speechrep.downstream import split
 from speechrep.downstream.base import Labelled, Loading, TaskConfig, description, num_layers_of
 from speechrep.downstream.labelled_frames import LabelledFrames
-from speechrep.downstream.probe import Probe, ProbeConfig
+from speechrep.downstream.probe import Probe, ProbeConfig, check_probe
 from speechrep.downstream.probe_task import ProbeTask
 from speechrep.downstream.speaker_gru import SpeakerGru, SpeakerGruTask
 from speechrep.downstream.split import reader_of
@@ -32,6 +32,7 @@ from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir
 from speechrep.io.table import write_table
 from speechrep.progress import Progress
+from speechrep.upstream.base import at_least
 
 POOLINGS = ("mean", "mean+std")
 MODELS = ("pooled", "frames", "gru")
@@ -48,6 +49,11 @@ class SpeakerConfig(ProbeConfig, TaskConfig):
     min_utts: int = opt(0, "leave out speakers with fewer utterances; 122 gives the Mockingjay paper's 63")
     batch_utts: int = opt(64, "utterances of a batch")
     batch_frames: int = opt(40000, "frames of a batch, padding included")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_probe(self)
+        at_least(1, self, "every", "frame_stride", "batch_utts", "batch_frames")
 
 
 @dataclasses.dataclass(frozen=True)

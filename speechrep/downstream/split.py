@@ -7,6 +7,7 @@ of the set it is trained on.
 import hashlib
 import logging
 import random
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,8 +22,8 @@ PARTS = ("train", "valid", "test")
 
 
 def reader_of(speaker: str) -> str:
-    """The person behind a Kaldi speaker id ``<reader>-<chapter>``."""
-    return speaker.split("-")[0]
+    """The person behind a speaker id: of LibriSpeech's ``<reader>-<chapter>`` the reader, else the id."""
+    return speaker.split("-")[0] if re.fullmatch(r"\d+-\d+", speaker) else speaker
 
 
 def split_by_utterance(utt2spk: Mapping[str, str], held_out: float = 0.1) -> dict[str, list[str]]:

@@ -78,7 +78,9 @@ class Extraction:
     def is_whole(self) -> bool:
         """Whether the directory already holds exactly this, and no command that failed may do better now."""
         done = self._done()
-        if not ((self.out_dir / "features.json").is_file() and done):
+        files = [self.out_dir / name for name in ("features.json", "feats.scp")]
+        files += [self.archive(job) for job in self.jobs]
+        if not done or not all(path.is_file() for path in files):
             return False
         return done["digest"] == self.whole_digest() and not done["retry"]
 

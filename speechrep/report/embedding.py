@@ -15,6 +15,7 @@ from speechrep.config import opt
 from speechrep.data.features import FeatureReader
 from speechrep.data.frame_labels import IGNORE, frame_times_s, label_frames, offset_ms
 from speechrep.data.identity import require_equal
+from speechrep.data.layers import choose_layer
 from speechrep.downstream.split import reader_of
 from speechrep.errors import InputError
 from speechrep.io.alignment import ARPABET, SILENCE, SPOKEN_NOISE, fold_phone, read_ctm
@@ -64,7 +65,7 @@ def vectors_of(
     Args:
         model: an upstream.
         reader: the model's input features, or a store of its hidden vectors.
-        layer: one layer, as for ``dump``; with a store of one layer it has no effect.
+        layer: one layer, as for ``dump``; of a store one that it holds.
         max_utts: how many utterances, chosen at random.
         seed: of the choice.
         where: the model's file, for messages.
@@ -79,18 +80,15 @@ def vectors_of(
             {"weights_sha256": model.weights_sha256}, {"weights_sha256": reader.meta.weights_sha256}, where,
             reader.path,
         )  # fmt: skip
-        column = _one(layer, len(reader.meta.layers)) if len(reader.meta.layers) > 1 else None
-        frames = {utt_id: reader.read(utt_id) for utt_id in utt_ids}
-        return Vectors(
-            reader.meta, frames if column is None else {u: f[:, column] for u, f in frames.items()}
-        )
+        chosen = choose_layer(reader, layer)
+        return Vectors(chosen.meta, {utt_id: chosen.read(utt_id) for utt_id in utt_ids})
     require_equal(model.meta.acoustic(), reader.meta.acoustic(), where, reader.path)
     made, shift = {}, reader.meta.frame_shift_ms
     for utt_id in utt_ids:
         output = model(torch.from_numpy(reader.read(utt_id))[None])
-        shift = output.frame_shift_ms
-        made[utt_id] = output.hiddens[_one(layer, len(output.hiddens))][0].float().numpy()
-    return Vectors(dataclasses.replace(reader.meta, frame_shift_ms=shift), made)
+        shift, number = output.frame_shift_ms, _one(layer, len(output.hiddens))
+        made[utt_id] = output.hiddens[number][0].float().numpy()
+    return Vectors(dataclasses.replace(reader.meta, frame_shift_ms=shift, layers=(number,)), made)
 
 
 def phone_points(
@@ -194,7 +192,8 @@ def draw_speakers(plane: NDArray, speakers: Sequence[str], axes_names: Sequence[
         count = len(style.COLOURS)
         axis.scatter(
             *plane[names == name].T, s=22, color=style.COLOURS[i % count],
-            marker=style.MARKERS[(i + i // count) % len(style.MARKERS)], alpha=0.75, linewidth=0, label=name,
+            marker=style.MARKERS[(i + i // count) % len(style.MARKERS)], alpha=0.75, linewidth=0,
+            label=f" {name}" if name.startswith("_") else name,  # else matplotlib would leave it out
         )  # fmt: skip
     if len(people) <= 28:
         _finish(drawn, axis, axes_names, columns=4, markers=1.0)

@@ -1,7 +1,7 @@
 """The report of an experiment: one page that shows what came out, what it looks like and how it was made."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +37,7 @@ class Experiment(NamedTuple):
     folder: Path
     results: list[Result]
     runs: list[Run]
+    only: Collection[str] = ()
 
 
 def report(
@@ -45,6 +46,7 @@ def report(
     about: dict[str, str],
     order: Sequence[str],
     reused: Sequence[str] = (),
+    only: Collection[str] = (),
 ) -> str:
     """The page's HTML.
 
@@ -56,10 +58,11 @@ def report(
         about: what to tell above the table, such as date and command.
         order: upstreams and tasks in the order of the table.
         reused: folders of the upstreams of other experiments that this one uses.
+        only: names of results with parts of the labels, as :func:`label_share.read_shares` takes them.
     """
     shown = {f"{result.task}_{result.upstream}" for result in results}
     models = [run for run in runs.read_runs(exp, order, reused) if run.is_upstream or run.name in shown]
-    it = Experiment(Path(exp), list(results), models)
+    it = Experiment(Path(exp), list(results), models, only)
     told = [
         element("li", join([element("b", name), escape(f": {value}")], "")) for name, value in about.items()
     ]
@@ -102,7 +105,8 @@ def _results(it: Experiment) -> list[Html]:
 
 def _fewer_labels(it: Experiment) -> list[Html]:
     order = [result.upstream for result in it.results]  # not that in which steps happened to end
-    shares = label_share.read_shares(it.folder, {result.name for result in it.results})
+    names = it.only or {result.name for result in it.results}
+    shares = label_share.read_shares(it.folder, names)
     found = label_share.main_columns(label_share.curves(shares, order))
     if not found:
         return [note("Trained on all labels only; --label-shares trains on parts of them, too.")]
@@ -147,12 +151,15 @@ def _published(it: Experiment) -> list[Html]:
 
 
 def _curves(it: Experiment) -> list[Html]:
-    pictures, still = [], []
+    pictures, still, damaged = [], [], []
     for run in it.runs:
         try:
             lines = curves.read_log(run.folder)
-        except InputError:
-            lines = []
+        except InputError as error:
+            lines, log = [], run.folder / curves.LOG
+            if log.is_file() and log.stat().st_size:
+                damaged.append(note(f"Not shown: {error}"))
+                continue
         if len({line["step"] for line in lines}) < 2:
             still.append(run.name)
             continue
@@ -169,7 +176,7 @@ def _curves(it: Experiment) -> list[Html]:
         parts.append(
             note(f"Without steps (untrained, or solved to the optimum at once): {', '.join(still)}.")
         )
-    return parts
+    return parts + damaged
 
 
 def _reconstructions(it: Experiment) -> list[Html]:

@@ -51,24 +51,29 @@ def read_shares(exp: str | os.PathLike[str], names: Collection[str] = ()) -> dic
 
     Args:
         exp: the experiment.
-        names: only results of these names; none: all.
+        names: only results of these names, ``task/upstream/set``, with a part of the labels and its draw
+            ``task/upstream/set@0.1#2``; if there are none of the latter, all parts and draws. None: all.
 
     Raises:
         InputError: a file there that is named by no share, or holds no results.
     """
+    draws = {name for name in names if "@" in name}
     found = {}
     for path in Path(exp, FOLDER).glob("*.json"):
         try:
             share = float(path.stem)
         except ValueError:
             raise InputError("is not named by a share, such as 0.1.json", where=path) from None
-        found[share] = read_results(path)
+        results = read_results(path)
+        wanted = [result for result in results if f"{result.name}@{path.stem}#{result.seed}" in draws]
+        found[share] = wanted if draws else _of_names(results, names)
     if found:
-        found[1.0] = read_results(Path(exp, "results.json"))
-    return {
-        share: [result for result in results if not names or result.name in names]
-        for share, results in sorted(found.items())
-    }
+        found[1.0] = _of_names(read_results(Path(exp, "results.json")), names)
+    return dict(sorted(found.items()))
+
+
+def _of_names(results: list[Result], names: Collection[str]) -> list[Result]:
+    return [result for result in results if not names or result.name in names]
 
 
 def curves(shares: dict[float, list[Result]], order: Sequence[str] = ()) -> list[Curves]:

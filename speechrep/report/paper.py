@@ -89,7 +89,8 @@ def comparable(task: str, sets: Sequence[str], checkpoints: Sequence[str] = ()) 
         if set(sets) == {"train_clean_100:test"} and infos and all(map(_is_papers_speakers, infos)):
             return (
                 "yes, but for the draw: the same speakers and classifier; another tenth of their utterances "
-                f"tests. {OTHER_UPSTREAMS}"
+                "tests, and unless --speaker-split says otherwise one is kept for validation. "
+                f"{OTHER_UPSTREAMS}"
             )
         return "no: other speakers and another split, a linear probe of the mean frame, other training data"
     if set(sets) == {"test_clean"} and infos and all(map(_is_papers_phones, infos)):
@@ -117,4 +118,4 @@ def _is_papers_speakers(info: dict[str, Any]) -> bool:
 def _is_papers_phones(info: dict[str, Any]) -> bool:
     config, trained_on = info.get("config", {}), str(info.get("features_path", ""))
     two_hidden = config.get("classes") == "72" and config.get("hidden_layers") == 2
-    return two_hidden and "train_clean_360" in trained_on
+    return two_hidden and Path(trained_on).stem == "train_clean_360"

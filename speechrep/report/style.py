@@ -10,7 +10,6 @@ import re
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from speechrep.io.files import atomic_open
@@ -58,11 +57,6 @@ def label(axis: Axes, title: str = "", x: str = "", y: str = "") -> None:
 def legend(axis: Axes, **where: object) -> None:
     """A legend in the house's size."""
     axis.legend(fontsize=FONT - 1, frameon=False, **where)
-
-
-def whole_ticks(axis: Axes, most: int = 6) -> None:
-    """Few ticks, at whole numbers, on the x axis."""
-    axis.xaxis.set_major_locator(MaxNLocator(most, integer=True))
 
 
 def png(drawn: Figure) -> bytes:

@@ -47,4 +47,4 @@ def _identity(entry: dict[str, Any]) -> str:
 
 
 def _checkpoint(entry: dict[str, Any]) -> str:
-    return json.dumps([entry.get(key) for key in ("checkpoint", "upstream", "set", "metric")])
+    return json.dumps([entry.get(key) for key in ("checkpoint", "task", "upstream", "set", "metric")])

@@ -12,7 +12,7 @@ from torch import nn
 
 from speechrep.config import opt
 from speechrep.io.feature_meta import FeatureMeta
-from speechrep.upstream.base import Output, at_least
+from speechrep.upstream.base import Output, at_least, require_shares
 from speechrep.upstream.predictive import Predictive
 from speechrep.upstream.waveform import LongFeatures
 
@@ -40,6 +40,8 @@ class ApcConfig:
 
     def __post_init__(self) -> None:
         at_least(1, self, "hidden_size", "num_layers", "time_shift")
+        at_least(0, self, "prenet_layers")
+        require_shares(self, "prenet_dropout", "dropout")
 
 
 class Apc(Predictive):

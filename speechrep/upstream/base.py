@@ -212,3 +212,10 @@ def at_least(least: int, config: Any, *names: str) -> None:
     for name in names:
         if not getattr(config, name) >= least:  # NaN, too
             raise InputError(f"{name.replace('_', '-')} is {getattr(config, name)}, want at least {least}")
+
+
+def require_shares(config: Any, *names: str) -> None:
+    """Refuse options that are not from 0 up to 1."""
+    for name in names:
+        if not 0 <= getattr(config, name) <= 1:
+            raise InputError(f"{name.replace('_', '-')} is {getattr(config, name)}, want 0 to 1")

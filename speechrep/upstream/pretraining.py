@@ -1,5 +1,6 @@
 """Pre-training as a task for the trainer: an upstream and feature readers."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,10 @@ from speechrep.data.identity import require_equal
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FORMAT
-from speechrep.upstream.base import Upstream
+from speechrep.upstream.base import Upstream, at_least
 from speechrep.upstream.checkpoint import describe
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class PretrainData:
         "halve max-utts in batches with an utterance of more frames, as Mockingjay's originals did at 400",
     )
     crop_frames: int = opt(0, "cut longer utterances into crops of so many frames, 0 for whole ones")
+
+    def __post_init__(self) -> None:
+        at_least(0, self, "max_utts", "halve_above", "crop_frames")
 
 
 class FeatureSegments:
@@ -115,7 +121,8 @@ class Pretraining:
             )
             for reader in (train, valid)
         ]
-        self.num_dropped = samplers[0].num_dropped
+        if samplers[0].num_dropped:
+            logger.info("%d utterances are too short to train on", samplers[0].num_dropped)
         self._targets = targets[0].meta if targets else None
         if targets:
             require_equal(targets[0].meta.acoustic(), targets[1].meta.acoustic(), *(t.path for t in targets))

@@ -86,8 +86,11 @@ def represented_meta(model: Upstream, acoustic: FeatureMeta, layers: Sequence[in
     dims = {model.layer_dims()[layer] for layer in layers}
     if len(dims) > 1:
         raise InputError(f"layers {list(layers)} have the dimensions {sorted(dims)}, want one")
+    config = dict(acoustic.config)
+    if model.downsample > 1 and "frame_shift" not in config:  # ready-made: where labels lie depends on it
+        config["frame_shift"] = acoustic.frame_shift_ms
     return dataclasses.replace(
-        acoustic, dim=dims.pop(), frame_shift_ms=acoustic.frame_shift_ms * model.downsample,
+        acoustic, config=config, dim=dims.pop(), frame_shift_ms=acoustic.frame_shift_ms * model.downsample,
         upstream=model.name, weights_sha256=model.weights_sha256, layers=tuple(layers), dtype="float32",
         commit=provenance.commit(), created=provenance.now(),
     )  # fmt: skip

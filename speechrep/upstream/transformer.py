@@ -8,7 +8,7 @@ from torch import nn
 
 from speechrep.config import opt
 from speechrep.errors import InputError
-from speechrep.upstream.base import at_least
+from speechrep.upstream.base import at_least, require_shares
 
 ACTIVATIONS = {"gelu": nn.functional.gelu, "relu": nn.functional.relu, "swish": nn.functional.silu}
 
@@ -30,6 +30,7 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         at_least(1, self, "hidden_size", "num_layers", "num_heads", "ffn_size")
         at_least(0, self, "layer_norm_eps", "init_std")
+        require_shares(self, "dropout", "attention_dropout")
         if self.hidden_size % self.num_heads:
             raise InputError(f"hidden-size {self.hidden_size} is no multiple of num-heads {self.num_heads}")
 

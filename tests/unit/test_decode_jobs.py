@@ -69,6 +69,33 @@ def here(monkeypatch):
     return decoded
 
 
+def test_all_options_from_a_file(run, trained, labelled, tmp_path):
+    one = run("one")
+    lines = {"exp-dir": trained / "asr", "data": labelled[0], "data-dir": labelled[1], "beam": 4, "nbest": 3}
+    lines |= {"batch-frames": 150, "out-dir": tmp_path / "file"}
+    (tmp_path / "all.yaml").write_text("".join(f"{name}: {value}\n" for name, value in lines.items()))
+    decode.main(["--config", str(tmp_path / "all.yaml")])
+    assert (tmp_path / "file/nbest").read_text() == (one / "nbest").read_text()
+
+
+def test_a_part_of_a_set_without_transcripts(run, here, labelled):
+    whole = read_table(run("whole") / "ref")
+    part = read_table(run("part", "--split", "train") / "hyp")
+    (labelled[1] / "text").rename(labelled[1] / "text.away")
+    try:
+        silent = run("part", "--split", "train", "--nj", "2")  # where there were transcripts before
+    finally:
+        (labelled[1] / "text.away").rename(labelled[1] / "text")
+    found = read_table(silent / "hyp")
+    assert part.items() <= found.items() and len(found) < len(whole)
+    assert not (silent / "ref").exists()
+
+
+def test_a_language_model_that_no_method_uses_is_refused(run):
+    with pytest.raises(InputError, match=r"--lm: greedy uses no language model \(--method beam does\)"):
+        run("out", "--method", "greedy", "--lm", "exp/lm")
+
+
 def test_jobs_give_the_files_of_one_process(run, here, labelled, capsys):
     one = run("one")
     assert "14/14 utterances, " in capsys.readouterr().err

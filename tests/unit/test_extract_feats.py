@@ -424,6 +424,14 @@ def test_a_full_disk_is_told(data_dir: Path, tmp_path: Path):
     assert contents(extract(data_dir, out))
 
 
+@pytest.mark.parametrize("name", ["feats.1.ark", "feats.scp"])
+def test_what_was_removed_is_made_again(data_dir: Path, tmp_path: Path, name: str):
+    out = extract(data_dir, tmp_path / "f")
+    before = contents(out)
+    (out / name).unlink()
+    assert contents(extract(data_dir, out)) == before
+
+
 def test_launcher(data_dir: Path, tmp_path: Path):
     launcher = tmp_path / "run.sh"
     launcher.write_text(

@@ -59,6 +59,9 @@ def test_ids_per_frame(store, tmp_path):
     source = FrameClasses(tmp_path / "ids.txt", "", "data", "auto")
     assert source.classes(["u-1"]) == ("0", "1", "33")
     assert source.frames("u-2", store, 20, ("0", "1", "40")).tolist() == [2] * 20
+    for classes in (("0", "1", "33"), ("0", "1", "50")):  # unseen in training, whatever its number
+        with pytest.raises(InputError, match=r"u-2: id 40 is not one of the 3 known"):
+            source.frames("u-2", store, 20, classes)
 
 
 def test_ids_are_matched_by_time_with_centred_frames(tmp_path):

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import model
 
 from speechrep.data.frame_labels import IGNORE, frame_times_s, label_frames, offset_ms
 from speechrep.errors import InputError
 from speechrep.io.alignment import Interval
 from speechrep.io.feature_meta import FeatureMeta
+from speechrep.upstream.represented import represented_meta
 
 FBANK = FeatureMeta("fbank", {"frame_shift": 10.0, "frame_length": 25.0, "snip_edges": True}, 80, 10.0, 16000)
 MEL = FeatureMeta("mel", {"hop": 200}, 160, 12.5, 16000)
@@ -28,7 +30,10 @@ def test_frame_centres():
     assert times_ms(mirrored) == [5.0, 15.0, 25.0]
     joined = dataclasses.replace(FBANK, frame_shift_ms=30.0)  # a representation of three frames
     assert times_ms(joined) == [22.5, 52.5, 82.5]
-    assert times_ms(dataclasses.replace(FBANK, feature="kaldi", config={})) == [12.5, 22.5, 32.5]
+    ready = dataclasses.replace(FBANK, feature="kaldi", config={})
+    assert times_ms(ready) == [12.5, 22.5, 32.5]
+    joins = model("mockingjay", downsample=3)
+    assert times_ms(represented_meta(joins, ready, [0])) == [22.5, 52.5, 82.5]
 
 
 def test_known_boundary_at_both_frame_rates():

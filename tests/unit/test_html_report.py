@@ -14,6 +14,7 @@ import pytest
 from speechrep.bin import report as report_command
 from speechrep.config import add_options, from_options, make_parser, to_dict
 from speechrep.downstream.registry import TASKS
+from speechrep.errors import InputError
 from speechrep.io.model_files import write_model
 from speechrep.io.store import StoreWriter
 from speechrep.report import mistakes, page, paper, runs
@@ -344,3 +345,14 @@ def test_a_browser_shows_it(text, tmp_path):
         assert needed <= given and pictures == 6 and scripts == 0
     assert [row[2] for row in told] == list(WIDTHS)
     assert "CONSOLE" not in done.stderr, done.stderr
+
+
+def test_two_experiments_are_no_two_seeds(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        one = entry("phone", "apc", 50) | {"checkpoint": f"{name}/model.safetensors"}
+        (tmp_path / name / "results.json").write_text(json.dumps([one]))
+    files = [str(tmp_path / name / "results.json") for name in ("a", "b")]
+    told = r"a/model\.safetensors and b/model\.safetensors: two results of phone/apc/test, accuracy, seed 1"
+    with pytest.raises(InputError, match=told):
+        report_command.main(["--results", *files])

@@ -52,6 +52,15 @@ def test_mean_and_spread_over_draws(exp):
     ]
 
 
+def test_only_the_draws_that_are_asked_for(exp):
+    draws = ["phone/apc/test", "phone/apc/test@0.1#2"]
+    (found,) = curves(read_shares(exp, draws))
+    assert [(name, row[0.1].value, row[0.1].seeds) for name, row in found.rows.items()] == [("apc", 54.0, 1)]
+    assert found.rows["apc"][1.0].value == 70.0
+    (found,) = curves(read_shares(exp, ["phone/apc/test"]))  # no draw is named: all
+    assert found.rows["apc"][0.1].seeds == 2
+
+
 def test_the_command(exp, capsys):
     write(exp / "label_share/0.5.json", {"set": "a:test"}, {"set": "a:test", "metric": "f1"})
     command.main(["--exp-dir", str(exp)])

@@ -1,5 +1,6 @@
 """The choice of a layer, by hand or learned, from training to decoding."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -53,6 +54,16 @@ def test_a_chosen_layer(tmp_path):
     for choice, message in [("1", r"holds the layers \[0, 2, 3\], not layer 1"), ("top", "layer is 'top'")]:
         with pytest.raises(InputError, match=message):
             LayerReader(store, choice)
+
+
+def test_a_sum_of_layers_is_none_of_them(tmp_path):
+    out = tmp_path / "sum.h5"
+    meta = dataclasses.replace(open_features(make_layers(tmp_path)[0]).meta, layers=(0, 1, 2))
+    with StoreWriter(out, meta, ["u"], [5]) as writer:  # as dump --layer-weights-from writes it
+        writer.write("u", np.zeros((5, meta.dim), np.float32))
+    with pytest.raises(InputError, match=r"sum\.h5: holds the layers' sum, not layer 1"):
+        LayerReader(open_features(out), "1").read("u")
+    assert open_features(out).read("u").shape == (5, meta.dim)
 
 
 def train(task, labelled, exp_dir, *more):

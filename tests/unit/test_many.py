@@ -79,6 +79,12 @@ def test_parts_of_a_rotation_are_one_set(rotation):
         scored(rotation, parts="aa")
 
 
+def test_the_seed_is_that_of_the_model(rotation):
+    write_model(rotation / "phone", {}, {"task": "phone", "kind": "downstream", "train": {"seed": 3}})
+    assert scored(rotation)["accuracy"]["seed"] == 3
+    assert scored(rotation, "--seed", "7")["accuracy"]["seed"] == 7
+
+
 def test_a_difference_draws_the_same_utterances_of_both(rotation):
     base = ["--baseline-hyp", str(rotation / "a.base"), str(rotation / "b.base")]
     found = scored(rotation, "--baseline", "fbank", *base)["accuracy - fbank"]

@@ -14,7 +14,7 @@ from speechrep.data.features import open_features
 from speechrep.downstream.base import Labelled
 from speechrep.downstream.speaker import SpeakerConfig, speakers_of
 from speechrep.downstream.speaker_gru import SpeakerGru
-from speechrep.downstream.split import part_of, split_by_utterance
+from speechrep.downstream.split import part_of, reader_of, split_by_utterance
 from speechrep.errors import InputError
 from speechrep.io.alignment import read_ctm, write_ctm
 from speechrep.io.table import read_table, write_table
@@ -257,6 +257,12 @@ def test_refuses_to_score_with_the_wrong_model(trained, tmp_path):
     assert not (tmp_path / "results.json").exists()
 
 
+def test_only_readers_of_librispeech_have_chapters():
+    assert [reader_of(name) for name in ("19-198", "spk-01", "0-4Djl4", "-3g5yAC", "25522")] == [
+        "19", "spk-01", "0-4Djl4", "-3g5yAC", "25522",
+    ]  # fmt: skip
+
+
 def result(value, **changes):
     base = dict.fromkeys(KEYS, "x") | {"value": value, "ci95": [0.0, 1.0], "n": 3, "seed": 1}
     return base | changes
@@ -270,6 +276,8 @@ def test_results_renew_their_own_entry(tmp_path):
     add_results(path, [result(4.0, seed=2, checkpoint="other")])  # another seed stands beside the first
     add_results(path, [result(5.0, seed=3)])  # the same checkpoint trained anew with another seed
     assert sorted(entry["value"] for entry in json.loads(path.read_text())) == [2.0, 4.0, 5.0]
+    add_results(path, [result(6.0, task="the same, decoded otherwise")])  # score --name
+    assert sorted(entry["value"] for entry in json.loads(path.read_text())) == [2.0, 4.0, 5.0, 6.0]
     path.write_text("{}")
     with pytest.raises(InputError, match=r"results\.json: not a list"):
         add_results(path, [result(1.0)])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import speechrep
+from speechrep.bin import untrained
 from speechrep.bin.pretrain import main
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
@@ -121,6 +122,32 @@ def test_an_untrained_model_is_that_of_the_seed(tmp_path, sets):
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_an_untrained_model_like_another_is_what_pretrain_began_with(tmp_path, sets):
+    main([*SMALL["apc"], *sets, "--max-steps", "0", "--seed", "3", "--exp-dir", str(tmp_path / "a")])
+    main([*SMALL["apc"], *sets, "--max-steps", "0", "--seed", "4", "--exp-dir", str(tmp_path / "like")])
+    untrained.main(["--like", str(tmp_path / "like"), "--seed", "3", "--exp-dir", str(tmp_path / "b")])
+    digests = [json.loads((tmp_path / name / "model.json").read_text())["weights_sha256"] for name in "ab"]
+    assert digests[0] == digests[1]
+
+
+def test_other_targets_want_their_features(tmp_path, sets):
+    words = [*SMALL["mockingjay"], *sets, "--max-steps", "1", "--exp-dir", str(tmp_path / "exp")]
+    with pytest.raises(InputError, match="target-dim is 1, the features have"):
+        main([*words, "--target-dim", "1"])
+
+
+def test_an_agents_restart_goes_on_in_spite_of_overwrite(tmp_path, sets, monkeypatch):
+    words = [*SMALL["apc"], *sets, *STEPS, "--exp-dir", str(tmp_path / "exp"), "--overwrite"]
+    main(words)
+    before = (tmp_path / "exp/model.safetensors").stat().st_ino
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    main(words)
+    assert (tmp_path / "exp/model.safetensors").stat().st_ino == before
+    monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT")
+    main(words)
+    assert (tmp_path / "exp/model.safetensors").stat().st_ino != before
+
+
 def test_sets_of_different_kind_are_refused(tmp_path, sets):
     other = write_store(tmp_path / "other.h5", frame_shift_ms=12.5)
     with pytest.raises(InputError, match=r"frame_shift_ms is 12.5 .* made for 10.0") as error:
@@ -167,6 +194,14 @@ def test_every_shipped_configuration_starts(tmp_path, sets, path):
         (["--ngpu", "64"], "ngpu is 64"),
         (["--num-nodes", "2"], "master"),
         (["--crop-frames", "2"], "crop-frames 2"),
+        (["--crop-frames", "-1"], "crop-frames is -1"),
+        (["--grad-clip", "-1"], "grad-clip is -1"),
+        (["--lr", "nan"], "lr is nan"),
+        (["--patience", "-1"], "patience is -1"),
+        (["--max-epochs", "-1"], "max-epochs is -1"),
+        (["--dropout", "2"], "dropout is 2"),
+        (["--num-workers", "-1"], "--num-workers: want 0 or more, got -1"),
+        (["--train-target-dir", "x"], "go together"),
     ],
 )
 def test_senseless_options_are_told(tmp_path, sets, options, complaint):

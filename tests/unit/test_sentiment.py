@@ -13,6 +13,7 @@ from speechrep.downstream.sentiment import (
     _thin,
     decode,
     load,
+    sentiments_of,
 )
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
@@ -131,3 +132,16 @@ def test_labels_that_cannot_be_used_are_refused_by_name(tmp_path):
     path.write_text("v-0000 much\n")
     with pytest.raises(InputError, match=r"utt2sentiment: v-0000: 'much' is no number"):
         SentimentTask(SentimentConfig(), data, data, Loading())
+
+
+def test_a_part_leaves_out_what_has_no_annotation(tmp_path):
+    data = make_set(tmp_path, 30)
+    utt_ids = data.feats.utt_ids
+    write_table(tmp_path / "utt2spk", dict.fromkeys(utt_ids, "v"))
+    write_table(tmp_path / "spk2utt", {"v": " ".join(utt_ids)})
+    annotated = read_table(tmp_path / "utt2sentiment")
+    removed = next(iter(sentiments_of(data._replace(split="train"))))
+    del annotated[removed]
+    write_table(tmp_path / "utt2sentiment", annotated)
+    left = sentiments_of(data._replace(split="train"))
+    assert removed not in left and len(left) > 20

@@ -1,5 +1,6 @@
 """Equal error rate and detection cost against scikit-learn's ROC, and the command."""
 
+import dataclasses
 import json
 import tracemalloc
 
@@ -11,7 +12,9 @@ from scipy.optimize import brentq
 from sklearn.metrics import roc_curve
 
 from speechrep.bin import verify
+from speechrep.data.features import open_features
 from speechrep.errors import InputError
+from speechrep.io.store import StoreWriter
 from speechrep.score.verification import Curve, all_cosines, cosines
 
 
@@ -99,6 +102,18 @@ def run(labelled, out, *more):
     sets = ["--data", str(labelled[0]), "--data-dir", str(labelled[1])]
     verify.main([*sets, *names, "--out", str(out), *more])
     return {entry["metric"]: entry for entry in json.loads(out.read_text())}
+
+
+def test_the_centre_of_another_kind_is_refused(tmp_path):
+    labelled = make_set(tmp_path / "set", speakers=4, utts=6)
+    other = tmp_path / "other.h5"
+    store = open_features(labelled[0])
+    meta = dataclasses.replace(store.meta, weights_sha256="another")
+    with StoreWriter(other, meta, store.utt_ids, store.num_frames.tolist()) as writer:
+        for utt_id in store.utt_ids:
+            writer.write(utt_id, store.read(utt_id))
+    with pytest.raises(InputError, match="weights_sha256"):
+        run(labelled, tmp_path / "results.json", "--center-on", str(other))
 
 
 def test_speakers_are_told_apart(tmp_path, capsys):
