@@ -265,12 +265,15 @@ def test_other_peoples_labels_and_splits(finished):
     assert re.search(r" decode_phone_fbank_mini_train: would run: input .*/theirs\.txt changed", told), told
     assert " phone_fbank: up to date" in told  # it is of the test part
     for wrong, told in (
-        ("train valid two words.txt", "--phone-split: a blank in the path"),
         ("train test", "--phone-split wants three parts to train, validate and test on"),
         ("train valid none.txt", "--phone-split: there is no file"),
     ):
         done = run(finished, *words, "--phone-split", wrong)
         assert done.returncode == 2 and told in done.stderr
+    (finished / "my files").mkdir()
+    shutil.copy(finished / "mine.txt", finished / "my files")
+    done = run(finished / "my files", *words[:-2], "--phone-split", "train valid mine.txt")
+    assert done.returncode == 2 and "--phone-split: a blank in the path" in done.stderr
     done = run(finished, *words, "--phone-labels", "none.txt")
     assert done.returncode == 2 and "--phone-labels: there is no" in done.stderr
 
