@@ -78,8 +78,8 @@ def encoder_options(
     state: Weights, encoder: str, config: Mapping[str, Any], rate: int, where: object
 ) -> tuple[dict[str, Any], int, int]:
     """Our options from shapes and configuration, the input's and the target's dimension."""
-    proj = state.get(f"{encoder}.input_representations.spec_transform.weight")
-    if proj is None or proj.ndim != 2:
+    proj = _matrix(state, f"{encoder}.input_representations.spec_transform.weight", where)
+    if proj is None:
         raise InputError(f"{encoder} has no input_representations.spec_transform.weight", where=where)
     layers = {key.split(".")[3] for key in state if key.startswith(f"{encoder}.encoder.layer.")}
     hidden, stacked = proj.shape
@@ -91,8 +91,8 @@ def encoder_options(
             )
     if stacked % rate:
         raise InputError(f"its input of {stacked} values does not divide by {rate} frames", where=where)
-    inner = state.get(f"{encoder}.encoder.layer.0.intermediate.dense.weight")
-    out = state.get("SpecHead.output.weight")
+    inner = _matrix(state, f"{encoder}.encoder.layer.0.intermediate.dense.weight", where)
+    out = _matrix(state, "SpecHead.output.weight", where)
     input_dim = stacked // rate
     output_dim = input_dim if out is None else out.shape[0] // rate
     activation = config.get("hidden_act")
@@ -117,6 +117,14 @@ def encoder_options(
         input_dim,
         output_dim,
     )
+
+
+def _matrix(state: Mapping[str, torch.Tensor], key: str, where: object) -> torch.Tensor | None:
+    """A weight that must be a matrix if it is there."""
+    weight = state.get(key)
+    if weight is not None and weight.ndim != 2:
+        raise InputError(f"{key} is of shape {tuple(weight.shape)}, want a matrix", where=where)
+    return weight
 
 
 def masking(config: Mapping[str, Any], span: str, where: object) -> dict[str, Any]:

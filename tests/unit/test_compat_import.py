@@ -309,6 +309,13 @@ def drop(tree: dict[str, Any], key: str) -> None:
         ),
         (lambda t: t["SpecHead"].update({"dense.bias": torch.full((12,), float("nan"))}), "NaN"),
         (lambda t: t["SpecHead"].update({"dense.bias": 3}), "not a tensor"),
+        (lambda t: t["SpecHead"].update({"output.weight": torch.tensor(0.5)}), r"shape \(\), want a matrix"),
+        (
+            lambda t: t["Mockingjay"].update(
+                {"encoder.layer.0.intermediate.dense.weight": torch.tensor(0.5)}
+            ),
+            r"shape \(\), want a matrix",
+        ),
         (
             lambda t: t["Settings"]["Config"]["mockingjay"].update({"num_hidden_layers": 5}),
             "num_hidden_layers 5",
