@@ -36,6 +36,7 @@ from targets import CASE_S, TARGETS, Target
 from speechrep.errors import InputError
 
 SPARE_BYTES = 512 << 20  # of address space, beyond what the process has at its start
+LEAST_CASES = 60  # of a run, however short
 MOST_FAILURES = 5  # of a target; then it ends
 
 
@@ -203,7 +204,11 @@ def _cases(target: Target, seconds: float, seed: int, folder: Path) -> dict:
     cases, refused, failures = 0, 0, []
     started = _processor_s()
     queue = list(target.hostile)
-    while queue or (_processor_s() - started < seconds and len(failures) < MOST_FAILURES and not STOPPING):
+    while queue or (
+        (cases < LEAST_CASES or _processor_s() - started < seconds)
+        and len(failures) < MOST_FAILURES
+        and not STOPPING
+    ):
         data = queue.pop() if queue else mutated(seeds, target.words, rng)
         (folder / "case").write_bytes(data)
         what = _outcome(target, folder, data)
