@@ -70,6 +70,13 @@ class Loader:
             yield batch
         self._ahead = epoch + 1
 
+    def close(self) -> None:
+        """End the background processes, which outlive the SIGTERM that Python sends them at its end."""
+        running, self._torch_loader._iterator = self._torch_loader._iterator, None
+        self._running, self._ahead = iter(()), -1
+        if running is not None:
+            running._shutdown_workers()
+
     def num_batches(self, epoch: int = 0) -> int:
         """The number of batches of this process in an epoch."""
         return len(self._order.batches(epoch))

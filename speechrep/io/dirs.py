@@ -32,7 +32,12 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
                 fsync(os.path.join(folder, name))
         if path.exists():  # a directory that is not empty cannot be replaced in one step
             os.replace(path, old)
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            if old.exists() and not path.exists():
+                os.replace(old, path)
+            raise
         fsync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -176,6 +176,7 @@ class Trainer:
             return self._finish()
         finally:
             signal.signal(signal.SIGTERM, before)
+            self.loader.close()
             self.log.close()
 
     def _train_epochs(self) -> None:

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from speechrep.errors import InputError
+from speechrep.io.dirs import atomic_directory
 from speechrep.io.files import (
     atomic_open,
     read_json,
@@ -119,3 +120,20 @@ def test_text_that_is_not_utf8_is_refused(tmp_path):
     (tmp_path / "x").write_bytes(b"\xe9")
     with pytest.raises(InputError, match="x: not UTF-8"):
         read_utf8(tmp_path / "x")
+
+
+def test_the_old_folder_stays_where_the_new_one_cannot_take_its_name(tmp_path, monkeypatch):
+    folder, replace, calls = tmp_path / "x", os.replace, []
+    folder.mkdir()
+    (folder / "old").touch()
+
+    def fails_the_second_time(source, target):
+        calls.append(source)
+        if len(calls) == 2:
+            raise OSError("Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fails_the_second_time)
+    with pytest.raises(OSError, match="Input/output"), atomic_directory(folder) as new:
+        (new / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["x", "old"]

@@ -170,3 +170,12 @@ def test_real_corpora(shared_data, tmp_path):
         "train_clean": 600, "dev_clean": 100, "test_clean": 100, "train_clean_100": 251, "test_other": 50,
     }  # fmt: skip
     assert len(read_ctm(tmp_path / "test_other" / "phones.ctm")) == 50
+
+
+def test_a_corpus_is_never_written_over(corpus):
+    root = corpus / "LibriSpeech"
+    (root / "a-b").rename(root / "ab")
+    before = sorted(path for path in corpus.rglob("*") if path.is_file())
+    with pytest.raises(InputError, match=r"writing it would destroy .*/ab \(choose another target\)"):
+        main(["--corpus", str(corpus), "--sets", "ab", "--out-dir", str(root)])
+    assert before == sorted(path for path in corpus.rglob("*") if path.is_file())

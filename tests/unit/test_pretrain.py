@@ -139,13 +139,13 @@ def test_other_targets_want_their_features(tmp_path, sets):
 def test_an_agents_restart_goes_on_in_spite_of_overwrite(tmp_path, sets, monkeypatch):
     words = [*SMALL["apc"], *sets, *STEPS, "--exp-dir", str(tmp_path / "exp"), "--overwrite"]
     main(words)
-    before = (tmp_path / "exp/model.safetensors").stat().st_ino
+    before = (tmp_path / "exp/model.safetensors").stat().st_mtime_ns
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     main(words)
-    assert (tmp_path / "exp/model.safetensors").stat().st_ino == before
+    assert (tmp_path / "exp/model.safetensors").stat().st_mtime_ns == before
     monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT")
     main(words)
-    assert (tmp_path / "exp/model.safetensors").stat().st_ino != before
+    assert (tmp_path / "exp/model.safetensors").stat().st_mtime_ns != before
 
 
 def test_sets_of_different_kind_are_refused(tmp_path, sets):

@@ -1,5 +1,6 @@
 """The trainer: exact to resume, exact over processes, loud when it diverges."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -101,10 +102,42 @@ def test_sigterm_to_the_whole_group_saves_too(tmp_path):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(60) == 75
+    try:
+        assert process.wait(60) == 75
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     assert len(checkpoint.saved_states(tmp_path / "exp/checkpoints")) == 1
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)  # nobody is left
+
+
+BROKEN = """
+import sys
+sys.path.insert(0, {here!r})
+from toy_task import ToyTask
+from speechrep.train.config import TrainConfig
+from speechrep.train.trainer import train
+class Broken(ToyTask):
+    def loss(self, batch):
+        raise RuntimeError("out of memory, say")
+train(Broken(2), TrainConfig(max_steps=9), {out!r})
+"""
+
+
+def test_an_error_ends_the_processes_that_read_too(tmp_path):
+    here = Path(__file__).parent
+    script = tmp_path / "broken.py"
+    script.write_text(BROKEN.format(here=str(here), out=str(tmp_path / "exp")))
+    environment = os.environ | {"PYTHONPATH": str(here.parent.parent), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, str(script)], env=environment, start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert process.wait(60) == 1
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def losses(folder, part):
