@@ -39,9 +39,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"{args.out!r} does not end in .h5", where="--out")
     store_path = args.out if args.format == "hdf5" else args.out.rstrip("/") + ".store.h5"
     mix = layer_weights(args.layer_weights_from) if args.layer_weights_from else ()
-    if mix and args.layers not in ("last", "all"):
-        raise InputError(f"sums all layers; --layers {args.layers} says others", where="--layer-weights-from")
     if mix:
+        if args.layers not in ("last", "all"):
+            told = f"sums all layers; --layers {args.layers} says others"
+            raise InputError(told, where="--layer-weights-from")
         args.layers = "all"
     elsewhere = args.cmd and not args.job  # where the jobs are launched there may be no GPU
     device = distributed.start(0 if elsewhere else args.ngpu)

@@ -20,8 +20,9 @@ from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, opt
 from speechrep.errors import InputError
 from speechrep.io.alignment import UNALIGNED, Interval, read_phone_textgrid, write_ctm
-from speechrep.io.data_content import new_data_dir
+from speechrep.io.data_content import require_target
 from speechrep.io.data_dir import invert, validate
+from speechrep.io.dirs import atomic_directory
 from speechrep.io.table import read_rows, write_table
 from speechrep.progress import Progress
 
@@ -123,7 +124,8 @@ def prepare_set(
         durations = dict(zip(audio, seconds, strict=True))
 
     target = Path(out_dir) / set_name.replace("-", "_")
-    with new_data_dir(target, [folder, root]) as data_dir:
+    require_target(target, [folder, root])
+    with atomic_directory(target) as data_dir:
         write_table(data_dir / "wav.scp", {utt_id: str(path.resolve()) for utt_id, path in audio.items()})
         write_table(data_dir / "utt2spk", utt2spk)
         spk2utt = invert(utt2spk)

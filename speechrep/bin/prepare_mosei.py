@@ -25,8 +25,9 @@ import soundfile
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, opt
 from speechrep.errors import InputError
-from speechrep.io.data_content import new_data_dir
+from speechrep.io.data_content import require_target
 from speechrep.io.data_dir import invert, validate
+from speechrep.io.dirs import atomic_directory
 from speechrep.io.files import atomic_open
 from speechrep.io.mosei import FOLDS, Clip, find_layout, read_clips, read_folds
 from speechrep.io.table import write_table
@@ -214,7 +215,8 @@ def _write_set(path: Path, clips: Sequence[Clip], wav_dir: Path) -> None:
     """One data directory; the speaker is the video, as the corpus knows no speakers."""
     by_utt = {clip.utt_id: clip for clip in clips}
     utt2spk = {utt_id: by_utt[utt_id].video for utt_id in sorted(by_utt)}
-    with new_data_dir(path, [wav_dir]) as folder:
+    require_target(path, [wav_dir])
+    with atomic_directory(path) as folder:
         write_table(
             folder / "wav.scp", {v: str((wav_dir / f"{v}.wav").resolve()) for v in set(utt2spk.values())}
         )

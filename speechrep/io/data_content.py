@@ -156,14 +156,10 @@ def new_data_dir(target: str | os.PathLike[str], sources: Sequence[str | os.Path
     """A folder to fill that takes the place of ``target`` once it is whole and valid.
 
     Raises:
-        InputError: ``target`` holds something other than a data directory, or one of the sources.
+        InputError: that of :func:`require_target`, or what was made is no data directory.
     """
     path = Path(target)
-    for source in map(Path, sources):
-        if path.resolve() in (source.resolve(), *source.resolve().parents):
-            raise InputError(f"writing it would destroy {source}", where=path, mend="choose another target")
-    if path.exists() and not (path / "utt2spk").is_file() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError("exists and is not a data directory", where=path, mend="choose another target")
+    require_target(path, sources)
     with atomic_directory(path) as folder:
         yield folder
         try:
@@ -172,3 +168,16 @@ def new_data_dir(target: str | os.PathLike[str], sources: Sequence[str | os.Path
             raise InputError(
                 error.what, where=error.where.replace(str(folder), str(path)), mend=error.mend
             ) from None
+
+
+def require_target(path: Path, sources: Sequence[str | os.PathLike[str]]) -> None:
+    """Refuse to write a data directory over what is none.
+
+    Raises:
+        InputError: ``path`` holds something other than a data directory, or one of the sources.
+    """
+    for source in map(Path, sources):
+        if path.resolve() in (source.resolve(), *source.resolve().parents):
+            raise InputError(f"writing it would destroy {source}", where=path, mend="choose another target")
+    if path.exists() and not (path / "utt2spk").is_file() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError("exists and is not a data directory", where=path, mend="choose another target")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from speechrep.config import opt
 from speechrep.errors import InputError
 from speechrep.train.optim import OPTIMIZERS, SCHEDULES
+from speechrep.upstream.base import at_least
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.max_steps < 0 and self.max_epochs < 1:
             raise InputError(f"max-steps is {self.max_steps} and max-epochs {self.max_epochs}: no end")
-        for name in ("accumulate", "valid_interval", "save_interval", "log_interval", "keep_last"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, want at least 1")
-        for name in ("seed", "max_epochs", "weight_decay", "warmup_steps", "patience", "average_last"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, want at least 0")
+        at_least(1, self, "accumulate", "valid_interval", "save_interval", "log_interval", "keep_last")
+        at_least(0, self, "seed", "max_epochs", "weight_decay", "warmup_steps", "patience", "average_last")
         for name in ("lr", "grad_clip"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(
