@@ -1,5 +1,6 @@
 """The processes of one training run: rank, device, collectives; all of it trivial for one process."""
 
+import importlib
 import os
 from typing import Any
 
@@ -22,6 +23,9 @@ def start(ngpu: int) -> torch.device:
         torch.cuda.set_device(device)
         torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, and batches differ
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        # Its functions keep the group that exists when it is imported, as a default; DistributedDataParallel
+        # imports it. A group so kept is never taken down, and its threads may abort the process at its exit.
+        importlib.import_module("torch.distributed.nn")
         dist.init_process_group("nccl" if ngpu else "gloo")
     return device
 
