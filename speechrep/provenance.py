@@ -14,6 +14,8 @@ def commit() -> str:
     """The git commit of this package's checkout (``-dirty`` if changed), or the installed version."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
+        # Of this package's own checkout: an installed package may lie within another project's.
+        subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=True)
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
         changed = subprocess.run(
             [*git, "status", "--porcelain", "--untracked-files=no"],

@@ -18,10 +18,10 @@ import soundfile
 from speechrep.bin import run
 from speechrep.errors import InputError
 from speechrep.io import data_ops
-from speechrep.io.ark import matrix_shape
+from speechrep.io.ark import load_scp, matrix_shape
 from speechrep.io.audio import audio_info, read_audio
 from speechrep.io.data_content import Content
-from speechrep.io.data_dir import DataDir, invert, validate
+from speechrep.io.data_dir import FIX, DataDir, invert, validate
 from speechrep.io.data_fix import fix
 from speechrep.io.files import read_utf8
 from speechrep.io.table import read_rows, read_table, write_table
@@ -112,6 +112,8 @@ def _utt2dur(args: argparse.Namespace) -> None:
         seconds = {utt_id: (count + 1.5) * shift_s for utt_id, count in data.utt2num_frames.items()}
     else:
         seconds = _recording_s(data, data.wav_scp, args)
+    if missing := set(data.utt_ids) - seconds.keys():
+        raise InputError(f"no length for utterance {min(missing)!r} of utt2spk", where=data.path, mend=FIX)
     write_table(data.path / "utt2dur", {utt_id: f"{seconds[utt_id]:.6g}" for utt_id in data.utt_ids})
     print(f"get_utt2dur.sh: computed {data.path}/utt2dur")
 
@@ -145,7 +147,7 @@ def _utt2num_frames(args: argparse.Namespace) -> None:
     if _is_there(data, "utt2num_frames"):
         return
     if data.has("feats.scp"):
-        specs = read_table(data.path / "feats.scp")
+        specs = load_scp(data.path / "feats.scp")
         counts = {utt_id: matrix_shape(spec)[0] for utt_id, spec in specs.items()}
     else:
         if not data.has("utt2dur"):

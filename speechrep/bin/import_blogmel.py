@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import logging
 import lzma
+import math
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from speechrep.config import make_parser
 from speechrep.errors import InputError, telling_of
 from speechrep.frontend.cmvn import SCOPES
 from speechrep.frontend.feature_dir import Piece, PieceWriter, merge
+from speechrep.io.feature_marks import invalidate_all
 from speechrep.io.feature_meta import FeatureMeta, write_meta
 from speechrep.progress import Progress
 
@@ -49,11 +51,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--norm-vars", default="true", choices=("true", "false"), help="the variance too")
     parser.add_argument("--compress", default="false", choices=("true", "false"), help="one byte per value")
-    parser.add_argument("--utt2spk", type=Path, default=Path("none"), help="speakers, for CMVN by speaker")
+    parser.add_argument("--utt2spk", type=Path, help="speakers, for CMVN by speaker")
     args = parser.parse_args(argv)
     out = args.out_dir
-    for name in ("features.json", "feats.scp"):
-        (out / name).unlink(missing_ok=True)
+    if args.utt2spk and not args.utt2spk.is_file():
+        raise InputError("no such file", where=f"--utt2spk {args.utt2spk}")
+    for name in ("frame_shift", "sample_frequency"):
+        if not 0 < getattr(args, name) < math.inf:
+            option = "--" + name.replace("_", "-")
+            raise InputError(f"want more than 0, got {getattr(args, name)}", where=option)
+    invalidate_all(out)
     dim = 0
     stats = out / ".stats.ark"
     method = 2 if args.compress == "true" else 0
@@ -142,8 +149,8 @@ def _frame(words: list[bytes], dim: int, utt_id: str, where: str) -> list[float]
         frame = [float(word) for word in words]
     except ValueError as error:
         raise InputError(f"utterance {utt_id!r}: {error}", where=where) from error
-    if not np.isfinite(frame).all():
-        raise InputError(f"utterance {utt_id!r}: NaN or infinity", where=where)
+    if not (np.abs(frame) <= np.finfo(np.float32).max).all():  # NaN too is not
+        raise InputError(f"utterance {utt_id!r}: NaN, infinity or beyond float32", where=where)
     return frame
 
 

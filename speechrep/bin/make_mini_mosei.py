@@ -57,6 +57,10 @@ class MiniMoseiConfig:
     clips: int = opt(10, "opinions of each video; one lasts about 2 s")
     seed: int = opt(1, "another seed gives other voices, words and labels")
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"want 0 or more, got {self.seed}", where="--seed")
+
 
 @dataclasses.dataclass
 class Opinion:

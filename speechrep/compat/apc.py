@@ -46,6 +46,8 @@ def read(tree: Any, where: Path, residual: str = "", time_shift: int = 0) -> For
     options |= {"residual": residual} if residual else {}
     options |= {"time_shift": time_shift} if time_shift else {}
     preset = {80: "apc-kaldi80", 160: "mj-mel160"}.get(input_dim, "")
+    if preset:
+        notes.append(f"the file does not say its features: {preset} assumed (--preset or --features)")
     return Foreign("apc", options, input_dim, input_dim, state, TABLE, preset, notes=tuple(notes))
 
 
@@ -66,7 +68,7 @@ def gru_options(state: Weights, rnns: str, where: object) -> tuple[dict[str, Any
 
 def name_options(name: str) -> dict[str, Any]:
     """The options that a published file's name tells."""
-    words = Path(name).stem.split("__epoch")[0].split("-")
+    words = re.sub(r"\.(pt|pth|model|ckpt)$", "", name).split("__epoch")[0].split("-")
     found: dict[str, Any] = {}
     if any(re.fullmatch(r"rhl\d+", word) for word in words):
         found["residual"] = "all" if "res" in words else "none"
@@ -89,8 +91,12 @@ def write(model: Apc) -> tuple[dict[str, Any], list[str]]:
     weights = {key: value.detach().cpu() for key, value in model.state_dict().items()}
     name = f"rhl{config.num_layers}-rhs{config.hidden_size}-rd{config.dropout:g}-adam"
     name += f"{'-res' if residual == 'all' else ''}-ts{config.time_shift}"
-    note = f"the format holds weights only; call the file ...-{name}.pt so that the rest is known"
-    return dict(to_theirs(weights, TABLE, "the model")), [note]
+    meta = model.meta
+    notes = [
+        f"the format holds weights only; call the file ...-{name}.pt so that the rest is known",
+        f"the file does not say its features ({meta.feature}, {meta.dim} values): --features when read back",
+    ]
+    return dict(to_theirs(weights, TABLE, "the model")), notes
 
 
 def equivalent_residual(model: Apc, rules: tuple[str, ...], why: str) -> str:

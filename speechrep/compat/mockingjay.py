@@ -137,6 +137,16 @@ def masking(config: Mapping[str, Any], span: str, where: object) -> dict[str, An
     return options
 
 
+def unlike_masking(task: Mapping[str, Any]) -> list[str]:
+    """What to tell of S3PRL's ways of masking that ours has not; only pre-training would differ."""
+    ways = ("mask_frequency", "noise_proportion")
+    found = [f"{key} {reprlib.repr(task[key])}" for key in ways if task.get(key)]
+    longest = task.get("mask_consecutive_max")
+    if longest is not None and longest != task.get("mask_consecutive_min", longest):
+        found.append(f"mask_consecutive_max {reprlib.repr(longest)}")
+    return [f"trained with {', '.join(found)}, which our pre-training has not"] if found else []
+
+
 def _preset(dim: int, data_path: str) -> str:
     if "fmllr" in data_path:
         return "fmllr40"

@@ -5,6 +5,7 @@ files with the upstream's configuration under ``Config``.
 APC: ``{model, config: {model: {paras}, data: {audio}}, ...}``.
 """
 
+import reprlib
 from typing import Any
 
 from speechrep.compat import apc, mockingjay
@@ -14,6 +15,11 @@ from speechrep.errors import InputError
 from speechrep.upstream.apc import Apc
 from speechrep.upstream.mockingjay import Mockingjay
 
+AUDIO = {"sample_rate": 16000, "win_ms": 25, "hop_ms": 10, "n_freq": 201, "n_mels": 80, "target_level": -25}
+INPUTS = {
+    "s3-mel80": {"feat_type": "mel", "log": True, "delta": 0, "cmvn": True},
+    "s3-linear201": {"feat_type": "linear", "log": True, "delta": 0, "cmvn": True},
+}
 APC_TABLE = (
     *(
         Row(f"rnn_layers.{{i}}.{name}", f"rnns.{{i}}.{name}")
@@ -52,15 +58,33 @@ def _read_transformer(tree: dict[str, Any], where: object) -> Foreign:
     options |= mockingjay.masking(task, "mask_consecutive_min", where)
     length = task.get("sequence_length", 0)
     audio = section(tree, name, where=where).get("audio")
-    kaldi = isinstance(audio, dict) and "kaldi" in audio
-    presets = {240: "s3-fbank240"} if kaldi else {80: "s3-mel80", 201: "s3-linear201", 40: "fmllr40"}
-    notes = [] if has_head else [mockingjay.NO_HEAD]
+    preset, notes = _preset(input_dim, audio if isinstance(audio, dict) else {})
+    notes += mockingjay.unlike_masking(task)
+    notes += [] if has_head else [mockingjay.NO_HEAD]
     if config.get("share_layer"):
         notes.append("its layers share their weights; ours are equal copies, which training would pull apart")
     return Foreign(
         "mockingjay", options, input_dim, output_dim, state, mockingjay.table("Transformer"),
-        presets.get(input_dim, ""), has_head, length if isinstance(length, int) else 0, tuple(notes),
+        preset, has_head, length if isinstance(length, int) else 0, tuple(notes),
     )  # fmt: skip
+
+
+def _preset(input_dim: int, audio: dict[str, Any]) -> tuple[str, list[str]]:
+    """The features that an encoder of this width has by S3PRL's usual settings, unless it had others."""
+    if "kaldi" in audio:
+        return ("s3-fbank240" if input_dim == 240 else ""), []
+    preset = {80: "s3-mel80", 201: "s3-linear201", 40: "fmllr40"}.get(input_dim, "")
+    if preset not in INPUTS:
+        return preset, []
+    given = audio.get("input")
+    parts = ((AUDIO, audio), (INPUTS[preset], given if isinstance(given, dict) else {}))
+    other = [
+        f"{key} {reprlib.repr(theirs[key])}, not {value!r}"
+        for usual, theirs in parts
+        for key, value in usual.items()
+        if key in theirs and theirs[key] != value
+    ]
+    return ("", [f"its features are not {preset}: {'; '.join(other)}"]) if other else (preset, [])
 
 
 def _read_apc(tree: dict[str, Any], where: object) -> Foreign:
@@ -116,10 +140,9 @@ def write_transformer(
     notes = mockingjay.window_notes(model)
     if preset == "s3-mel80":
         target = {"feat_type": "mel" if model.target_dim == 80 else "linear", "log": True, "cmvn": True}
-        upstream["audio"] = {
-            "sample_rate": 16000, "win_ms": 25, "hop_ms": 10, "n_freq": 201, "n_mels": 80, "n_mfcc": 13,
-            "target_level": -25,
-            "input": {"feat_type": "mel", "channel": 0, "log": True, "delta": 0, "cmvn": True},
+        upstream["audio"] = AUDIO | {
+            "n_mfcc": 13,
+            "input": INPUTS[preset] | {"channel": 0},
             "target": target | {"channel": 0, "delta": 0},
         }  # fmt: skip
     else:

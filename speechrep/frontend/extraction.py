@@ -18,6 +18,7 @@ from speechrep.frontend.feature_dir import Piece, PieceWriter, merge, report_los
 from speechrep.frontend.sources import FeatureSource
 from speechrep.io.audio import CommandError
 from speechrep.io.checked_file import sums_path
+from speechrep.io.feature_marks import DONE, JOBS, invalidate
 from speechrep.io.files import read_marker, sha256, write_marker
 from speechrep.progress import Progress
 
@@ -70,10 +71,10 @@ class Extraction:
         return self.out_dir / f"feats.{job}.ark"
 
     def _marker(self, job: int) -> Path:
-        return self.out_dir / ".jobs" / f"{job}.json"
+        return self.out_dir / JOBS / f"{job}.json"
 
     def _stats(self, job: int) -> Path:
-        return self.out_dir / ".jobs" / f"cmvn.{job}.ark"
+        return self.out_dir / JOBS / f"cmvn.{job}.ark"
 
     def is_whole(self) -> bool:
         """Whether the directory already holds exactly this, and no command that failed may do better now."""
@@ -86,12 +87,11 @@ class Extraction:
 
     def _done(self) -> dict[str, Any] | None:
         """What :meth:`merge` told at its end."""
-        return read_marker(self.out_dir / ".done.json")
+        return read_marker(self.out_dir / DONE)
 
     def invalidate(self) -> None:
         """Take away what says that the directory is usable, before anything in it changes."""
-        for name in ("features.json", ".done.json", "feats.scp"):
-            (self.out_dir / name).unlink(missing_ok=True)
+        invalidate(self.out_dir)
 
     def is_done(self, job: int) -> bool:
         """Whether a job has made exactly what it would make now."""
@@ -159,7 +159,7 @@ class Extraction:
         pieces = [Piece(self.archive(job), self._stats(job), markers[job]["utts"]) for job in self.jobs]
         count = merge(self.out_dir, pieces, self.cmvn, self.utt2spk, self.global_cmvn_from)
         retry = any(marker["retry"] for marker in markers.values())
-        write_marker(self.out_dir / ".done.json", {"digest": self.whole_digest(), "retry": retry})
+        write_marker(self.out_dir / DONE, {"digest": self.whole_digest(), "retry": retry})
         return count
 
     def clean(self) -> None:
@@ -171,7 +171,7 @@ class Extraction:
                 sums_path(stale).unlink(missing_ok=True)
         done = self._done()
         if done and not done["retry"]:
-            shutil.rmtree(self.out_dir / ".jobs", ignore_errors=True)
+            shutil.rmtree(self.out_dir / JOBS, ignore_errors=True)
 
 
 def _identity(path: Path) -> list[str]:

@@ -67,7 +67,7 @@ def merge(
     out_dir: Path,
     pieces: Sequence[Piece],
     scope: str,
-    utt2spk: Path,
+    utt2spk: Path | None,
     global_cmvn_from: Path | None = None,
 ) -> int:
     """Write everything but ``features.json`` of a feature directory.
@@ -76,7 +76,7 @@ def merge(
         out_dir: the directory, which holds the archives.
         pieces: in the order of their utterances.
         scope: of CMVN, one of :data:`speechrep.frontend.cmvn.SCOPES`.
-        utt2spk: copied for those utterances that are here; may be absent unless the scope is speaker.
+        utt2spk: copied for those utterances that are here; may be none or absent, but for scope speaker.
         global_cmvn_from: a feature directory whose statistics are taken instead.
 
     Returns:
@@ -93,14 +93,14 @@ def merge(
             if utt_id in positions:
                 raise InputError(f"utterance {utt_id!r} comes twice", where=archive)
             positions[utt_id], lengths[utt_id] = f"{archive}:{offset}", str(num_frames)
-    speakers = read_table(utt2spk) if utt2spk.is_file() else {}
+    speakers = read_table(utt2spk) if utt2spk and utt2spk.is_file() else {}
     if speakers:
         missing = next((utt_id for utt_id in positions if utt_id not in speakers), None)
         if missing is not None:
             raise InputError(f"no speaker for utterance {missing!r}", where=utt2spk)
         write_table(out_dir / "utt2spk", {utt_id: speakers[utt_id] for utt_id in positions})
     elif scope == "speaker":
-        raise InputError("no such file, which CMVN by speaker needs", where=utt2spk)
+        raise InputError("no such file, which CMVN by speaker needs", where=utt2spk or "utt2spk")
     if global_cmvn_from:
         (out_dir / "cmvn.scp").unlink(missing_ok=True)
         with open_ark(global_cmvn_from / "cmvn.ark") as given, checked_open(out_dir / "cmvn.ark") as stream:

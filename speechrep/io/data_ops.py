@@ -1,5 +1,6 @@
 """Data directories out of data directories, with Kaldi's habits: split, subset, combine, copy."""
 
+import collections
 import dataclasses
 import logging
 import os
@@ -65,16 +66,18 @@ def split_by_speaker(spk2utt: Mapping[str, Sequence[str]], pieces: int) -> list[
     """Contiguous pieces of whole speakers, as even as that allows; None if one would be empty."""
     if not 0 < pieces <= len(spk2utt):
         return None
-    left, parts = list(spk2utt.values()), []
+    left, parts = collections.deque(spk2utt.values()), []
+    total = sum(map(len, left))
     for remaining in range(pieces, 0, -1):
-        want = sum(map(len, left)) / remaining
-        part = list(left.pop(0))
+        want = total / remaining
+        part = list(left.popleft())
         # Another speaker where that comes nearer to an even share, and enough remain for the other pieces.
         while len(left) >= remaining and (
             remaining == 1 or abs(len(part) + len(left[0]) - want) < abs(len(part) - want)
         ):
-            part += left.pop(0)
+            part += left.popleft()
         parts.append(part)
+        total -= len(part)
     return parts
 
 
@@ -197,8 +200,8 @@ def combine(
         spks=_merge([content.spks for content in contents], sources, shared=True),
         recos=_merge([content.recos for content in contents], sources, shared=True),
         rows=_merge([content.rows for content in contents], sources, shared=False, required=False),
-        whole=contents[0].whole if all(c.whole == contents[0].whole for c in contents) else {},
-    )  # fmt: skip
+        whole=_same([content.whole for content in contents]),
+    )
     with new_data_dir(target, sources) as folder:
         store(merged, folder)
     return len(merged.utt_ids)
@@ -231,6 +234,18 @@ def _merge(parts: Sequence[dict], sources: Sequence[object], *, shared: bool, re
                 table[key] = value
         merged[name] = dict(sorted(table.items()))
     return merged
+
+
+def _same(parts: Sequence[dict[str, str]]) -> dict[str, str]:
+    """The files that are the same everywhere; of the others it is told that they are left out."""
+    same = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        texts = {part.get(name) for part in parts}
+        if len(texts) == 1:
+            same[name] = parts[0][name]
+        else:
+            _log.warning("leaving out %s, which is not the same everywhere", name)
+    return same
 
 
 @dataclasses.dataclass(frozen=True)

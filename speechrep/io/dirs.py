@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from speechrep.errors import InputError
 from speechrep.io.files import fsync, temporary_name
 
 
@@ -18,8 +19,13 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Yields:
         The temporary directory to fill; removed if the block fails.
+
+    Raises:
+        InputError: ``path`` is a file.
     """
     path = Path(path).resolve()  # where a link leads: the link stays, and the folder behind it is replaced
+    if path.is_file():
+        raise InputError("there is a file where a folder is to be", where=path, mend="choose another name")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     old = temporary.with_suffix(".old")
@@ -30,6 +36,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         for folder, _, names in os.walk(temporary):
             for name in names:
                 fsync(os.path.join(folder, name))
+            fsync(folder)
         if path.exists():  # a directory that is not empty cannot be replaced in one step
             os.replace(path, old)
         try:

@@ -109,8 +109,9 @@ def open_writer(text: str, method: int = 0, *, allow_pipes: bool = False) -> Ite
     """
     specifier = parse_writer(text)
     with contextlib.ExitStack() as stack:
+        # The archive has its name before the table that points into it.
+        scp = stack.enter_context(_open_table(specifier.scp)) if specifier.scp else None
         ark = stack.enter_context(_open_output(specifier.ark, allow_pipes))
-        scp = stack.enter_context(atomic_open(specifier.scp)) if specifier.scp else None
         yield TableWriter(ark, scp, specifier, method)
 
 
@@ -164,6 +165,10 @@ def _open_input(name: str, allow_pipes: bool) -> Iterator[IO[bytes]]:
     else:
         with open_ark(name) as stream:
             yield stream
+
+
+def _open_table(name: str) -> contextlib.AbstractContextManager[IO[str]]:
+    return contextlib.nullcontext(sys.stdout) if name == "-" else atomic_open(name)
 
 
 @contextlib.contextmanager

@@ -271,9 +271,11 @@ class Store:
     def _read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill ``buffer``; a positioned read shares no file position with other processes."""
         if self._descriptor is None:
-            self._descriptor = os.open(self.path, os.O_RDONLY)
-            if identity(self._descriptor) != self._identity:
+            descriptor = os.open(self.path, os.O_RDONLY)
+            if identity(descriptor) != self._identity:
+                os.close(descriptor)
                 raise InputError("was replaced while in use", where=self.path, mend="start again")
+            self._descriptor = descriptor
         while buffer:
             count = os.preadv(self._descriptor, [buffer], offset)
             if count == 0:

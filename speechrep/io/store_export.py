@@ -7,6 +7,7 @@ import h5py
 
 from speechrep.errors import InputError
 from speechrep.io.ark import write_ark
+from speechrep.io.feature_marks import invalidate_all
 from speechrep.io.feature_meta import write_meta
 from speechrep.io.files import commit_file, temporary_name
 from speechrep.io.store import Store
@@ -50,6 +51,7 @@ def export_ark(store: Store, folder: str | os.PathLike[str]) -> None:
                          mend="choose one layer")  # fmt: skip
     lengths = {u: str(n) for u, n in zip(store.utt_ids, store.num_frames.tolist(), strict=True)}
     items = ((utt_id, store.read(utt_id)) for utt_id in sorted(store.utt_ids))
+    invalidate_all(folder)
     write_ark(folder / "feats.ark", items, scp=folder / "feats.scp")
     write_table(folder / "utt2num_frames", lengths)
     # What is written is normalised already; reading it must not do so again.

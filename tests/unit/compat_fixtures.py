@@ -10,7 +10,7 @@ import math
 import sys
 import types
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -106,14 +106,16 @@ def s3prl_transformer_file(
     config: dict[str, Any],
     old: bool = False,
     optimizer: str = "optimizers.WarmupLinearSchedule",
+    audio: Mapping[str, Any] = {},
+    task: Mapping[str, Any] = {},
 ) -> Path:
     """S3PRL's Mockingjay or TERA states; ``old`` has the upstream's configuration under ``Config``."""
     transformer = {key: config["mockingjay"][key] for key in config["mockingjay"] if "mask_" not in key}
     del transformer["downsample_rate"]
     upstream = {
         "transformer": transformer | {"share_layer": False, "max_input_length": 0, "pre_layer_norm": False},
-        "task": {"sequence_length": 1500, "mask_proportion": 0.15, "mask_consecutive_min": 7},
-        "audio": {"target_level": -25, "sample_rate": 16000},
+        "task": {"sequence_length": 1500, "mask_proportion": 0.15, "mask_consecutive_min": 7, **task},
+        "audio": {"target_level": -25, "sample_rate": 16000, **audio},
     }
     with foreign_class(optimizer, warmup=0.07) as schedule:
         whole = {

@@ -77,3 +77,12 @@ def test_without_pocketsphinx_or_transcripts(tmp_path, monkeypatch):
     write_table(tmp_path / "text", {"u": "HELLO"})
     with pytest.raises(InputError, match=r"pocketsphinx is not installed \(pip install pocketsphinx\)"):
         main(["--data-dir", str(tmp_path)])
+
+
+def test_what_a_process_meets_is_told_as_here(data_dir):
+    table = DataDir(data_dir).wav_scp
+    (data_dir / "broken.flac").write_bytes(b"no audio")
+    table[KEPT[1]] = str(data_dir / "broken.flac")
+    write_table(data_dir / "wav.scp", table)
+    with pytest.raises(InputError, match=r"broken\.flac: utterance .*not readable as audio"):
+        main(["--data-dir", str(data_dir), "--nj", "2"])

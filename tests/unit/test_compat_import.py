@@ -16,6 +16,7 @@ import torch
 import speechrep
 from speechrep.bin import dump, export_checkpoint, import_checkpoint
 from speechrep.bin.extract_feats import ExtractConfig
+from speechrep.compat.convert import export_model
 from speechrep.compat.presets import PRESETS, preset_meta, preset_name
 from speechrep.config import add_options, make_parser, parse_choice, to_dict
 from speechrep.errors import InputError
@@ -159,7 +160,8 @@ def test_s3prl_transformer(tmp_path: Path, old: bool) -> None:
 @pytest.mark.parametrize("residual", ["", "none"])
 def test_original_apc(tmp_path: Path, prenet: int, conv: bool, dim: int, residual: str) -> None:
     state = fixtures.apc_weights(dim, 3, 10, prenet, conv)
-    file = fixtures.save(state, tmp_path / "bs32-rhl3-rhs10-rd0.1-adam-res-ts5.pt")
+    ending = ".pt" if conv else ""  # the point of rd0.1 begins no ending
+    file = fixtures.save(state, tmp_path / f"bs32-rhl3-rhs10-rd0.1-adam-res-ts5{ending}")
     options = ["--residual", residual] if residual else []
     exp = convert("apc", file, tmp_path / "exp", *options)
     feats = utterances(dim)
@@ -483,3 +485,31 @@ def test_the_file_is_remembered(tmp_path: Path) -> None:
     stored = json.loads((exp / "model.json").read_text())["imported"]
     assert stored["from"] == "apc" and stored["file"] == "apc.model" and len(stored["file_sha256"]) == 64
     assert any("residual" in note for note in stored["notes"])
+
+
+@pytest.mark.parametrize(
+    ("audio", "told"),
+    [
+        ({"hop_ms": 20}, "hop_ms 20, not 10"),
+        ({"input": {"feat_type": "mel", "log": False}}, "log False, not True"),
+        ({"input": {"feat_type": "mel", "delta": 1}}, "delta 1, not 0"),
+    ],
+)
+def test_settings_that_no_preset_has(tmp_path: Path, audio: dict, told: str) -> None:
+    state, head = fixtures.transformer_weights(80, 3, 12, 20, out=201)
+    config = fixtures.mockingjay_config(3, 12, 4, 20, 1)
+    file = fixtures.s3prl_transformer_file(
+        tmp_path / "states.ckpt", state, head, config, audio=audio, task={"mask_frequency": 0.2}
+    )
+    notes = read_json(convert("s3prl", file, tmp_path / "exp") / "import.json")["notes"]
+    assert any(told in note for note in notes)
+    assert any("--preset or --features" in note for note in notes)
+    assert any("mask_frequency 0.2, which our pre-training has not" in note for note in notes)
+
+
+def test_apc_features_that_its_file_cannot_tell(tmp_path: Path) -> None:
+    file = fixtures.save(fixtures.apc_weights(80, 3, 10, 0, False), tmp_path / "rhl3-res-ts3.pt")
+    notes = read_json(convert("apc", file, tmp_path / "exp") / "import.json")["notes"]
+    assert notes == ["the file does not say its features: apc-kaldi80 assumed (--preset or --features)"]
+    told = export_model(tmp_path / "exp", "apc", tmp_path / "back.pt")
+    assert any("fbank, 80 values" in note for note in told)

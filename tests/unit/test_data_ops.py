@@ -270,7 +270,7 @@ def test_a_target_behind_a_link_is_filled_where_it_is(dangling, tmp_path):
 # --- combine, copy and the rest
 
 
-def test_combine(tmp_path):
+def test_combine(tmp_path, caplog):
     one, two = make(tmp_path / "1", {"a": 2, "c": 1}), make(tmp_path / "2", {"b": 2})
     (two / "utt2dur").unlink()
     main(["combine", str(tmp_path / "all"), str(one), str(two)])
@@ -279,6 +279,13 @@ def test_combine(tmp_path):
     assert not (tmp_path / "all" / "utt2dur").exists()  # one of them has none
     with pytest.raises(InputError, match=r"1/utt2spk: 'a-00' is in another directory too"):
         main(["combine", str(tmp_path / "x"), str(one), str(one)])
+    for path, shift in ((one, "0.01"), (two, "0.0125")):
+        (path / "frame_shift").write_text(shift)
+        (path / "feats_dim").write_text("80")
+    caplog.clear()
+    main(["combine", str(tmp_path / "all"), str(one), str(two)])
+    assert "leaving out frame_shift, which is not the same everywhere" in caplog.messages
+    assert (tmp_path / "all/feats_dim").read_text() == "80"
     third = make(tmp_path / "3", {"d": 1}, spk2gender={"d": "m"})
     write_table(third / "wav.scp", {"a-00": "/y/elsewhere.wav"})
     write_table(third / "segments", {"d-00": "a-00 0 1"})
@@ -324,6 +331,10 @@ def test_lengths(tmp_path, capsys):
     capsys.readouterr()
     main(["utt2dur", str(path)])
     assert "is there already" in capsys.readouterr().out
+    write_table(path / "segments", {"a-00": "r 0.25 1"})
+    (path / "utt2dur").unlink()
+    with pytest.raises(InputError, match="no length for utterance 'a-01' of utt2spk"):
+        main(["utt2dur", str(path)])
 
 
 def test_lengths_of_what_commands_put_out(tmp_path):

@@ -137,3 +137,13 @@ def test_the_old_folder_stays_where_the_new_one_cannot_take_its_name(tmp_path, m
     with pytest.raises(OSError, match="Input/output"), atomic_directory(folder) as new:
         (new / "new").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["x", "old"]
+
+
+def test_a_file_is_not_replaced_by_a_folder(tmp_path):
+    (tmp_path / "a").write_text("precious")
+    with (
+        pytest.raises(InputError, match="a: there is a file where a folder is to be"),
+        atomic_directory(tmp_path / "a"),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

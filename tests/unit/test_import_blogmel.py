@@ -55,7 +55,8 @@ def test_it_streams():
         ("a b\n", "x:1: 2 words where an utterance's name should be"),
         ("u\n1 2\n1 2 3\n.\n", "x:3: utterance 'u': 3 values in a frame of 2"),
         ("u\n1 z\n.\n", "x:2: utterance 'u': could not convert"),
-        ("u\n1 nan\n.\n", "x:2: utterance 'u': NaN or infinity"),
+        ("u\n1 nan\n.\n", "x:2: utterance 'u': NaN, infinity"),
+        ("u\n1 1e39\n.\n", "x:2: utterance 'u': NaN, infinity or beyond float32"),
         ("u\n1\n.\n", "x:2: utterance 'u': want two values per frame or more"),
         ("u\n.\n", "x:2: utterance 'u' ends without a frame"),
         ("u\n1 2\n", "x:2: ends within utterance 'u'"),
@@ -79,3 +80,24 @@ def test_nothing_half_written_is_left(tmp_path: Path):
     (tmp_path / "c.blogmel.xz").write_bytes(lzma.compress(TEXT.encode())[:-20])
     with pytest.raises(InputError, match=r"c\.blogmel\.xz"):
         import_blogmel.main(["--file", str(tmp_path / "c.blogmel.xz"), "--out-dir", str(tmp_path / "f")])
+
+
+@pytest.mark.parametrize(
+    "words", [["--frame-shift", "0"], ["--sample-frequency", "-1"], ["--utt2spk", "/no/such/utt2spk"]]
+)
+def test_options_that_cannot_be(tmp_path: Path, words: list[str]):
+    (tmp_path / "a.blogmel").write_text(TEXT)
+    with pytest.raises(InputError, match=words[0]):
+        import_blogmel.main(["--file", str(tmp_path / "a.blogmel"), "--out-dir", str(tmp_path / "f"), *words])
+    assert not (tmp_path / "f").exists()
+
+
+def test_an_extraction_is_not_taken_for_whole_afterwards(tmp_path: Path):
+    """The archive has the name that an extraction's has."""
+    (tmp_path / "f/.jobs").mkdir(parents=True)
+    for name in (".done.json", ".jobs/1.json", "features.json"):
+        (tmp_path / "f" / name).write_text("{}")
+    (tmp_path / "a.blogmel").write_text(TEXT)
+    import_blogmel.main(["--file", str(tmp_path / "a.blogmel"), "--out-dir", str(tmp_path / "f")])
+    assert {path.name for path in (tmp_path / "f").glob(".*")} <= {".feats.1.ark.sums"}
+    assert open_features(tmp_path / "f").meta.feature == "kaldi"

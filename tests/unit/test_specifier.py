@@ -131,3 +131,20 @@ def test_a_failed_copy_leaves_nothing(scp: Path, tmp_path: Path):
     with pytest.raises(InputError):
         copy_feats.main([f"scp:{scp}", f"ark,scp:{tmp_path}/out.ark,{tmp_path}/out.scp"])
     assert not list(tmp_path.glob("*out*"))
+
+
+def test_the_table_gets_its_name_after_the_archive(scp: Path, tmp_path: Path, monkeypatch):
+    def fail(path):
+        raise OSError("no more")
+
+    monkeypatch.setattr("speechrep.io.specifier.sums_path", fail)  # of the archive, as it gets its name
+    with pytest.raises(OSError, match="no more"):
+        copy_feats.main([f"scp:{scp}", f"ark,scp:{tmp_path}/out.ark,{tmp_path}/out.scp"])
+    assert not (tmp_path / "out.scp").exists()
+
+
+def test_the_table_on_standard_output(scp: Path, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copy_feats.main([f"scp:{scp}", "ark,scp:out.ark,-"])
+    assert capsys.readouterr().out.splitlines()[0].startswith(f"u0 {tmp_path}/out.ark:")
+    assert not (tmp_path / "-").exists()

@@ -211,5 +211,6 @@ def test_tells_an_unknown_utterance_and_a_replaced_file(tmp_path, utterances):
     with pytest.raises(InputError, match=r"x\.h5: no utterance nobody"):
         store.read("nobody")
     write_store(tmp_path / "x.h5", utterances)
-    with pytest.raises(InputError, match="replaced while in use"):
-        store.read("spk-0")
+    for _ in range(2):  # the second time too
+        with pytest.raises(InputError, match="replaced while in use"):
+            store.read("spk-0")

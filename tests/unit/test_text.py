@@ -113,6 +113,14 @@ def test_bad_files_are_refused(values):
         parse_tokenizer(values, "tokenizer.json")
 
 
+@pytest.mark.parametrize("size", ["-1", "2"])
+def test_units_that_leave_no_room_for_one(tmp_path, size):
+    (tmp_path / "text").write_text("u a b\n")
+    words = ["--text", str(tmp_path / "text"), "--out-dir", str(tmp_path), "--unit", "word"]
+    with pytest.raises(InputError, match=f"--vocab-size: want 3 or more .*, got {size}"):
+        main([*words, "--vocab-size", size])
+
+
 def test_the_command(tmp_path):
     (tmp_path / "text").write_text("u1 ONE TWO\nu2\nu3 TWO\n")
     main(["--text", str(tmp_path / "text"), "--unit", "word", "--out-dir", str(tmp_path / "out")])

@@ -1,0 +1,19 @@
+"""What says that a feature directory is usable: taken away before anything in it changes."""
+
+import shutil
+from pathlib import Path
+
+DONE = ".done.json"  # what an extraction tells at its end
+JOBS = ".jobs"  # what its jobs told
+
+
+def invalidate(folder: Path) -> None:
+    """Take away what says that a directory is whole; finished jobs of an extraction stay."""
+    for name in ("features.json", DONE, "feats.scp"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def invalidate_all(folder: Path) -> None:
+    """The same for who makes other features than an extraction: no job of it is finished any more."""
+    invalidate(folder)
+    shutil.rmtree(folder / JOBS, ignore_errors=True)
