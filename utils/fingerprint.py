@@ -29,8 +29,16 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     if path.is_dir():
         return _folder(path)
     if path.suffix in (".yaml", ".yml"):
-        return _digest(_values(path.read_bytes()))
+        return _digest(_values(_content(path)))
     return _file(path, path.stat())[0]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        error.filename = error.filename or os.fspath(path)  # a failed read does not tell of which file
+        raise
 
 
 def _values(data: bytes) -> bytes:
@@ -46,7 +54,7 @@ def _values(data: bytes) -> bytes:
 def _file(path: Path, stat: os.stat_result, may_read: int = CONTENT_BYTES) -> tuple[str, int]:
     """The fingerprint of a file, and how many bytes were read for it."""
     if stat.st_size < min(CONTENT_BYTES, may_read + 1):
-        return _digest(path.read_bytes()), stat.st_size
+        return _digest(_content(path)), stat.st_size
     return f"{stat.st_size} bytes of {stat.st_mtime_ns}", 0
 
 

@@ -101,9 +101,12 @@ def _is_done(folder: Path, state: dict[str, Any]) -> bool:
 
 def _made(folder: Path) -> dict[str, Any]:
     """What lies in the folder of a job, so that damage is noticed before it is merged."""
-    with telling_of(folder):
-        files = [path for path in sorted(folder.glob("*")) if path.name != DONE]
-        return {"made": {path.name: sha256(path) for path in files}}
+    sums = {}
+    for path in sorted(folder.glob("*")):
+        if path.name != DONE:
+            with telling_of(path):
+                sums[path.name] = sha256(path)
+    return {"made": sums}
 
 
 def _parse(words: Sequence[str]) -> tuple[configargparse.Namespace, Any]:

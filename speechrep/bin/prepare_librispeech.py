@@ -23,6 +23,7 @@ from speechrep.io.alignment import UNALIGNED, Interval, read_phone_textgrid, wri
 from speechrep.io.data_content import require_target
 from speechrep.io.data_dir import invert, validate
 from speechrep.io.dirs import atomic_directory
+from speechrep.io.files import read_utf8
 from speechrep.io.table import read_rows, write_table
 from speechrep.progress import Progress
 
@@ -70,11 +71,7 @@ def read_genders(path: str | os.PathLike[str]) -> dict[str, str]:
         InputError: a line of another form, or a reader of both genders.
     """
     genders: dict[str, str] = {}
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8: {error.reason}", where=path) from error
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(read_utf8(path).splitlines(), start=1):
         if not line.strip() or line.startswith(";"):
             continue
         fields = [field.strip() for field in line.split("|")]

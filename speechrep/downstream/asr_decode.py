@@ -24,7 +24,7 @@ from speechrep.downstream.asr_decoder import DecoderScorer
 from speechrep.downstream.asr_model import Recogniser, attention_greedy
 from speechrep.downstream.base import Labelled
 from speechrep.downstream.split import part_of
-from speechrep.errors import InputError
+from speechrep.errors import InputError, telling_of
 from speechrep.io.data_dir import DataDir
 from speechrep.io.files import atomic_open, read_json, write_json
 from speechrep.io.table import write_table
@@ -81,7 +81,10 @@ def merge(shares: Sequence[Path], out_dir: Path) -> None:
         if not (shares[0] / name).is_file():  # ref, of a set that has no transcripts any more
             (out_dir / name).unlink(missing_ok=True)
             continue
-        lines = [line for share in shares for line in (share / name).read_bytes().splitlines(keepends=True)]
+        lines: list[bytes] = []
+        for share in shares:
+            with telling_of(share / name):
+                lines += (share / name).read_bytes().splitlines(keepends=True)
         with atomic_open(out_dir / name, "wb") as stream:
             stream.writelines(sorted(lines, key=_utterance if name == "nbest" else _first_word))
     scores = [read_json(share / "scores.json") for share in shares]

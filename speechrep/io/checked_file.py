@@ -87,7 +87,7 @@ def open_checked(path: str | os.PathLike[str]) -> IO[bytes]:
     """
     sums = _sums(path)
     if sums is None:
-        return open(path, "rb")
+        return io.BufferedReader(_Named(os.fspath(path)))  # type: ignore[return-value]
     return io.BufferedReader(_Checked(path, *sums), BLOCK_BYTES)  # type: ignore[return-value]
 
 
@@ -115,6 +115,15 @@ def _parsed(path: Path, _changed: int, _size: int) -> tuple[int, array]:
     if block_bytes != BLOCK_BYTES or len(sums) != -(-size // BLOCK_BYTES):
         raise InputError("damaged checksums", where=path, mend="put a good copy back, or remove the file")
     return size, sums
+
+
+class _Named(io.FileIO):
+    """A file whose name is told when it cannot be read."""
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer, or a part of it."""
+        with telling_of(self.name):
+            return super().readinto(buffer)
 
 
 class _Checked(io.RawIOBase):
@@ -170,7 +179,8 @@ class _Checked(io.RawIOBase):
     def _read(self, view: memoryview, place: int) -> None:
         done = 0
         while done < len(view):
-            count = os.preadv(self._descriptor, [view[done:]], place + done)
+            with telling_of(self._path):
+                count = os.preadv(self._descriptor, [view[done:]], place + done)
             if count == 0:
                 raise InputError("ends too early", where=self._path)
             done += count

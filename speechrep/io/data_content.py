@@ -12,7 +12,7 @@ from speechrep.errors import InputError
 from speechrep.io.alignment import UNALIGNED
 from speechrep.io.data_dir import RECO_FILES, SPK_FILES, UTT_FILES, DataDir, invert, validate
 from speechrep.io.dirs import atomic_directory
-from speechrep.io.files import atomic_open
+from speechrep.io.files import atomic_open, read_utf8
 from speechrep.io.table import read_rows, read_table, write_table
 
 _log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def load(
         spks=tables([*SPK_FILES, *spk_extra]),
         recos=tables(RECO_FILES),
         rows=rows,
-        whole={name: (data.path / name).read_text("utf-8") for name in WHOLE_FILES if data.has(name)},
+        whole={name: read_utf8(data.path / name) for name in WHOLE_FILES if data.has(name)},
     )
 
 

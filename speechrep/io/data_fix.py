@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from speechrep.errors import InputError
+from speechrep.errors import InputError, telling_of
 from speechrep.io.alignment import Interval, parse_ctm_row
 from speechrep.io.data_content import ROW_FILES, Content, Table, restrict, store
 from speechrep.io.data_dir import RECO_FILES, SPK_FILES, UTT_FILES, DataDir, validate
@@ -99,7 +99,8 @@ def read_lenient(path: Path, usable: Callable[[str], bool] = bool) -> Table:
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        with telling_of(path):
+            lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8: {error.reason}", where=path, mend="cannot be mended") from error
     return [line for line in map(str.strip, lines) if line]  # of any blank, as split() takes it

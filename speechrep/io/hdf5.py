@@ -27,7 +27,9 @@ def reading(path: object, what: str = "not a whole HDF5 file", mend: str = "") -
     except (InputError, FileNotFoundError):
         raise
     except _DAMAGE as error:
-        raise InputError(f"{what}: {error}", where=path, mend=mend) from error
+        errno = getattr(error, "errno", None)  # what the system said; the library tells of it in ten lines
+        why = os.strerror(errno) if errno else " ".join(str(error).split())
+        raise InputError(f"{what}: {why}", where=path, mend=mend) from error
 
 
 def require_readable(dataset: h5py.Dataset, where: object) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from speechrep.errors import InputError
+from speechrep.errors import InputError, telling_of
 from speechrep.io.csd import read_csd
+from speechrep.io.files import read_utf8
 
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")  # columns 1 to 6 of the label sequence
 FOLDS = ("train", "valid", "test")
@@ -105,7 +106,8 @@ def read_transcripts(folder: str | os.PathLike[str]) -> dict[str, list[Line]]:
     """
     videos: dict[str, list[Line]] = {}
     for path in sorted(Path(folder).glob("*.txt")):
-        rows = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        with telling_of(path):
+            rows = path.read_text(encoding="utf-8", errors="replace").split("\n")
         for row_number, row in enumerate(rows, start=1):
             if not row.strip():
                 continue
@@ -138,10 +140,7 @@ def read_folds(folder: str | os.PathLike[str]) -> dict[str, str]:
         path = Path(folder) / f"{fold}.txt"
         if not path.is_file():
             raise InputError("no such file", where=path, mend="one video id a line")
-        try:
-            videos = path.read_text(encoding="utf-8").split()
-        except UnicodeDecodeError as error:
-            raise InputError(f"not UTF-8: {error.reason}", where=path) from error
+        videos = read_utf8(path).split()
         if not videos:
             raise InputError("no video ids", where=path)
         for video in videos:
@@ -206,7 +205,7 @@ def _read_label_csv(path: Path) -> list[Clip]:
     """Clips of S3PRL's table, with whole-number sentiment and folds; numbered by rows of the ``.csd``."""
     clips = []
     try:
-        with open(path, encoding="latin-1", newline="") as stream:
+        with telling_of(path), open(path, encoding="latin-1", newline="") as stream:
             reader = csv.DictReader(stream)
             missing = [name for name in _CSV_COLUMNS if name not in (reader.fieldnames or [])]
             if missing:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from speechrep.errors import InputError
+from speechrep.errors import InputError, telling_of
 from speechrep.io.files import commit_file, read_json, sha256, temporary_name, write_json
 
 
@@ -68,7 +68,8 @@ def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
 def is_whole(path: Path) -> bool:
     """Whether a state's bytes are those that were written."""
     told = read_json(path.with_suffix(".json"))
-    return path.is_file() and isinstance(told, dict) and sha256(path) == told.get("sha256")
+    with telling_of(path):
+        return path.is_file() and isinstance(told, dict) and sha256(path) == told.get("sha256")
 
 
 def average_weights(paths: Sequence[Path]) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ import yaml
 
 from speechrep.config import load_yaml, to_dict
 from speechrep.errors import InputError
-from speechrep.io.files import atomic_open
+from speechrep.io.files import atomic_open, read_utf8
 from speechrep.train import distributed
 
 # Options that do not change what is trained: a run may be continued with other values of them.
@@ -137,7 +137,7 @@ def _claim(exp_dir: Path, options: dict[str, Any], defaults: dict[str, Any], ove
             else:
                 (exp_dir / name).unlink(missing_ok=True)
     if path.exists():
-        stored = defaults | load_yaml(path.read_bytes(), path)
+        stored = defaults | load_yaml(read_utf8(path), path)
         changed = [
             f"{name} was {stored.get(name)!r} and is now {options.get(name)!r}"
             for name in sorted(set(stored) | set(options))

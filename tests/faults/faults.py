@@ -6,12 +6,12 @@ import random
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from commands import SILENT, Target
-from lab import Done, Lab, Step, digests
+from lab import Done, Lab, Step, digests, kept
 
 
 class Seen(NamedTuple):
@@ -19,6 +19,11 @@ class Seen(NamedTuple):
 
     outcome: str
     what: str
+
+
+# How an error names a full disk; on it the log of a job has no room for its last words.
+FULL = ("No space left", "no space left", "is the disk full?", ".log: job")
+WORKER = ("job", "worker", "process")  # and a process that is gone
 
 
 def rng(*seed: object) -> random.Random:
@@ -36,28 +41,56 @@ def after_success(lab: Lab, stage: int, silent: bool = False) -> Seen:
     differing = lab.differences(stage)
     if not differing:
         return Seen("unaffected", "")
+    silent = silent and all(lab.has_all_scores(stage, name) for name in differing)
     return Seen("unnoticed" if silent else "LOST", f"differs: {' '.join(differing[:3])}")
 
 
-def after_failure(lab: Lab, stage: int, done: Done, again: Done, words_wanted: bool) -> Seen:
-    """The outcome of a run that failed and was, with the fault gone, run again."""
+def after_failure(lab: Lab, stage: int, done: Done, again: Done, culprits: Sequence[str]) -> Seen:
+    """The outcome of a run that failed and was, with the fault gone, run again.
+
+    Args:
+        culprits: what its words must name, one of them; none where it was killed, and has no last words.
+    """
     if done.status is None:
         return Seen("LOST", f"hung: {last_line(done.text)}")
-    if words_wanted and not done.is_clear:
+    if culprits and not done.is_clear(culprits):
         return Seen("LOST", f"status {done.status}, no clear words: {last_line(done.text)}")
     if again.status != 0:
         return Seen("LOST", f"cannot be run again: {last_line(again.text)}")
     if differing := lab.differences(stage):
         return Seen("LOST", f"run again, it differs: {' '.join(differing[:3])}")
-    return Seen("refused" if words_wanted else "recovered", last_line(done.text))
+    return Seen("refused" if culprits else "recovered", last_line(done.text))
+
+
+def to_keep(lab: Lab, damaged: Path | None = None) -> dict[str, str]:
+    """What a command that ends with an error must leave as it was."""
+    return digests(lab.work, damaged) | kept(lab.work)
 
 
 def without_change(lab: Lab, before: dict[str, str], damaged: Path | None = None) -> Seen:
     """An empty outcome, unless a failed run changed something that was there before it."""
-    now = digests(lab.work, damaged)
-    kept = (path for path in before if "/jobs/" not in path)  # what a killed run's jobs left may be made anew
-    changed = [path for path in kept if now.get(path) != before[path]]
+    now = to_keep(lab, damaged)
+    wanted = (path for path in before if "/jobs/" not in path)  # a killed run's jobs may be done anew
+    changed = [path for path in wanted if now.get(path) != before[path]]
     return Seen("LOST", f"changed {changed[0]}") if changed else Seen("", "")
+
+
+def names(path: Path, content: bytes = b"", place: int = 0) -> list[str]:
+    """What an error may call a damaged file: by its name, or that of the file that it belongs to.
+
+    Args:
+        path: the file.
+        content, place: what it holds now, and where the damage is: of a table its line may be told.
+    """
+    found = [path.name, f"{path.with_suffix('')}."]
+    if path.parent.name == ".jobs":
+        found.append(f"feats.{path.stem}.ark: its job")
+    if path.parent.parent.name == "jobs":
+        found.append(f"{path.parent}: ")
+    if path.suffix in ("", ".scp", ".txt"):
+        line = content[content.rfind(b"\n", 0, place) + 1 :].partition(b"\n")[0]
+        found += [word for word in line.decode(errors="replace").split() if len(word) > 3]
+    return found
 
 
 # One command
@@ -110,32 +143,36 @@ class Bench:
         done = self.fork(kind="kill", at=at)
         if not done.fired:
             return after_success(self.lab, self.target.stage)
-        seen = after_failure(self.lab, self.target.stage, done, self.fork(), words_wanted=False)
+        seen = after_failure(self.lab, self.target.stage, done, self.fork(), ())
         return seen._replace(what=f"operation {at} of {self.operations}: {seen.what}")
 
     def full_disk(self, number: int) -> Seen:
         """ENOSPC from an operation on."""
         self.prepare()
-        before = digests(self.lab.work)
+        before = to_keep(self.lab)
         at = rng(self.lab.recipe.name, self.target.marker, "enospc", number).randint(1, self.operations)
         done = self.fork(kind="enospc", at=at)
         if done.status == 0:
             return after_success(self.lab, self.target.stage)
         seen = without_change(self.lab, before)
-        seen = seen if seen.outcome else after_failure(self.lab, self.target.stage, done, self.fork(), True)
+        seen = seen if seen.outcome else after_failure(self.lab, self.target.stage, done, self.fork(), FULL)
         return seen._replace(what=f"operation {at} of {self.operations}: {seen.what}")
 
-    def read_error(self, kind: str) -> Seen:
-        """EIO when reading one input."""
+    def read_error(self, kind: str, alone: bool = False) -> Seen:
+        """EIO when reading one input; ``alone``: the command meets it, not who compares checksums first."""
         left = kind in self.target.state
         self.prepare(left)
-        before = digests(self.lab.work)
+        before = to_keep(self.lab)
         path = self.file((self.target.state if left else self.target.files)[kind])
-        done = self.fork(kind="eio", path=path)
+        done = self.fork(sealed=not alone, kind="eio", path=path)
+        if not done.fired:
+            return Seen("LOST", f"nobody read {path.name}")
         if done.status == 0:
             return after_success(self.lab, self.target.stage)
         seen = without_change(self.lab, before)
-        return seen if seen.outcome else after_failure(self.lab, self.target.stage, done, self.fork(), True)
+        if seen.outcome:
+            return seen
+        return after_failure(self.lab, self.target.stage, done, self.fork(), names(path))
 
     def corrupt(self, kind: str, number: int, alone: bool = False) -> Seen:
         """One byte of one input exchanged; ``alone``: without the checksums of the recipe's markers."""
@@ -148,23 +185,25 @@ class Bench:
         # Every other one near the beginning, where binary formats keep what is needed to read the rest.
         place = chance.randrange(len(good) if number % 2 else min(len(good), 2048))
         byte = good[place] ^ chance.randint(1, 255)
-        path.write_bytes(good[:place] + bytes([byte]) + good[place + 1 :])
+        bad = good[:place] + bytes([byte]) + good[place + 1 :]
+        path.write_bytes(bad)
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # a medium that errs does not tell
-        before = digests(self.lab.work, path)
+        before = to_keep(self.lab, path)
         done = self.fork(sealed=not alone)
         told = f"byte {place} of {path.name} {good[place]} -> {byte}: "
         if done.status == 0:
-            if path.exists():  # what a killed run left is not needed any more
+            if path.exists() and not any(path.is_relative_to(product) for product in self.step.products):
                 path.write_bytes(good)
             seen = after_success(self.lab, self.target.stage, silent=kind in SILENT)
             return seen._replace(what=told + seen.what)
         seen = without_change(self.lab, before, path)
         path.write_bytes(good)
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-        if not seen.outcome and done.is_clear and everything(self.lab.work) == all_before:
+        culprits = names(path, bad, place)
+        if not seen.outcome and done.is_clear(culprits) and everything(self.lab.work) == all_before:
             seen = Seen("refused", last_line(done.text))  # run again, it would be the undisturbed run
         elif not seen.outcome:
-            seen = after_failure(self.lab, self.target.stage, done, self.fork(), True)
+            seen = after_failure(self.lab, self.target.stage, done, self.fork(), culprits)
         return seen._replace(what=told + seen.what)
 
     def worker_dies(self) -> Seen:
@@ -180,9 +219,9 @@ class Bench:
         if not done.fired or done.status == 0:
             return Seen("LOST", f"no worker was met, or not missed: {last_line(done.text)}")
         again = self.fork(more)
-        seen = after_failure(self.lab, self.target.stage, done, again, True)
+        seen = after_failure(self.lab, self.target.stage, done, again, WORKER)
         same = again.status == 0 and digests(self.lab.work) == wanted
-        return Seen("refused", last_line(done.text)) if same and done.is_clear else seen
+        return Seen("refused", last_line(done.text)) if same and done.is_clear(WORKER) else seen
 
 
 def everything(folder: Path) -> dict[Path, tuple[int, int]]:
@@ -204,7 +243,7 @@ def machine_goes_down(lab: Lab, stage: int, seconds: float, number: int) -> Seen
     done = lab.finish(process)
     if done.status == 0:
         return after_success(lab, stage)
-    return after_failure(lab, stage, done, lab.rerun(stage), words_wanted=False)
+    return after_failure(lab, stage, done, lab.rerun(stage), ())
 
 
 def two_runs(lab: Lab, stage: int, *other: str) -> Seen:
@@ -217,7 +256,7 @@ def two_runs(lab: Lab, stage: int, *other: str) -> Seen:
         if "another run is at work on this" not in done.text or "Traceback" in done.text:
             return Seen("LOST", last_line(done.text))
     if len(failed) == len(dones):
-        return after_failure(lab, stage, failed[0], lab.rerun(stage), words_wanted=True)
+        return after_failure(lab, stage, failed[0], lab.rerun(stage), ("another run is at work",))
     if other:
         shutil.rmtree(lab.work / "exp/other", ignore_errors=True)
     seen = after_success(lab, stage)
@@ -239,7 +278,7 @@ def disk_fills_up(lab: Lab, stage: int) -> Seen:
         resize(1 << 30)
         if done.status == 0:
             return after_success(lab, stage)
-        seen = after_failure(lab, stage, done, lab.rerun(stage), words_wanted=True)
+        seen = after_failure(lab, stage, done, lab.rerun(stage), FULL)
         return seen._replace(what=f"room for {share:.0%}: {seen.what}")
 
 

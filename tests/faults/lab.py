@@ -29,7 +29,8 @@ ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.starts
 TRANSIENT = {"created", "commit", "started", "seconds", "host", "valid_seconds", "real_time_factor"}
 NO_RESULT = ("/logs/", "/log/", "/tensorboard/", "/checkpoints/", "/.done/")
 OWNED = {"model.json", "features.json", "hyp", "wav.scp", "utt2sentiment"}  # their folders are a step's own
-NO_RESULT_NAMES = ("train_log.jsonl", "README.md", "RESULTS.md", "report.html")
+LOG = "train_log.jsonl"
+NO_RESULT_NAMES = (LOG, "README.md", "RESULTS.md", "report.html")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,10 +70,10 @@ class Done:
     text: str  # what it said
     fired: int  # how often the fault happened, in the process where it did most often
 
-    @property
-    def is_clear(self) -> bool:
-        """Whether it failed as a program should: in words, by itself, and not with a traceback."""
-        return (self.status or 0) > 0 and "error" in self.text and "Traceback" not in self.text
+    def is_clear(self, culprits: Sequence[str]) -> bool:
+        """Whether it failed as a program should: by itself, with words that name one of ``culprits``."""
+        named = any(name in self.text for name in culprits)
+        return (self.status or 0) > 0 and "error" in self.text and "Traceback" not in self.text and named
 
 
 class Lab:
@@ -123,6 +124,17 @@ class Lab:
         """Results that differ from those of an undisturbed run of a stage."""
         reference, now = digests(self.state(stage + 1)), digests(self.work)
         return sorted(path for path in reference.keys() | now.keys() if reference.get(path) != now.get(path))
+
+    def has_all_scores(self, stage: int, name: str) -> bool:
+        """Whether a file of scores that differs has as many, all but one right; True of other files."""
+        if not name.endswith("/results.json"):
+            return True
+        files = [Path(f"{root}{name}") for root in (self.work, self.state(stage + 1))]
+        found, wanted = (
+            [json.dumps(_lasting(score), sort_keys=True) for score in json.loads(path.read_text())]
+            for path in files
+        )
+        return len(found) == len(wanted) and len(set(found) - set(wanted)) == 1
 
     # Whole stages, as users run them
 
@@ -293,6 +305,12 @@ def digests(root: Path, damaged: Path | None = None) -> dict[str, str]:
                 content = path.read_bytes() if path == damaged else _content(path)
                 found[relative] = hashlib.sha256(content).hexdigest()[:16]
     return found
+
+
+def kept(root: Path) -> dict[str, str]:
+    """The bytes of what is no result and yet not to be lost: checkpoints and the log of a training."""
+    found = [path for path in root.rglob("*") if path.parent.name == "checkpoints" or path.name == LOG]
+    return {f"/{path.relative_to(root)}": hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
 def _content(path: Path) -> bytes:

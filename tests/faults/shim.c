@@ -211,6 +211,10 @@ READ(preadv, (int fd, const struct iovec *v, int n, off_t o), (fd, v, n, o),
      TYPES(int, const struct iovec *, int, off_t))
 READ(preadv64, (int fd, const struct iovec *v, int n, off64_t o), (fd, v, n, o),
      TYPES(int, const struct iovec *, int, off64_t))
+READ(preadv2, (int fd, const struct iovec *v, int n, off_t o, int f), (fd, v, n, o, f),
+     TYPES(int, const struct iovec *, int, off_t, int))
+READ(preadv64v2, (int fd, const struct iovec *v, int n, off64_t o, int f), (fd, v, n, o, f),
+     TYPES(int, const struct iovec *, int, off64_t, int))
 
 #define MMAP(name, offset_type) \
   void *name(void *where, size_t size, int protection, int flags, int fd, offset_type offset) { \
