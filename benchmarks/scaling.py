@@ -35,7 +35,7 @@ COSTS = {
     "prepare_process": Cost(38.8e6, "bytes of memory of a process before it sees a set, stage 0", PHONES),
     "process": Cost(285e6, "bytes of memory of the same with torch, stages 2 and 3; without CUDA's", PHONES),
     "data_memory": Cost(467, "bytes of memory per utterance, wav.scp and utt2spk", INDEX),
-    "extract": Cost(0.626e-3, "CPU s per s of audio, stage 1", FEATURES + ", compressed, with CMVN"),
+    "extract": Cost(0.591e-3, "CPU s per s of audio, stage 1", FEATURES + ", compressed, with CMVN"),
     "feats": Cost(81.71, "bytes per frame, stage 1, compressed fbank80", UNIT),
     "tables": Cost(268.8, "bytes per utterance, stage 1, tables and CMVN", UNIT),
     "job": Cost(64e6, "bytes of memory of an extraction job", FEATURES + ", 10.5 hours"),

@@ -61,10 +61,18 @@ def main() -> int:
     args = parser.parse_args()
     keep = (args.keep or Path(tempfile.mkdtemp(prefix="fuzz-failed-"))).absolute()
     signal.signal(signal.SIGTERM, lambda number, _frame: STOPPING.append(number))
+    try:
+        return work(args, keep)
+    finally:
+        with contextlib.suppress(OSError):
+            keep.rmdir()  # nothing failed
+
+
+def work(args: argparse.Namespace, keep: Path) -> int:
+    """Do what was asked for; 1 if anything failed."""
     if args.record:
-        return take_turns(
-            args.targets.split(), args.seconds, args.slice, Record(args.record.absolute()), keep
-        )
+        record = Record(args.record.absolute())
+        return take_turns(args.targets.split(), args.seconds, args.slice, record, keep)
     report = {}
     for name in args.targets.split():
         if args.case:
@@ -77,8 +85,6 @@ def main() -> int:
             print(f"{name:12} {told(found)}", flush=True)
     if args.json:
         print(json.dumps(report))
-    with contextlib.suppress(OSError):
-        keep.rmdir()  # nothing failed
     return int(any(found["failures"] for found in report.values()))
 
 

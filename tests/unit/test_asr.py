@@ -169,6 +169,29 @@ def test_augmentation_hides_spans_within_its_limits_and_leaves_padding_to_itself
     torch.testing.assert_close(spec_augment(feats, lens, 0, 9, 0, 9), feats)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"time_masks": 2, "time_width": 30}, {"freq_masks": 2, "freq_width": 3}, {"tempo_warp": 0.3}]
+)
+def test_the_recogniser_augments_in_training_alone(changes):
+    torch.manual_seed(0)
+    feats, lens = torch.randn(3, 60, 6), torch.tensor([60, 60, 60])
+    plain, augmenting = recogniser(dropout=0.0), recogniser(dropout=0.0, **changes)
+    want = plain.encode(feats, lens)[0]
+    torch.testing.assert_close(augmenting.encode(feats, lens)[0], want)
+    got, got_lens = augmenting.train().encode(feats, lens)
+    assert (got_lens != plain.out_lens(lens)).any() or (got - want).abs().max() > 1e-3
+    torch.testing.assert_close(plain.train().encode(feats, lens)[0], want)
+
+
+def test_the_recogniser_standardises_what_it_is_trained_on(experiment):
+    task, _, _, folder = experiment
+    feats = Labelled(make_set(folder / "again", 60, 0).feats, folder / "again").feats
+    frames = torch.from_numpy(np.concatenate([feats.read(utt_id) for utt_id in feats.utt_ids]))
+    got = (frames - task.model.front.mean) * task.model.front.scale
+    torch.testing.assert_close(got.mean(0), torch.zeros(6), atol=0.05, rtol=0)
+    torch.testing.assert_close(got.std(0), torch.ones(6), atol=0.05, rtol=0)
+
+
 def test_warping_resamples_each_utterance_within_its_own_length():
     torch.manual_seed(0)
     lens = torch.tensor([50, 30, 1])

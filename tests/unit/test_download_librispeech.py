@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import http.server
 import io
@@ -151,6 +152,14 @@ def test_missing_at_the_server_is_told_at_once(serve, tmp_path):
     with pytest.raises(InputError, match=r"other\.tar\.gz: the server says 404"):
         fetch_part("other", tmp_path, config, {"other": TABLE[NAME]})
     assert len(server.log) == 1
+
+
+@pytest.mark.parametrize("remove", [False, True])
+def test_the_archive_goes_if_asked(remove, serve, tmp_path):
+    _, config = serve(ARCHIVE)
+    fetch_part(NAME, tmp_path, dataclasses.replace(config, remove_archive=remove), TABLE)
+    check_complete(tmp_path)
+    assert bool(list(tmp_path.rglob("*.tar.gz"))) == (not remove)
 
 
 def test_local_folder(tmp_path, capsys):

@@ -152,9 +152,7 @@ def test_vtln_moves_the_filters_and_keeps_the_ends():
     plain, warped = (mel_filters(FbankConfig(vtln_warp=warp)) for warp in (1.0, 1.1))
     assert plain.shape == warped.shape
     centre = [np.average(np.arange(256), weights=f[:, 10]) for f in (plain, warped)]
-    assert centre[1] == pytest.approx(1.1 * centre[0], rel=0.05) or centre[1] == pytest.approx(
-        centre[0] / 1.1, rel=0.05
-    )
+    assert centre[1] == pytest.approx(centre[0] / 1.1, rel=0.01)  # a factor above 1 moves them down
     assert np.flatnonzero(plain[:, -1])[-1] == np.flatnonzero(warped[:, -1])[-1]
 
 

@@ -114,6 +114,13 @@ def test_tuning_begins_when_told(tmp_path, labelled, apc, task):
     assert speechrep.load(apc).weights_sha256 == read_model(apc)[1]["weights_sha256"]  # the original stays
 
 
+def test_the_models_own_learning_rate(tmp_path, labelled, apc):
+    more = ["--pretrained", apc, "--fine-tune", "true", "--weight-decay", 0, "--max-steps", 3]
+    for share in ("0", "1"):
+        run("phone", labelled, tmp_path / share, *more, "--fine-tune-lr", share)
+    assert [is_changed(apc, states(tmp_path / share)[-1]) for share in ("0", "1")] == [False, True]
+
+
 def test_tuning_helps(tmp_path, labelled, apc):
     more = ["--pretrained", apc, "--fine-tune", "true", "--fine-tune-lr", "0.1", "--weight-decay", 0]
     accuracy = {}

@@ -190,6 +190,37 @@ def test_accumulated_small_batches_have_the_gradient_of_one_large(tmp_path):
         torch.testing.assert_close(value, state_of(tmp_path / "many")["model"][name])
 
 
+def test_the_step_is_no_longer_than_its_clipped_gradient(tmp_path):
+    """Plain gradient descent: the weights move by the learning rate times the gradient."""
+    options = {
+        "max_steps": 1,
+        "lr": 0.1,
+        "optimizer": "sgd",
+        "warmup_share": 0,
+        "weight_decay": 0,
+        "log_interval": 1,
+    }
+    before = torch.cat([p.detach().flatten().clone() for p in ToyTask().model.parameters()])
+    moved = {}
+    for clip in (0.0, 1e-3):
+        task = ToyTask()
+        train(task, TrainConfig(**options, grad_clip=clip), tmp_path / str(clip))
+        moved[clip] = float(
+            (torch.cat([p.detach().flatten() for p in task.model.parameters()]) - before).norm()
+        )
+    norms = [losses(tmp_path / str(clip), "train", "grad_norm")[0][1] for clip in moved]
+    assert norms[0] == norms[1] > 1e-2  # as it was before clipping
+    assert moved[0.0] == pytest.approx(0.1 * norms[0], rel=1e-3)
+    assert moved[1e-3] == pytest.approx(0.1 * 1e-3, rel=1e-2)
+
+
+def test_warm_up_in_steps(tmp_path):
+    options = {"lr": 0.01, "schedule": "constant", "log_interval": 1}
+    train(ToyTask(), TrainConfig(max_steps=5, warmup_steps=4, **options), tmp_path)
+    rates = [lr for _, lr in losses(tmp_path, "train", "lr")]
+    assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01])
+
+
 def test_the_mean_of_the_last_states_is_tried(tmp_path):
     config = dataclasses.replace(CONFIG, average_last=3, schedule="constant", lr=5e-2)
     best = train(ToyTask(), config, tmp_path)
@@ -253,3 +284,38 @@ def test_two_processes_equal_one_with_the_same_global_batch(tmp_path):
         pairs = zip(*(losses(tmp_path / name, part, value) for name in ("one", "two")), strict=True)
         for (step, a), (other, b) in pairs:
             assert step == other and a == pytest.approx(b, rel=1e-4)
+
+
+PROCESSES = """
+import sys
+sys.path.insert(0, {here!r})
+from toy_task import ToyTask
+from speechrep.train import distributed
+from speechrep.train.config import TrainConfig
+from speechrep.train.trainer import train
+device = distributed.start(0)
+long = TrainConfig(max_steps=10**6, save_interval=10**6, valid_interval=10**6, log_interval=1)
+train(ToyTask(), long, {out!r}, device=device)
+"""
+
+
+def test_sigterm_to_several_processes_saves_once(tmp_path):
+    here = Path(__file__).parent
+    script = tmp_path / "processes.py"
+    script.write_text(PROCESSES.format(here=str(here), out=str(tmp_path / "exp")))
+    environment = os.environ | {"PYTHONPATH": str(here.parent.parent), "OMP_NUM_THREADS": "1"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    process = subprocess.Popen([*torchrun, str(script)], env=environment, start_new_session=True)
+    log, deadline = tmp_path / "exp/train_log.jsonl", time.monotonic() + 90
+    try:
+        while not log.exists() or log.read_text().count("train") < 3:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)  # torchrun hands it on to both
+        assert process.wait(90)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    (saved,) = checkpoint.saved_states(tmp_path / "exp/checkpoints")
+    state = checkpoint.load_state(saved)
+    assert state["world_size"] == 2 and state["progress"]["step"] == int(saved.stem.split("-")[1])

@@ -116,6 +116,28 @@ def test_the_centre_of_another_kind_is_refused(tmp_path):
         run(labelled, tmp_path / "results.json", "--center-on", str(other))
 
 
+def moved(labelled, folder, by):
+    """The same set, all its vectors moved."""
+    store = open_features(labelled[0])
+    with StoreWriter(folder / "moved.h5", store.meta, store.utt_ids, store.num_frames.tolist()) as writer:
+        for utt_id in store.utt_ids:
+            writer.write(utt_id, store.read(utt_id) + by)
+    return folder / "moved.h5", labelled[1]
+
+
+def test_the_centre_is_taken_away(tmp_path):
+    labelled = make_set(tmp_path / "set", speakers=4, utts=6)
+    far = moved(labelled, tmp_path, np.float32(100) * np.arange(8, dtype=np.float32))
+    plain, centred = (
+        {metric: entry["value"] for metric, entry in run(data, tmp_path / "results.json", *more).items()}
+        for data, more in ((far, ()), (far, ("--center-on", str(far[0]))))
+    )
+    wanted = run(labelled, tmp_path / "results.json", "--center-on", str(labelled[0]))
+    for metric, entry in wanted.items():
+        assert centred[metric] == pytest.approx(entry["value"], abs=1e-3)
+    assert plain["eer"] != pytest.approx(centred["eer"], abs=1e-3)  # vectors all alike, but for rounding
+
+
 def test_speakers_are_told_apart(tmp_path, capsys):
     labelled = make_set(tmp_path / "set", speakers=4, utts=6)
     found = run(labelled, tmp_path / "results.json", "--center-on", str(labelled[0]))
