@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -17,9 +18,11 @@ from speechrep.data.features import open_features
 from speechrep.errors import InputError
 from speechrep.io.model_files import write_model
 from speechrep.io.store import StoreWriter
+from speechrep.io.store_export import export_ark
 from speechrep.io.table import read_table
 from speechrep.upstream.checkpoint import save_model
 from speechrep.upstream.dumping import Dump, DumpConfig, parse_layers
+from speechrep.upstream.registry import CONFIGS, build
 from tests.peak_memory import measured
 
 LENGTHS = [7, 30, 12, 25, 3, 18]
@@ -278,6 +281,21 @@ def test_verify_finds_every_fault(feats, tmp_path, capsys):
     with pytest.raises(InputError, match="faults"):
         run(feats, tmp_path / "exp", out, "--verify")
     assert "stale: older than" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("changed", ["feats.scp", "features.json"])
+def test_a_store_older_than_a_directory_of_features_is_stale(tmp_path, changed):
+    folder = tmp_path / "feats"
+    export_ark(open_features(write_feats(tmp_path / "feats.h5", cmvn="none")), folder)
+    save_model(tmp_path / "exp", build("apc", CONFIGS["apc"](hidden_size=8), meta(cmvn="none")))
+    run(folder, tmp_path / "exp", tmp_path / "x.h5")
+    work = Dump(speechrep.load(tmp_path / "exp"), open_features(folder), tmp_path / "x.h5", DumpConfig())
+    assert not work.problems()
+    later = time.time() + 10
+    os.utime(folder / "feats.ark", (later, later))
+    assert not work.problems()  # the archive alone may have been touched, or copied
+    os.utime(folder / changed, (later, later))
+    assert "stale: older than" in work.problems()[0]
 
 
 def test_other_toolkits_formats(feats, tmp_path):
