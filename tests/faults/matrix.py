@@ -19,7 +19,7 @@ from tests.fuzz.record import RECORD, Record, section
 from tests.machine import machine
 
 OUTCOMES = {
-    "refused": "ended with an error in words that names the culprit; what was there before is untouched",
+    "refused": "ended with an error that names the culprit; what was there, checkpoints too, is untouched",
     "recovered": "ended early; the same command then gave what an undisturbed run gives, bit for bit",
     "unaffected": "went on and gave what an undisturbed run gives, bit for bit",
     "unnoticed": "went on, and a value of the result is another: nothing there could have told",
@@ -29,7 +29,8 @@ OUTCOMES = {
 NOTES = """
 A kill happens at a seeded operation on files (half of a write is done, then SIGKILL), of the command or of
 all its processes together. A disk is full from a seeded operation on, or is a real tmpfs that fills up. A
-read error is EIO from one input. A corrupted byte is one byte of one input, at a seeded place, exchanged.
+read error is EIO from one input, met by the recipe, which compares checksums before a command starts, and
+by the command alone. A corrupted byte is one byte of one input, at a seeded place, exchanged.
 What follows is compared with an undisturbed run: weights, features, stores, hypotheses and figures bit for
 bit, without times and dates. Where a refusal left every file as it was, the rerun is not made: it would be
 the undisturbed run. A dash: the stage reads no such file, or has no workers; those of mosei's stage 0 write
