@@ -54,20 +54,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--utt2spk", type=Path, help="speakers, for CMVN by speaker")
     args = parser.parse_args(argv)
     out = args.out_dir
+    if args.cmvn == "speaker" and not args.utt2spk:
+        raise InputError("needs --utt2spk", where="--cmvn speaker")
     if args.utt2spk and not args.utt2spk.is_file():
         raise InputError("no such file", where=f"--utt2spk {args.utt2spk}")
     for name in ("frame_shift", "sample_frequency"):
         if not 0 < getattr(args, name) < math.inf:
             option = "--" + name.replace("_", "-")
             raise InputError(f"want more than 0, got {getattr(args, name)}", where=option)
-    invalidate_all(out)
     dim = 0
     stats = out / ".stats.ark"
     method = 2 if args.compress == "true" else 0
-    with (
-        contextlib.closing(open_text(args.file)) as stream,
-        PieceWriter(out / "feats.1.ark", stats, method) as writer,
-    ):
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(contextlib.closing(open_text(args.file)))
+        invalidate_all(out)
+        writer = stack.enter_context(PieceWriter(out / "feats.1.ark", stats, method))
         for utt_id, feats, number in Progress(0, "utterances").over(read_blogmel(stream, args.file)):
             if dim not in (0, feats.shape[1]):
                 what = f"utterance {utt_id!r} has {feats.shape[1]} values per frame, the first has {dim}"

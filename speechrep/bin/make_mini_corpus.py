@@ -24,7 +24,7 @@ from speechrep.io.dirs import atomic_directory
 from speechrep.io.files import read_json, write_json
 from speechrep.io.table import write_table
 from speechrep.synthesis.espeak import Espeak
-from speechrep.synthesis.render import SAMPLE_RATE, fork_each, render
+from speechrep.synthesis.render import fork_each, render, write_audio
 from speechrep.synthesis.sentences import draw_sentence, transcript
 from speechrep.synthesis.voices import Voice, draw_voices
 
@@ -138,7 +138,7 @@ def make_corpus(out_dir: str | os.PathLike[str], config: MiniCorpusConfig, nj: i
             )
             name = f"{utterance.folder}/{utterance.utt_id}"
             path = folder / "LibriSpeech" / f"{name}.flac"
-            soundfile.write(path, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+            write_audio(path, samples)
             write_textgrid(folder / "alignments" / f"{name}.TextGrid", {"phones": phones})
 
         fork_each(utterances, make, nj)

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, opt, to_dict
@@ -28,7 +27,7 @@ from speechrep.io.files import read_json, write_json
 from speechrep.io.mosei import EMOTIONS, FOLDS
 from speechrep.synthesis.espeak import Espeak
 from speechrep.synthesis.opinions import LEVELS, colour, draw_opinion
-from speechrep.synthesis.render import SAMPLE_RATE, fork_each, render
+from speechrep.synthesis.render import SAMPLE_RATE, fork_each, render, write_audio
 from speechrep.synthesis.voices import Voice, draw_voices
 
 _log = logging.getLogger(__name__)
@@ -198,7 +197,7 @@ def _write_video(folder: Path, video: Video, spoken: str, seed: int) -> None:
     if video.hazard != "missing_wav":
         blocks.append(_pause(rng))
         path = folder / WAV_DIR / f"{video.name}.wav"
-        soundfile.write(path, np.concatenate(blocks), SAMPLE_RATE, subtype="PCM_16")
+        write_audio(path, np.concatenate(blocks))
     lines = [
         f"{video.name}___{o.number}___{o.start_s}___{o.end_s}___{o.words.capitalize()}."
         for o in video.opinions

@@ -46,8 +46,6 @@ def read(tree: Any, where: Path, residual: str = "", time_shift: int = 0) -> For
     options |= {"residual": residual} if residual else {}
     options |= {"time_shift": time_shift} if time_shift else {}
     preset = {80: "apc-kaldi80", 160: "mj-mel160"}.get(input_dim, "")
-    if preset:
-        notes.append(f"the file does not say its features: {preset} assumed (--preset or --features)")
     return Foreign("apc", options, input_dim, input_dim, state, TABLE, preset, notes=tuple(notes))
 
 
@@ -68,7 +66,7 @@ def gru_options(state: Weights, rnns: str, where: object) -> tuple[dict[str, Any
 
 def name_options(name: str) -> dict[str, Any]:
     """The options that a published file's name tells."""
-    words = re.sub(r"\.(pt|pth|model|ckpt)$", "", name).split("__epoch")[0].split("-")
+    words = re.sub(r"\.[A-Za-z]\w*$", "", name).split("__epoch")[0].split("-")
     found: dict[str, Any] = {}
     if any(re.fullmatch(r"rhl\d+", word) for word in words):
         found["residual"] = "all" if "res" in words else "none"
@@ -94,7 +92,7 @@ def write(model: Apc) -> tuple[dict[str, Any], list[str]]:
     meta = model.meta
     notes = [
         f"the format holds weights only; call the file ...-{name}.pt so that the rest is known",
-        f"the file does not say its features ({meta.feature}, {meta.dim} values): --features when read back",
+        f"the file does not say its features ({meta.feature}, {meta.dim} values): --preset or --features",
     ]
     return dict(to_theirs(weights, TABLE, "the model")), notes
 

@@ -103,6 +103,8 @@ def import_model(
         notes.append(
             "the file does not say what features it was made for: give --preset or --features to use it"
         )
+    elif foreign.preset and not (preset or meta or kept):
+        notes.append(f"the file does not say its features: {foreign.preset} assumed (--preset or --features)")
     options = foreign.options | dict(section(kept, "config", where=path) if kept else {})
     options |= {"embedding_layer": True} if embedding_layer and foreign.upstream == "mockingjay" else {}
     head = "head." if foreign.upstream == "mockingjay" and not foreign.has_head else ""

@@ -15,11 +15,24 @@ from speechrep.errors import InputError
 from speechrep.upstream.apc import Apc
 from speechrep.upstream.mockingjay import Mockingjay
 
-AUDIO = {"sample_rate": 16000, "win_ms": 25, "hop_ms": 10, "n_freq": 201, "n_mels": 80, "target_level": -25}
-INPUTS = {
-    "s3-mel80": {"feat_type": "mel", "log": True, "delta": 0, "cmvn": True},
-    "s3-linear201": {"feat_type": "linear", "log": True, "delta": 0, "cmvn": True},
-}
+_STFT = {"sample_rate": 16000, "win_ms": 25, "hop_ms": 10, "n_freq": 201, "target_level": -25}
+_CHANNEL = {"log": True, "delta": 0, "cmvn": True}
+# What S3PRL's configuration of the audio says where features are a preset's, as far as it says something.
+USUAL: dict[str, dict[str, Any]] = {
+    "s3-mel80": _STFT | {"n_mels": 80, "input": {"feat_type": "mel"} | _CHANNEL},
+    "s3-linear201": _STFT | {"input": {"feat_type": "linear"} | _CHANNEL},
+    "s3-fbank240": {
+        "kaldi": {
+            "feat_type": "fbank", "fbank": {"frame_length": 25.0, "frame_shift": 10.0, "num_mel_bins": 80}
+        },
+        "delta": {"order": 2, "win_length": 5},
+        "cmvn": {"use_cmvn": True},
+    },
+    "fmllr40": {"input": {"feat_type": "fmllr"}},
+    "s3-apc80": {
+        "feat_type": "fbank", "feat_dim": 80, "frame_length": 25, "frame_shift": 10, "cmvn": True
+    },
+}  # fmt: skip
 APC_TABLE = (
     *(
         Row(f"rnn_layers.{{i}}.{name}", f"rnns.{{i}}.{name}")
@@ -71,20 +84,21 @@ def _read_transformer(tree: dict[str, Any], where: object) -> Foreign:
 
 def _preset(input_dim: int, audio: dict[str, Any]) -> tuple[str, list[str]]:
     """The features that an encoder of this width has by S3PRL's usual settings, unless it had others."""
-    if "kaldi" in audio:
-        return ("s3-fbank240" if input_dim == 240 else ""), []
-    preset = {80: "s3-mel80", 201: "s3-linear201", 40: "fmllr40"}.get(input_dim, "")
-    if preset not in INPUTS:
-        return preset, []
-    given = audio.get("input")
-    parts = ((AUDIO, audio), (INPUTS[preset], given if isinstance(given, dict) else {}))
-    other = [
-        f"{key} {reprlib.repr(theirs[key])}, not {value!r}"
-        for usual, theirs in parts
-        for key, value in usual.items()
-        if key in theirs and theirs[key] != value
-    ]
+    presets = {80: "s3-mel80", 201: "s3-linear201", 40: "fmllr40"}
+    preset = ({240: "s3-fbank240"} if "kaldi" in audio else presets).get(input_dim, "")
+    other = _unusual(USUAL[preset], audio) if preset else []
     return ("", [f"its features are not {preset}: {'; '.join(other)}"]) if other else (preset, [])
+
+
+def _unusual(usual: dict[str, Any], given: Any) -> list[str]:
+    """The settings that are given and are others than usual."""
+    found = []
+    for key, value in usual.items() if isinstance(given, dict) else ():
+        if key in given and isinstance(value, dict):
+            found += _unusual(value, given[key])
+        elif key in given and given[key] != value:
+            found.append(f"{key} {reprlib.repr(given[key])}, not {value!r}")
+    return found
 
 
 def _read_apc(tree: dict[str, Any], where: object) -> Foreign:
@@ -110,9 +124,11 @@ def _read_apc(tree: dict[str, Any], where: object) -> Foreign:
     data = tree["config"].get("data")
     audio = data.get("audio") if isinstance(data, dict) else None
     audio = audio if isinstance(audio, dict) else {}
-    fits = audio.get("feat_type") == "fbank" and audio.get("cmvn", True) and input_dim == 80
+    other = _unusual(USUAL["s3-apc80"], audio)
+    fits = "feat_type" in audio and input_dim == 80 and not other
     return Foreign(
-        "apc", options, input_dim, input_dim, state, APC_TABLE, "s3-apc80" if fits else ""
+        "apc", options, input_dim, input_dim, state, APC_TABLE, "s3-apc80" if fits else "",
+        notes=(f"its features are not s3-apc80: {'; '.join(other)}",) if other else (),
     )  # fmt: skip
 
 
@@ -140,9 +156,10 @@ def write_transformer(
     notes = mockingjay.window_notes(model)
     if preset == "s3-mel80":
         target = {"feat_type": "mel" if model.target_dim == 80 else "linear", "log": True, "cmvn": True}
-        upstream["audio"] = AUDIO | {
+        usual = USUAL[preset]
+        upstream["audio"] = usual | {
             "n_mfcc": 13,
-            "input": INPUTS[preset] | {"channel": 0},
+            "input": usual["input"] | {"channel": 0},
             "target": target | {"channel": 0, "delta": 0},
         }  # fmt: skip
     else:
@@ -167,10 +184,10 @@ def write_apc(model: Apc, step: int, preset: str) -> tuple[dict[str, Any], list[
         )
     residual = apc.equivalent_residual(model, ("inner", "none"), "S3PRL adds it in all layers but the first")
     notes = []
-    audio: dict[str, Any] = {"frame_length": 25, "frame_shift": 10, "decode_wav": False, "cmvn": True}
-    if preset == "s3-apc80":
-        audio |= {"feat_type": "fbank", "feat_dim": 80}
-    else:  # a kind that S3PRL does not know, so that it stops instead of feeding the model other features
+    audio = USUAL["s3-apc80"] | {"decode_wav": False}
+    if (
+        preset != "s3-apc80"
+    ):  # a kind that S3PRL does not know, so that it stops instead of feeding the model other features
         audio |= {"feat_type": f"speechrep-{model.meta.feature}", "feat_dim": model.meta.dim}
         notes.append(foreign_features(model.meta.feature, model.meta.dim))
     if config.dropout:

@@ -87,7 +87,7 @@ def open_checked(path: str | os.PathLike[str]) -> IO[bytes]:
     """
     sums = _sums(path)
     if sums is None:
-        return io.BufferedReader(_Named(os.fspath(path)))  # type: ignore[return-value]
+        return io.BufferedReader(_Named(os.fspath(path)), BLOCK_BYTES)  # type: ignore[return-value]
     return io.BufferedReader(_Checked(path, *sums), BLOCK_BYTES)  # type: ignore[return-value]
 
 
@@ -124,6 +124,11 @@ class _Named(io.FileIO):
         """Fill a buffer, or a part of it."""
         with telling_of(self.name):
             return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        """The rest."""
+        with telling_of(self.name):
+            return super().readall()
 
 
 class _Checked(io.RawIOBase):

@@ -1,6 +1,7 @@
 """HDF5 files that others made: whatever the library says about a damaged one is an InputError."""
 
 import contextlib
+import errno
 import math
 import mmap
 import os
@@ -27,8 +28,8 @@ def reading(path: object, what: str = "not a whole HDF5 file", mend: str = "") -
     except (InputError, FileNotFoundError):
         raise
     except _DAMAGE as error:
-        errno = getattr(error, "errno", None)  # what the system said; the library tells of it in ten lines
-        why = os.strerror(errno) if errno else " ".join(str(error).split())
+        system = getattr(error, "errno", None) == errno.EIO  # of which the library tells in ten lines
+        why = os.strerror(errno.EIO) if system else " ".join(str(error).split())
         raise InputError(f"{what}: {why}", where=path, mend=mend) from error
 
 

@@ -224,8 +224,6 @@ def _read_label_csv(path: Path) -> list[Clip]:
                 if not abs(clip.sentiment) <= 3:
                     raise InputError(f"label7 is {clip.sentiment}, want -3 to 3", where=where)
                 clips.append(clip)
-    except FileNotFoundError:
-        raise InputError("no such file", where=path) from None
     except csv.Error as error:
         raise InputError(f"not a table: {error}", where=path) from error
     return clips

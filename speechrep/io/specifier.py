@@ -109,9 +109,9 @@ def open_writer(text: str, method: int = 0, *, allow_pipes: bool = False) -> Ite
     """
     specifier = parse_writer(text)
     with contextlib.ExitStack() as stack:
-        # The archive has its name before the table that points into it.
+        # The archive has its name before the table that points into it, and no older table points into it.
         scp = stack.enter_context(_open_table(specifier.scp)) if specifier.scp else None
-        ark = stack.enter_context(_open_output(specifier.ark, allow_pipes))
+        ark = stack.enter_context(_open_output(specifier.ark, allow_pipes, scp=specifier.scp))
         yield TableWriter(ark, scp, specifier, method)
 
 
@@ -172,7 +172,7 @@ def _open_table(name: str) -> contextlib.AbstractContextManager[IO[str]]:
 
 
 @contextlib.contextmanager
-def _open_output(name: str, allow_pipes: bool) -> Iterator[IO[bytes]]:
+def _open_output(name: str, allow_pipes: bool, scp: str = "") -> Iterator[IO[bytes]]:
     if name == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -183,6 +183,8 @@ def _open_output(name: str, allow_pipes: bool) -> Iterator[IO[bytes]]:
         with atomic_open(name, "wb") as stream:
             yield stream
             sums_path(name).unlink(missing_ok=True)  # of what was there
+            if Path(scp).is_file():
+                Path(scp).unlink()
 
 
 @contextlib.contextmanager

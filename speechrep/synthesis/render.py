@@ -1,14 +1,18 @@
 """From a sentence and a voice to a waveform with phone times, one forked child per utterance."""
 
+import io
 import os
 import sys
 import traceback
 import zlib
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import soundfile
 import soxr
+from numpy.typing import NDArray
 
 from speechrep.errors import InputError
 from speechrep.io.alignment import Interval
@@ -50,6 +54,13 @@ def render(espeak: Espeak, sentence: str, voice: Voice, key: str) -> tuple[np.nd
     samples = np.clip(np.rint(wave * 32768), -32768, 32767).astype(np.int16)
     phones = to_intervals(speech.phones, len(speech.samples), speech.sample_rate, lead_s, tail_s)
     return samples, phones
+
+
+def write_audio(path: Path, samples: NDArray[np.int16]) -> None:
+    """Write 16-bit audio in the format of its name's ending; OSError tells of a full disk, libsndfile not."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, SAMPLE_RATE, format=path.suffix[1:].upper(), subtype="PCM_16")
+    path.write_bytes(buffer.getbuffer())
 
 
 def fork_each(items: Iterable[T], work: Callable[[T], None], nj: int) -> None:

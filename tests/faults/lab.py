@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -72,8 +73,11 @@ class Done:
 
     def is_clear(self, culprits: Sequence[str]) -> bool:
         """Whether it failed as a program should: by itself, with words that name one of ``culprits``."""
-        named = any(name in self.text for name in culprits)
-        return (self.status or 0) > 0 and "error" in self.text and "Traceback" not in self.text and named
+        _, found, words = self.text.partition("error")
+        named = any(name in words for name in culprits)
+        # A worker's death may meet torch in an import, which it logs, traceback and all, and goes on.
+        traceback = re.search(r"^\s*Traceback", self.text, re.MULTILINE)
+        return (self.status or 0) > 0 and bool(found) and not traceback and named
 
 
 class Lab:

@@ -493,10 +493,14 @@ def test_the_file_is_remembered(tmp_path: Path) -> None:
         ({"hop_ms": 20}, "hop_ms 20, not 10"),
         ({"input": {"feat_type": "mel", "log": False}}, "log False, not True"),
         ({"input": {"feat_type": "mel", "delta": 1}}, "delta 1, not 0"),
+        ({"kaldi": {"feat_type": "fbank", "fbank": {"frame_shift": 20}}}, "frame_shift 20, not 10"),
+        ({"kaldi": {"feat_type": "fbank"}, "cmvn": {"use_cmvn": False}}, "use_cmvn False, not True"),
+        ({"input": {"feat_type": "mel"}, "n_mels": 40}, "not fmllr40: feat_type 'mel', not 'fmllr'"),
     ],
 )
 def test_settings_that_no_preset_has(tmp_path: Path, audio: dict, told: str) -> None:
-    state, head = fixtures.transformer_weights(80, 3, 12, 20, out=201)
+    width = 240 if "kaldi" in audio else audio.get("n_mels", 80)
+    state, head = fixtures.transformer_weights(width, 3, 12, 20, out=201)
     config = fixtures.mockingjay_config(3, 12, 4, 20, 1)
     file = fixtures.s3prl_transformer_file(
         tmp_path / "states.ckpt", state, head, config, audio=audio, task={"mask_frequency": 0.2}
@@ -507,9 +511,22 @@ def test_settings_that_no_preset_has(tmp_path: Path, audio: dict, told: str) -> 
     assert any("mask_frequency 0.2, which our pre-training has not" in note for note in notes)
 
 
+def test_settings_of_a_linear_spectrogram_are_its_own(tmp_path: Path) -> None:
+    state, head = fixtures.transformer_weights(201, 3, 12, 20)
+    config = fixtures.mockingjay_config(3, 12, 4, 20, 1)
+    audio = {"input": {"feat_type": "linear", "log": True}, "n_mels": 40}
+    file = fixtures.s3prl_transformer_file(tmp_path / "states.ckpt", state, head, config, audio=audio)
+    about = read_json(convert("s3prl", file, tmp_path / "exp") / "import.json")
+    assert about["preset"] == "s3-linear201"
+
+
 def test_apc_features_that_its_file_cannot_tell(tmp_path: Path) -> None:
     file = fixtures.save(fixtures.apc_weights(80, 3, 10, 0, False), tmp_path / "rhl3-res-ts3.pt")
     notes = read_json(convert("apc", file, tmp_path / "exp") / "import.json")["notes"]
     assert notes == ["the file does not say its features: apc-kaldi80 assumed (--preset or --features)"]
+    notes = read_json(convert("apc", file, tmp_path / "given", "--preset", "s3-apc80") / "import.json")[
+        "notes"
+    ]
+    assert not notes
     told = export_model(tmp_path / "exp", "apc", tmp_path / "back.pt")
     assert any("fbank, 80 values" in note for note in told)

@@ -83,13 +83,20 @@ def test_nothing_half_written_is_left(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "words", [["--frame-shift", "0"], ["--sample-frequency", "-1"], ["--utt2spk", "/no/such/utt2spk"]]
-)
+    "words",
+    [
+        ["--frame-shift", "0"], ["--sample-frequency", "-1"], ["--utt2spk", "/no/such/utt2spk"],
+        ["--cmvn", "speaker"], ["--file", "/no/such/file"],
+    ],
+)  # fmt: skip
 def test_options_that_cannot_be(tmp_path: Path, words: list[str]):
     (tmp_path / "a.blogmel").write_text(TEXT)
-    with pytest.raises(InputError, match=words[0]):
+    for name in (".done.json", "features.json"):
+        (tmp_path / "f" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "f" / name).write_text("{}")
+    with pytest.raises(InputError, match=words[0] if words[0] != "--file" else words[1]):
         import_blogmel.main(["--file", str(tmp_path / "a.blogmel"), "--out-dir", str(tmp_path / "f"), *words])
-    assert not (tmp_path / "f").exists()
+    assert len(list((tmp_path / "f").iterdir())) == 2  # what was there, and nothing else
 
 
 def test_an_extraction_is_not_taken_for_whole_afterwards(tmp_path: Path):

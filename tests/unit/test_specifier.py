@@ -10,6 +10,7 @@ import pytest
 
 from speechrep.bin import copy_feats
 from speechrep.errors import InputError
+from speechrep.io import files
 from speechrep.io.ark import load_scp, read_ark, read_matrix, write_ark
 from speechrep.io.specifier import parse_reader, parse_writer, read_entries
 
@@ -141,6 +142,22 @@ def test_the_table_gets_its_name_after_the_archive(scp: Path, tmp_path: Path, mo
     with pytest.raises(OSError, match="no more"):
         copy_feats.main([f"scp:{scp}", f"ark,scp:{tmp_path}/out.ark,{tmp_path}/out.scp"])
     assert not (tmp_path / "out.scp").exists()
+
+
+def test_an_older_table_does_not_point_into_a_newer_archive(scp: Path, tmp_path: Path, monkeypatch):
+    words = [f"scp:{scp}", f"ark,scp:{tmp_path}/out.ark,{tmp_path}/out.scp"]
+    copy_feats.main(words)
+    commit = files.commit_file
+
+    def fail(temporary, path):
+        if str(path).endswith(".scp"):
+            raise OSError("no more")
+        commit(temporary, path)
+
+    monkeypatch.setattr("speechrep.io.files.commit_file", fail)
+    with pytest.raises(OSError, match="no more"):
+        copy_feats.main(words)
+    assert (tmp_path / "out.ark").exists() and not (tmp_path / "out.scp").exists()
 
 
 def test_the_table_on_standard_output(scp: Path, tmp_path: Path, capsys, monkeypatch):
