@@ -23,7 +23,7 @@ class Seen(NamedTuple):
 
 # How an error names a full disk; on it the log of a job has no room for its last words.
 FULL = ("No space left", "no space left", "is the disk full?", ".log: job")
-WORKER = ("job 1", "worker", "abruptly")  # and a process that is gone
+WORKER = ("job 1 ", "worker", "killed by signal")  # and a process that is gone
 
 
 def rng(*seed: object) -> random.Random:
