@@ -83,6 +83,8 @@ def names(path: Path, content: bytes = b"", place: int = 0) -> list[str]:
         content, place: what it holds now, and where the damage is: of a table its line may be told.
     """
     found = [path.name, f"{path.with_suffix('')}."]
+    if path.name == "config.yaml":
+        found.append(f"{path.parent}: holds a run with other options")
     if path.parent.name == ".jobs":
         found.append(f"feats.{path.stem}.ark: its job")
     if path.parent.parent.name == "jobs":
