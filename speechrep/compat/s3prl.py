@@ -185,9 +185,8 @@ def write_apc(model: Apc, step: int, preset: str) -> tuple[dict[str, Any], list[
     residual = apc.equivalent_residual(model, ("inner", "none"), "S3PRL adds it in all layers but the first")
     notes = []
     audio = USUAL["s3-apc80"] | {"decode_wav": False}
-    if (
-        preset != "s3-apc80"
-    ):  # a kind that S3PRL does not know, so that it stops instead of feeding the model other features
+    if preset != "s3-apc80":
+        # A kind that S3PRL does not know, so that it stops instead of feeding the model other features.
         audio |= {"feat_type": f"speechrep-{model.meta.feature}", "feat_dim": model.meta.dim}
         notes.append(foreign_features(model.meta.feature, model.meta.dim))
     if config.dropout:
