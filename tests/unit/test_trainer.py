@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -79,6 +80,18 @@ def test_resumed_after_sigterm_is_bit_identical(tmp_path, num_workers):
     assert losses(tmp_path / "whole", "valid") == losses(tmp_path / "parts", "valid")
 
 
+def start_script(folder: Path, text: str, *launcher: str, **options: Any) -> subprocess.Popen:
+    """Run ``text`` by Python, in a process group of its own, with what is in its braces filled in."""
+    here = Path(__file__).parent
+    script = folder / "script.py"
+    script.write_text(text.format(here=str(here), **options))
+    environment = os.environ | {"PYTHONPATH": str(here.parent.parent), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, *launcher, str(script)], env=environment, start_new_session=True)
+
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+
+
 GROUP = """
 import sys
 sys.path.insert(0, {here!r})
@@ -92,11 +105,7 @@ train(ToyTask(2), long, {out!r})
 
 def test_sigterm_to_the_whole_group_saves_too(tmp_path):
     """As launchers, timeout and Slurm send it: to those that read the data as well."""
-    here = Path(__file__).parent
-    script = tmp_path / "group.py"
-    script.write_text(GROUP.format(here=str(here), out=str(tmp_path / "exp")))
-    environment = os.environ | {"PYTHONPATH": str(here.parent.parent), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, str(script)], env=environment, start_new_session=True)
+    process = start_script(tmp_path, GROUP, out=str(tmp_path / "exp"))
     log, deadline = tmp_path / "exp/train_log.jsonl", time.monotonic() + 60
     while not log.exists() or log.read_text().count("train") < 3:
         assert time.monotonic() < deadline and process.poll() is None
@@ -126,13 +135,7 @@ train(Broken(2), TrainConfig(max_steps=9), {out!r})
 
 
 def test_an_error_ends_the_processes_that_read_too(tmp_path):
-    here = Path(__file__).parent
-    script = tmp_path / "broken.py"
-    script.write_text(BROKEN.format(here=str(here), out=str(tmp_path / "exp")))
-    environment = os.environ | {"PYTHONPATH": str(here.parent.parent), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, str(script)], env=environment, start_new_session=True, stderr=subprocess.DEVNULL
-    )
+    process = start_script(tmp_path, BROKEN, out=str(tmp_path / "exp"))
     try:
         assert process.wait(60) == 1
     finally:
@@ -270,12 +273,12 @@ def test_two_processes_equal_one_with_the_same_global_batch(tmp_path):
         "max_steps": 9, "lr": 1e-2, "optimizer": "sgd", "grad_clip": 0, "valid_interval": 4,
         "save_interval": 9, "log_interval": 3,
     }  # fmt: skip
-    here = str(Path(__file__).parent)
-    script = tmp_path / "ranks.py"
-    script.write_text(RANKS.format(here=here, options=options, out=str(tmp_path / "two")))
-    environment = os.environ | {"PYTHONPATH": str(Path(here).parent.parent), "OMP_NUM_THREADS": "1"}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run([*torchrun, str(script)], check=True, env=environment, timeout=120)
+    process = start_script(tmp_path, RANKS, *TORCHRUN, options=options, out=str(tmp_path / "two"))
+    try:
+        assert process.wait(120) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     train(ToyTask(max_frames=60), TrainConfig(**options, accumulate=2), tmp_path / "one")
     one, two = state_of(tmp_path / "one")["model"], state_of(tmp_path / "two")["model"]
     for name, value in one.items():  # same dropout and masks too: they are seeded by batch, not by process
@@ -300,12 +303,7 @@ train(ToyTask(), long, {out!r}, device=device)
 
 
 def test_sigterm_to_several_processes_saves_once(tmp_path):
-    here = Path(__file__).parent
-    script = tmp_path / "processes.py"
-    script.write_text(PROCESSES.format(here=str(here), out=str(tmp_path / "exp")))
-    environment = os.environ | {"PYTHONPATH": str(here.parent.parent), "OMP_NUM_THREADS": "1"}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    process = subprocess.Popen([*torchrun, str(script)], env=environment, start_new_session=True)
+    process = start_script(tmp_path, PROCESSES, *TORCHRUN, out=str(tmp_path / "exp"))
     log, deadline = tmp_path / "exp/train_log.jsonl", time.monotonic() + 90
     try:
         while not log.exists() or log.read_text().count("train") < 3:
