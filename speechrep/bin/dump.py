@@ -17,7 +17,7 @@ from speechrep.bin.jobs import check_jobs, run_launcher, run_local
 from speechrep.compat.convert import load_any
 from speechrep.config import add_options, from_options, make_parser
 from speechrep.data.features import open_features
-from speechrep.downstream.models import layer_weights
+from speechrep.downstream.layer_sum import learned_weights
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_info
 from speechrep.io.store import Store
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.format != "ark" and not args.out.endswith(".h5"):
         raise InputError(f"{args.out!r} does not end in .h5", where="--out")
     store_path = args.out if args.format == "hdf5" else args.out.rstrip("/") + ".store.h5"
-    mix = layer_weights(args.layer_weights_from) if args.layer_weights_from else ()
+    mix = tuple(learned_weights(args.layer_weights_from).values()) if args.layer_weights_from else ()
     if mix:
         if args.layers not in ("last", "all"):
             told = f"sums all layers; --layers {args.layers} says others"

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser
 from speechrep.data.features import open_features
+from speechrep.downstream.layer_sum import learned_weights
 from speechrep.errors import InputError
 from speechrep.io.model_files import model_folder, read_info
 from speechrep.report import attention, curves, embedding, hidden, layers, spectrogram, style
@@ -96,7 +97,7 @@ def _attention(args: argparse.Namespace) -> Pictures:
 
 def _layers(args: argparse.Namespace) -> Pictures:
     folder = model_folder(args.exp_dir)
-    yield "layers", layers.draw(layers.learned_weights(folder), f"{folder.resolve().name}: layers it mixes")
+    yield "layers", layers.draw(learned_weights(folder), f"{folder.resolve().name}: layers it mixes")
 
 
 def _curves(args: argparse.Namespace) -> Pictures:

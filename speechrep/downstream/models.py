@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 import torch
 
 from speechrep.downstream.base import KIND, Kind, Labelled, require_features
-from speechrep.downstream.inside import WithUpstream
-from speechrep.downstream.layer_sum import layer_shares
 from speechrep.downstream.registry import TASKS
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_model
@@ -48,21 +46,3 @@ def load_trained(path: str | os.PathLike[str], device: torch.device | str = "cpu
 def check_features(trained: Trained, data: Labelled) -> None:
     """Refuse features other than those the model was trained on."""
     require_features(trained.info, data.feats, trained.path)
-
-
-def layer_weights(path: str | os.PathLike[str]) -> list[float]:
-    """The weights with which a downstream model sums the layers of its representation.
-
-    Raises:
-        InputError: no downstream model, or one that was not trained on several layers.
-    """
-    model = load_trained(path).model
-    model = model.head if isinstance(model, WithUpstream) else model
-    if hasattr(model, "mixture"):
-        weights = model.mixture()
-    else:
-        scores = next((p for name, p in model.named_parameters() if name.endswith("layer_weights")), None)
-        weights = None if scores is None else layer_shares(scores, model.config.layer_sum)
-    if weights is None:
-        raise InputError("has learned no layer weights", where=path, mend="train it on a dump of all layers")
-    return weights.tolist()

@@ -112,7 +112,7 @@ class Probe(nn.Module):
         self.register_buffer("chosen", torch.zeros((), dtype=torch.int64))  # index into the L2 penalties
         if num_layers:
             self.layer_scores = layer_scores(num_layers, config.layer_sum, count)
-            # Scores of the chosen probe, as other models name theirs: for pictures.
+            # Scores of the chosen probe, as other models name theirs: for who asks what a model has learned.
             self.register_buffer("layer_weights", torch.zeros(num_layers))
         shapes = list(itertools.pairwise(widths))
         self.weights = nn.ParameterList(nn.Parameter(torch.empty(count, i, o)) for i, o in shapes)
@@ -137,10 +137,6 @@ class Probe(nn.Module):
         axes = 2 if self.num_layers else 1
         logits = self._logits(vectors.flatten(0, -1 - axes), slice(self.chosen, self.chosen + 1))
         return logits[0].reshape(*vectors.shape[:-axes], len(self.labels))
-
-    def mixture(self) -> Tensor | None:
-        """(L,) the weights of the layers, or None where the input has but one."""
-        return self._mixtures(slice(self.chosen, self.chosen + 1))[0].detach() if self.num_layers else None
 
     def _mixtures(self, which: slice) -> Tensor:
         return layer_shares(self.layer_scores[which], self.config.layer_sum)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from speechrep.downstream.layer_sum import learned_weights
 from speechrep.errors import InputError
 from speechrep.report import curves, intervals, label_share, layers, mistakes, paper, runs, style
 from speechrep.report.page import (
@@ -208,7 +209,7 @@ def _layers(it: Experiment) -> list[Html]:
         if run.is_upstream:
             continue
         try:
-            weights = layers.learned_weights(run.folder)
+            weights = learned_weights(run.folder)
         except InputError:
             continue
         pictures.append(_drawn(f"{run.name}: how it mixes its upstream's layers",

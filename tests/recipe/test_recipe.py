@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from speechrep.downstream.layer_sum import learned_weights
 from speechrep.io.model_files import read_info
 from speechrep.io.table import read_table, write_table
-from speechrep.report.layers import learned_weights
 
 REPOSITORY = Path(__file__).parents[2]
 RECIPE = REPOSITORY / "egs/librispeech/run.sh"

@@ -15,7 +15,7 @@ from downstream_data import META, make_set
 import speechrep
 from speechrep.bin import decode, dump, train_downstream
 from speechrep.downstream.inside import pool_batch
-from speechrep.downstream.models import layer_weights
+from speechrep.downstream.layer_sum import learned_weights
 from speechrep.downstream.speaker import pool
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_model
@@ -137,7 +137,7 @@ def test_a_down_sampling_model_with_mixed_layers(tmp_path, labelled, task):
     hyps = run(task, labelled, tmp_path / "exp", *more)
     ref = read_table(tmp_path / "exp/decode/ref")
     assert {u: len(v.split()) for u, v in hyps.items()} == {u: len(v.split()) for u, v in ref.items()}
-    weights = layer_weights(tmp_path / "exp")
+    weights = learned_weights(tmp_path / "exp").values()
     assert len(weights) == 2 and sum(weights) == pytest.approx(1, abs=1e-4)
 
 

@@ -12,13 +12,12 @@ from speechrep.bin import decode, train_downstream
 from speechrep.data.features import open_features
 from speechrep.data.layers import LayerReader
 from speechrep.downstream.asr_input import InputLayer
-from speechrep.downstream.layer_sum import LAYER_SUMS
-from speechrep.downstream.models import layer_weights
+from speechrep.downstream.layer_sum import LAYER_SUMS, layer_shares, learned_weights
+from speechrep.downstream.models import load_trained
 from speechrep.downstream.sentiment import SentimentConfig, SentimentModel
 from speechrep.errors import InputError
 from speechrep.io.store import Store, StoreWriter
 from speechrep.io.table import read_table
-from speechrep.report.layers import learned_weights
 
 
 def make_layers(folder, layers=(0, 2, 3), knows=1):
@@ -86,21 +85,24 @@ def test_probes_of_chosen_and_summed_layers(tmp_path):
     summed = train("phone", labelled, tmp_path / "sum", *steps.split())
     assert chosen > other + 0.3 and summed > other + 0.3
     assert json.loads((tmp_path / "two" / "model.json").read_text())["layer"] == "2"
-    weights = layer_weights(tmp_path / "sum")
-    assert sum(weights) == pytest.approx(1, abs=1e-5) and max(weights) == weights[1] > 0.5
-    drawn = learned_weights(tmp_path / "sum")
-    assert list(drawn) == [0, 2, 3] and list(drawn.values()) == pytest.approx(weights, abs=1e-4)
-    with pytest.raises(InputError, match="learned no layer weights"):
-        layer_weights(tmp_path / "two")
+    weights = learned_weights(tmp_path / "sum")
+    assert sum(weights.values()) == pytest.approx(1, abs=1e-5) and max(weights.values()) == weights[2] > 0.5
+    probe = load_trained(tmp_path / "sum").model
+    assert list(weights) == [0, 2, 3]
+    mixture = layer_shares(probe.layer_scores[probe.chosen], "softmax")  # what the probe computes with
+    assert list(weights.values()) == pytest.approx(mixture.tolist(), abs=1e-6)
+    with pytest.raises(InputError, match="the phone model mixes no layers"):
+        learned_weights(tmp_path / "two")
 
 
 def test_a_plain_sum_is_drawn_as_it_is(tmp_path):
     labelled = make_layers(tmp_path / "set")
     steps = "--layer-sum plain --max-steps 60 --lr 1e-1 --grad-clip 0 --weight-decay 0 --valid-interval 30"
     train("phone", labelled, tmp_path / "sum", *steps.split(), "--l2", "1e-4")
-    weights = layer_weights(tmp_path / "sum")
+    weights = list(learned_weights(tmp_path / "sum").values())
     assert sum(weights) != pytest.approx(1, abs=1e-2)  # nothing holds it there
-    assert list(learned_weights(tmp_path / "sum").values()) == pytest.approx(weights, abs=1e-6)
+    probe = load_trained(tmp_path / "sum").model
+    assert weights == pytest.approx(probe.layer_scores[probe.chosen].tolist(), abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", LAYER_SUMS)
@@ -108,9 +110,10 @@ def test_models_with_layers_inside_take_either_sum(tmp_path, kind):
     labelled = make_layers(tmp_path / "set")
     words = f"--model gru --layer-sum {kind} --max-steps 20 --lr 1e-2 --valid-interval 20 --every 1".split()
     train("speaker", labelled, tmp_path / "gru", *words)
-    weights = layer_weights(tmp_path / "gru")
+    weights = list(learned_weights(tmp_path / "gru").values())
     assert (sum(weights) == pytest.approx(1, abs=1e-5)) == (kind == "softmax")
-    assert list(learned_weights(tmp_path / "gru").values()) == pytest.approx(weights, abs=1e-6)
+    scores = load_trained(tmp_path / "gru").model.layer_weights
+    assert weights == pytest.approx(layer_shares(scores, kind).tolist(), abs=1e-6)
     config = SentimentConfig(layer_sum=kind, dropout=0.0)
     model, feats = SentimentModel(config, 4, 3), torch.randn(2, 10, 3, 4)
     one = SentimentModel(config, 4, 0)

@@ -9,12 +9,13 @@ import soundfile
 import torch
 
 from speechrep.bin import plot
+from speechrep.downstream.layer_sum import learned_weights
 from speechrep.errors import InputError
 from speechrep.frontend.registry import FRONTENDS, make_frontend
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.model_files import write_model
 from speechrep.io.store import StoreWriter
-from speechrep.report import attention, board, curves, embedding, layers, scales, spectrogram, style
+from speechrep.report import attention, board, curves, embedding, scales, spectrogram, style
 from speechrep.report.utterance import Utterance, read_utterance
 from speechrep.upstream.checkpoint import load, save_model
 from speechrep.upstream.registry import CONFIGS, build
@@ -157,7 +158,7 @@ def test_layer_weights(tmp_path):
         tmp_path, {"model.layer_weights": np.log(np.array([1, 2, 5], np.float32))},
         {"kind": "downstream", "task": "asr", "features": {"layers": [0, 2, 3]}},
     )  # fmt: skip
-    assert layers.learned_weights(tmp_path) == pytest.approx({0: 0.125, 2: 0.25, 3: 0.625})
+    assert learned_weights(tmp_path) == pytest.approx({0: 0.125, 2: 0.25, 3: 0.625})
     plot.main(["--exp-dir", str(tmp_path), "--what", "layers", "--out-dir", str(tmp_path / "out")])
     assert size_of(tmp_path / "out/layers.png")[0] == round(style.WIDTH * style.DPI)
 

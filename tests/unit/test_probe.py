@@ -6,6 +6,7 @@ import torch
 from scipy.signal import lfilter
 from sklearn.linear_model import LogisticRegression
 
+from speechrep.downstream.layer_sum import layer_shares
 from speechrep.downstream.probe import Probe, ProbeConfig, Statistics, choose, probe_loss
 from speechrep.downstream.solve import solve
 from speechrep.errors import InputError
@@ -160,9 +161,9 @@ def test_layer_weights_find_the_layer_that_knows(layer_sum):
     probe.set_statistics(statistics)
     solve(probe, mean.copy(), labels, statistics, 60, torch.device("cpu"))
     before = accuracies(probe.eval(), vectors, labels)["correct_0"]
-    assert torch.allclose(probe.mixture(), torch.full((3,), 1 / 3))
+    assert torch.allclose(layer_shares(probe.layer_scores[0], layer_sum), torch.full((3,), 1 / 3))
     fit(probe.train(), vectors, labels, epochs=20, batch=100, lr=3e-2)
     assert accuracies(probe, vectors, labels)["correct_0"] > before + 0.02
-    mixture = probe.mixture()
+    mixture = layer_shares(probe.layer_scores[0], layer_sum).detach()
     assert mixture[1] > 3 * mixture[[0, 2]].abs().max()
     assert probe(torch.from_numpy(vectors[:6]).reshape(2, 3, 3, 6)).shape == (2, 3, 4)
