@@ -78,6 +78,9 @@ begin_recipe() { # number of the last stage
   if [ "$num_nodes" -gt 1 ] && [ "$backend" = local ]; then
     fail "--num-nodes $num_nodes wants --backend slurm; without it, start speechrep.bin.pretrain on each machine"
   fi
+  if [ "$backend" = slurm ] && [ "$dry_run" = false ] && ! command -v sbatch >/dev/null; then
+    fail "--backend slurm: there is no sbatch here; start the recipe on a machine that has Slurm's commands"
+  fi
   python -c 'import speechrep.config' 2>/dev/null ||
     fail "$(command -v python || echo python) lacks packages; 'make venv' in the checkout installs them"
   if [ "$ngpu" -gt 0 ] && [ "$backend" = local ] && [ "$dry_run" = false ] && [ "$stop_stage" -ge 2 ]; then

@@ -22,6 +22,9 @@ conf() {
   echo "$folder/$1.yaml"
 }
 
+# A word given twice would be the same step twice, side by side.
+upstreams=$(unique "$upstreams") label_shares=$(unique "$label_shares") share_seeds=$(unique "${share_seeds:-}")
+
 # Path of a task's configuration for a row: that of its kind of row goes first, phone_layers.yaml for apc_layers.
 # A model that is trained on has other options, so there must be one.
 task_conf() { # task row
@@ -84,6 +87,9 @@ fi
 for share in $label_shares; do
   [[ $share =~ ^0?\.[0-9]*[1-9][0-9]*$ ]] || fail "--label-shares wants numbers between 0 and 1, such as 0.1, not '$share'"
 done
+for draw in $share_seeds; do
+  [[ $draw =~ ^[0-9]+$ ]] || fail "--share-seeds wants whole numbers, such as '1 2 3', not '$draw'"
+done
 
 exp=$expdir/$tag
 feats=$dumpdir/$feature # feature directories by set
@@ -109,22 +115,25 @@ jobs_at_once=$nj pretrainings_at_once=$nj gpu_of_job=0
 if [ "$ngpu" -gt 0 ]; then jobs_at_once=$ngpu pretrainings_at_once=1 gpu_of_job=1; fi
 
 extract_features() {
-  local set more
+  local set more global
   if [ -n "$array_cmd" ]; then cmd=utils/run.py; fi # its jobs are launched by extract_feats
   for set in $(unique "$pretrain" "$labelled"); do
     find_audio "$set"
     mapfile -t more < <(python utils/config_inputs.py "$feature_config" "$datadir/$set")
     if [ -e "$datadir/$set/segments" ]; then more+=("$datadir/$set/segments"); fi
+    global=() # statistics that hold for all sets: those of the set that models are pre-trained on
+    if [ "$set" != "$pretrain" ] && grep -q '^cmvn: *global' "$feature_config"; then global=("$feats/$pretrain"); fi
     step "$feats" "$set" --in "$feature_config" "$datadir/$set/"{wav.scp,utt2spk} "${audio[@]}" "${more[@]}" \
-      --out "$feats/$set/"{feats.scp,features.json} --own "$feats/$set" --sealed "$feats/$set" -- \
+      "${global[@]/%//cmvn.ark}" --out "$feats/$set/"{feats.scp,features.json} --own "$feats/$set" \
+      --sealed "$feats/$set" -- \
       python -m speechrep.bin.extract_feats --config "$feature_config" --data-dir "$datadir/$set" \
-      --out-dir "$feats/$set" --nj "$nj" ${array_cmd:+--cmd "$array_cmd"}
+      --out-dir "$feats/$set" --nj "$nj" ${array_cmd:+--cmd "$array_cmd"} "${global[@]/#/--global-cmvn-from=}"
   done
   run_steps 1
 }
 
 pretrain_upstreams() {
-  local upstream model trained config untrained
+  local upstream model trained config untrained more
   for upstream in $all_models; do
     model=$(upstream_dir "$upstream") config=$(conf "${upstream%_untrained}") untrained=()
     if [ "$model" != "$exp/$upstream" ]; then continue; fi # of --upstream-from
@@ -138,7 +147,8 @@ pretrain_upstreams() {
     fi
     if [[ $upstream == *_untrained ]]; then untrained=(--max-steps 0); fi
     cmd=$pretrain_cmd
-    step "$exp" "$upstream" --in "$config" "$feats/$pretrain" "$feats/$dev" \
+    mapfile -t more < <(python utils/config_inputs.py "$config")
+    step "$exp" "$upstream" --in "$config" "$feats/$pretrain" "$feats/$dev" "${more[@]}" \
       --out "$model/"model.{json,safetensors} --own "$model" --sealed "$model/"model.{json,safetensors} -- \
       python -m speechrep.bin.pretrain --config "$config" --train-dir "$feats/$pretrain" \
       --valid-dir "$feats/$dev" --exp-dir "$model" --seed "$seed" --ngpu "$ngpu" "${untrained[@]}"
@@ -203,12 +213,13 @@ labels_in() { # task set...
 }
 
 train_one() { # task upstream [share seed]
-  local name model results its_seed config valid=$dev split parts=() inside=() label_files lists
+  local name model results its_seed config valid=$dev split parts=() inside=() label_files lists more
   name_model "$@"
   config=$(task_conf "$1" "$2")
   read -ra split <<<"$(split_of "$1")"
   if [ "${#split[@]}" -gt 0 ]; then valid=$train parts=(--train-split "${split[0]}" --valid-split "${split[1]}"); fi
   mapfile -t lists < <(split_files "$1" 0 2)
+  mapfile -t more < <(python utils/config_inputs.py "$config")
   mapfile -t label_files < <(labels_in "$1" "$train" "$valid")
   if [[ $(labels_of "$1") == /* ]]; then parts+=(--labels "${label_files[0]}"); fi
   if [[ $2 == *_average ]]; then parts+=(--layer average); fi
@@ -216,7 +227,7 @@ train_one() { # task upstream [share seed]
   if [[ $2 == *_finetune ]]; then inside=("$(upstream_dir "$(model_of "$2")")"); fi
   step "$exp" "$name" --in "$config" "$(input_of "$2" "$train")" \
     "$(input_of "$2" "$valid")" "${inside[@]/%//model.json}" "${inside[@]/%//model.safetensors}" \
-    "${label_files[@]}" "${lists[@]}" --out "$model/"model.{json,safetensors} --own "$model" \
+    "${label_files[@]}" "${lists[@]}" "${more[@]}" --out "$model/"model.{json,safetensors} --own "$model" \
     --sealed "$model/"model.{json,safetensors} -- \
     python -m speechrep.bin.train_downstream --task "$1" --config "$config" "${inside[@]/#/--pretrained=}" \
     --exp-dir "$model" --train "$(input_of "$2" "$train")" --train-data "$datadir/$train" \

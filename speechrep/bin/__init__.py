@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 
 from speechrep.errors import InputError
 
@@ -33,7 +34,7 @@ def run(main: Callable[[], None]) -> None:
     except RuntimeError as error:
         if not _is_of_worker(error):
             raise
-        told = f"a process that reads data died, is memory short? The same command goes on. {error}"
+        told = f"a process that worked for this one died, is memory short? The same command goes on. {error}"
         sys.exit(f"{os.path.basename(sys.argv[0])}: error: {told}")
 
 
@@ -43,8 +44,9 @@ def _reason(error: OSError) -> str:
 
 
 def _is_of_worker(error: BaseException | None) -> bool:
-    """Whether torch says that a process died, which a signal brings up anywhere."""
-    return isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
+    """Whether it says that a process died; torch's signal brings this up anywhere."""
+    of_loader = isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
+    return of_loader or isinstance(error, BrokenProcessPool)
 
 
 def _tell_of_cleaning_up(args: "sys.UnraisableHookArgs") -> None:

@@ -14,6 +14,7 @@ from speechrep.decode.lm import LmConfig
 from speechrep.decode.lm_task import LmBatches, LmTask
 from speechrep.decode.ngram import estimate, ngram_sentences, write_arpa
 from speechrep.errors import InputError
+from speechrep.io.files import read_utf8
 from speechrep.io.model_files import read_info
 from speechrep.score.wer import read_text
 from speechrep.text.registry import FILE, load_tokenizer, parse_tokenizer
@@ -71,12 +72,12 @@ def units_from(directory: str) -> Tokenizer:
 
 
 def _sentences(path: str, plain: bool) -> list[str]:
-    if not plain:
-        return [" ".join(words) for words in read_text(path).values()]
-    try:
-        return [" ".join(line.split()) for line in Path(path).read_text(encoding="utf-8").split("\n")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", where=path) from error
+    """Those that are not empty: a line without words is no sentence."""
+    if plain:
+        sentences = [line.split() for line in read_utf8(path).split("\n")]
+    else:
+        sentences = list(read_text(path).values())
+    return [" ".join(words) for words in sentences if words]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,14 @@ from speechrep.downstream.asr_data import TranscribedDataset, labelled_dataset, 
 from speechrep.downstream.asr_decoder import decoder_targets
 from speechrep.downstream.asr_input import InputLayer
 from speechrep.downstream.asr_model import Recogniser, attention_greedy, ctc_loss
-from speechrep.downstream.base import Labelled, Loading, description, make_loader, num_layers_of
+from speechrep.downstream.base import (
+    MAY_LACK,
+    Labelled,
+    Loading,
+    description,
+    make_loader,
+    num_layers_of,
+)
 from speechrep.downstream.split import draw
 from speechrep.score.edit import count_errors
 from speechrep.text.registry import load_tokenizer, parse_tokenizer, train_tokenizer
@@ -32,7 +39,7 @@ class AsrTask:
     def __init__(self, config: AsrConfig, train: Labelled, valid: Labelled, loading: Loading):
         self.config, self._loading, self._feats = config, loading, train.feats
         torch.manual_seed(loading.seed)  # of the initial weights
-        texts, valid_texts = (transcripts(labelled) for labelled in (train, valid))
+        texts, valid_texts = (transcripts(labelled, MAY_LACK) for labelled in (train, valid))
         kept = draw(list(texts), config.train_proportion, loading.seed)
         texts = {utt_id: texts[utt_id] for utt_id in kept}
         where = train.data_dir / "text"

@@ -11,7 +11,7 @@ import torch
 from speechrep.data.batches import Segment
 from speechrep.data.features import FeatureReader
 from speechrep.data.loader import pad_arrays
-from speechrep.downstream.base import Labelled
+from speechrep.downstream.base import Labelled, with_features
 from speechrep.downstream.split import part_of
 from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir
@@ -20,31 +20,26 @@ from speechrep.text.tokenizer import Tokenizer
 log = logging.getLogger(__name__)
 
 
-def transcripts(labelled: Labelled) -> dict[str, str]:
-    """The transcripts of a set or of its part, each of which must have features.
+def transcripts(labelled: Labelled, may_lack: float = 0.0) -> dict[str, str]:
+    """The transcripts of a set or of its part, of which a share ``may_lack`` features.
 
     Features without a transcript are left out (a subset of the transcripts trains on less) and counted in
     the log.
 
     Raises:
-        InputError: a transcript without features, or no transcript at all.
+        InputError: too many transcripts without features, or no transcript at all.
     """
     feats, data_dir = labelled.feats, DataDir(labelled.data_dir)
     texts = data_dir.text
     if labelled.split:
         picked = part_of(data_dir.utt2spk, labelled.split, data_dir.path)
         texts = {utt_id: texts[utt_id] for utt_id in picked if utt_id in texts}
-    known = set(feats.utt_ids)
-    absent = [utt_id for utt_id in texts if utt_id not in known]
-    if absent:
-        raise InputError(
-            f"no features for utterance {absent[0]} of {data_dir.path / 'text'}, {len(absent)} absent in all",
-            where=feats.path, mend="extract features for the whole data directory",
-        )  # fmt: skip
+    texts = with_features(texts, feats, data_dir.path / "text", may_lack)
     if not texts:
         raise InputError("no transcripts", where=data_dir.path / "text")
-    if len(texts) < len(known) and not labelled.split:
-        log.warning("%s: %d utterances have no transcript, not used", feats.path, len(known) - len(texts))
+    without = len(feats.utt_ids) - len(texts)
+    if without and not labelled.split:
+        log.warning("%s: %d utterances have no transcript, not used", feats.path, without)
     return texts
 
 

@@ -6,9 +6,10 @@ dict that :func:`description` begins: task, configuration and the identity of th
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -22,6 +23,10 @@ from speechrep.errors import InputError
 from speechrep.train.task import Task
 
 KIND = "downstream"  # model.json's "kind"
+MAY_LACK = 0.05  # the share of a set to train on that may have no features: extract_feats may lose as many
+
+_Label = TypeVar("_Label")
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +67,33 @@ class Loading(NamedTuple):
     rank: int = 0
     world_size: int = 1
     device: torch.device | str = "cpu"  # of a model inside, which represents what the task begins with
+
+
+def with_features(
+    labels: dict[str, _Label], feats: FeatureReader, where: object, may_lack: float
+) -> dict[str, _Label]:
+    """The labelled utterances that have features; how many have none is told.
+
+    Args:
+        labels: utterance to label.
+        feats: the features.
+        where: the file of the labels, for messages.
+        may_lack: the share of utterances that may have none.
+
+    Raises:
+        InputError: more have none.
+    """
+    known = set(feats.utt_ids)
+    lost = [utt_id for utt_id in labels if utt_id not in known]
+    if len(lost) > may_lack * len(labels):
+        raise InputError(
+            f"no features for utterance {lost[0]} of {where}, {len(lost)} absent in all", where=feats.path,
+            mend="extract features for the whole data directory; take what lost_utterances names out of it",
+        )  # fmt: skip
+    if lost:
+        _log.warning("%s: no features for %d of %d utterances, left out, first %s",
+                     where, len(lost), len(labels), lost[0])  # fmt: skip
+    return {utt_id: label for utt_id, label in labels.items() if utt_id in known}
 
 
 def make_loader(dataset: Any, loading: Loading, max_frames: int, max_utts: int, shuffle: bool) -> Loader:

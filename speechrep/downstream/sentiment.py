@@ -18,7 +18,15 @@ from speechrep.config import from_dict, opt
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.features import FeatureReader
 from speechrep.data.loader import Loader, pad_arrays
-from speechrep.downstream.base import Labelled, Loading, TaskConfig, description, make_loader
+from speechrep.downstream.base import (
+    MAY_LACK,
+    Labelled,
+    Loading,
+    TaskConfig,
+    description,
+    make_loader,
+    with_features,
+)
 from speechrep.downstream.layer_sum import layer_scores, sum_layers
 from speechrep.downstream.split import draw, part_of
 from speechrep.errors import InputError
@@ -152,11 +160,11 @@ class SentimentDataset:
         }  # fmt: skip
 
 
-def sentiments_of(data: Labelled) -> dict[str, float]:
-    """Utterance to annotation, from ``utt2sentiment`` of the data directory.
+def sentiments_of(data: Labelled, may_lack: float = 0.0) -> dict[str, float]:
+    """Utterance to annotation, from ``utt2sentiment`` of the data directory; a share ``may_lack`` features.
 
     Raises:
-        InputError: a value that is no number, or an annotated utterance without features.
+        InputError: a value that is no number, or too many annotated utterances without features.
     """
     where = Path(data.data_dir) / "utt2sentiment"
     sentiments = parse(read_table(where), where)
@@ -164,13 +172,7 @@ def sentiments_of(data: Labelled) -> dict[str, float]:
         utt2spk = DataDir(data.data_dir).utt2spk
         part = part_of(utt2spk, data.split, data.data_dir)
         sentiments = {utt_id: sentiments[utt_id] for utt_id in part if utt_id in sentiments}
-    known = set(data.feats.utt_ids)
-    absent = [utt_id for utt_id in sentiments if utt_id not in known]
-    if absent:
-        raise InputError(
-            f"no features for utterance {absent[0]} of {where}, {len(absent)} absent in all",
-            where=data.feats.path, mend="extract features for the whole data directory",
-        )  # fmt: skip
+    sentiments = with_features(sentiments, data.feats, where, may_lack)
     if not sentiments:
         raise InputError("no utterances", where=where)
     return sentiments
@@ -185,10 +187,10 @@ class SentimentTask:
         self.config, self._loading, self._feats = config, loading, train.feats
         self.best_metric = {"regression": "mae", "class7": "acc7", "binary": "acc2"}[config.mode]
         self.best_is_lower = config.mode == "regression"
-        sentiments = sentiments_of(train)
+        sentiments = sentiments_of(train, MAY_LACK)
         kept = draw(list(sentiments), config.train_proportion, loading.seed)
         self.train = SentimentDataset(train.feats, {utt_id: sentiments[utt_id] for utt_id in kept})
-        self.valid = SentimentDataset(valid.feats, sentiments_of(valid))
+        self.valid = SentimentDataset(valid.feats, sentiments_of(valid, MAY_LACK))
         torch.manual_seed(loading.seed)
         self.model = SentimentModel(config, **_input_of(train.feats))
         targets = torch.from_numpy(self.train.sentiments)

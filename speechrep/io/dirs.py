@@ -1,6 +1,7 @@
 """Directories that are either complete or absent."""
 
 import contextlib
+import filecmp
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from speechrep.io.files import fsync, temporary_name
 @contextlib.contextmanager
 def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Fill a directory that takes the name ``path``, and the place of what had it, only once it is whole.
+
+    A file that is as it was in the place of old keeps its time of change: what was made of it is still that.
 
     Args:
         path: the final name; its parent is made if need be.
@@ -35,7 +38,9 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         for folder, _, names in os.walk(temporary):
             for name in names:
-                fsync(os.path.join(folder, name))
+                new = Path(folder, name)
+                _keep_time(path / new.relative_to(temporary), new)
+                fsync(new)
             fsync(folder)
         if path.exists():  # a directory that is not empty cannot be replaced in one step
             os.replace(path, old)
@@ -49,3 +54,10 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _keep_time(old: Path, new: Path) -> None:
+    with contextlib.suppress(OSError):  # there was none, or it cannot be read any more
+        if filecmp.cmp(old, new, shallow=False):
+            stat = old.stat()
+            os.utime(new, ns=(stat.st_atime_ns, stat.st_mtime_ns), follow_symlinks=False)

@@ -93,8 +93,12 @@ def comparable(task: str, sets: Sequence[str], checkpoints: Sequence[str] = ()) 
                 f"{OTHER_UPSTREAMS}"
             )
         return "no: other speakers and another split, a linear probe of the mean frame, other training data"
-    if set(sets) == {"test_clean"} and infos and all(map(_is_papers_phones, infos)):
-        return f"yes, but for the aligner's version: the same sets, classes and classifier. {OTHER_UPSTREAMS}"
+    if "test_clean" in sets and infos and all(map(_is_papers_phones, infos)):
+        alone = "" if set(sets) == {"test_clean"} else ", test_clean alone"
+        return (
+            f"yes, but for the aligner's version{alone}: the same sets, classes and classifier. "
+            f"{OTHER_UPSTREAMS}"
+        )
     return "no: other labels and sets, a linear probe of single frames, other training data"
 
 

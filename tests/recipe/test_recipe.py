@@ -339,6 +339,7 @@ def test_two_runs_at_once_are_refused(finished):
         (["--phone-labels", ".", "--aligner", "pocketsphinx"], "--phone-labels are in place of --alignments"),
         (["--download-url", "http://x"], "--download-url goes with --corpus librispeech"),
         (["--tasks", "verification", "--label-shares", "0.1"], "--label-shares: verification trains nothing"),
+        (["--label-shares", "0.1", "--share-seeds", "1,2"], "--share-seeds wants whole numbers, such as"),
         (
             ["--tasks", "verification", "--upstreams", "apc_finetune", "--controls", "false"],
             "verification trains nothing, so there is none of rows such as 'apc_finetune'",
@@ -360,6 +361,22 @@ def test_bad_options_are_refused_before_anything_is_made(tmp_path, words, told):
     assert done.returncode == 2
     assert told in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_slurm_that_is_not_there_is_told_before_anything_is_made(tmp_path):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for folder in reversed(ENVIRONMENT["PATH"].split(os.pathsep)):
+        for path in Path(folder).glob("*"):
+            (programs / path.name).unlink(missing_ok=True)
+            (programs / path.name).symlink_to(path)
+    (programs / "sbatch").unlink(missing_ok=True)
+    done = subprocess.run(
+        [RECIPE, "--expdir", "exp", "--datadir", "data", "--backend", "slurm"], cwd=tmp_path,
+        env=ENVIRONMENT | {"PATH": str(programs)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2 and "--backend slurm: there is no sbatch here" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["bin"]
 
 
 BINDING = """--stage --stop-stage --ngpu --nj --corpus --corpus-dir --download-url --feature-config

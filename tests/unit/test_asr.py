@@ -243,6 +243,22 @@ def test_transcripts_need_features_and_features_without_one_are_told(tmp_path, c
     assert "2 utterances have no transcript" in caplog.text
 
 
+def test_few_utterances_that_lost_their_features_are_left_out_of_training_alone(tmp_path, caplog):
+    train, valid = (make_set(tmp_path / name, 30, seed) for seed, name in enumerate(("train", "valid")))
+    with open(tmp_path / "train/text", "a") as stream:
+        stream.write("u900 A\n")
+    with caplog.at_level(logging.WARNING):
+        task = asr.AsrTask(SMALL, train, valid, Loading())
+    assert len(task.train.utt_ids) == 30
+    assert "text: no features for 1 of 31 utterances, left out, first u900" in caplog.text
+    with pytest.raises(InputError, match=r"no features for utterance u900 .*lost_utterances"):
+        transcripts(train)  # as decoding has it
+    with open(tmp_path / "train/text", "a") as stream:
+        stream.write("u901 A\n")
+    with pytest.raises(InputError, match="2 absent in all"):
+        asr.AsrTask(SMALL, train, valid, Loading())
+
+
 def test_a_share_of_the_transcripts_is_drawn_by_the_seed(tmp_path):
     sets = [make_set(tmp_path / name, 20, seed) for seed, name in enumerate(("train", "valid"))]
     config = dataclasses.replace(SMALL, train_proportion=0.1)

@@ -147,3 +147,18 @@ def test_a_file_is_not_replaced_by_a_folder(tmp_path):
     ):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_file_that_is_as_it_was_keeps_its_time(tmp_path):
+    def write(**texts):
+        with atomic_directory(tmp_path / "set") as folder:
+            (folder / "deep").mkdir()
+            for name, text in texts.items():
+                (folder / "deep" / name).write_text(text)
+        return {path.name: path.stat().st_mtime_ns for path in (tmp_path / "set/deep").iterdir()}
+
+    write(same="text", other="text")
+    for path in (tmp_path / "set/deep").iterdir():
+        os.utime(path, ns=(10, 10))
+    times = write(same="text", other="texts", new="text")
+    assert times.pop("same") == 10 and min(times.values()) > 10

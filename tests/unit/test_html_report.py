@@ -256,6 +256,9 @@ def test_a_column_is_comparable_if_all_its_models_are_the_papers(tmp_path):
     configs = ({"classes": classes, "hidden_layers": 2} for classes in ("72", "39"))
     papers, other, gone = models_with(tmp_path, *configs)
     assert paper.comparable("phone", ["test_clean"], [papers, gone]).startswith("yes")
+    told = paper.comparable("phone", ["test_clean", "test_other"], [papers, gone])  # two columns of a table
+    assert told.startswith("yes") and ", test_clean alone: the same sets" in told
+    assert paper.comparable("phone", ["test_other"], [papers, gone]).startswith("no")
     for checkpoints in ([papers, other], [gone], []):
         assert paper.comparable("phone", ["test_clean"], checkpoints).startswith("no")
 

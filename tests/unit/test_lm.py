@@ -97,3 +97,15 @@ def test_bad_language_models_are_refused(tmp_path):
     write_arpa(tmp_path / "words.arpa", estimate([["CAT", "DOG"]], 2, ["CAT", "DOG"]))
     with pytest.raises(InputError, match="units are not in it"):
         NgramScorer(tmp_path / "words.arpa", TOKENIZER)
+
+
+def test_empty_lines_are_no_sentences(tmp_path):
+    save_tokenizer(tmp_path / "units", TOKENIZER)
+
+    def model(text):
+        (tmp_path / "text").write_text(text)
+        main(["--kind", "ngram", "--order", "2", "--units-from", str(tmp_path / "units"), "--plain",
+              "--train", str(tmp_path / "text"), "--exp-dir", str(tmp_path / "lm")])  # fmt: skip
+        return (tmp_path / "lm/lm.arpa").read_text()
+
+    assert model("THE CAT\nA DOG") == model("THE CAT\n\n \nA DOG\n")

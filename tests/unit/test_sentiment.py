@@ -134,6 +134,16 @@ def test_labels_that_cannot_be_used_are_refused_by_name(tmp_path):
         SentimentTask(SentimentConfig(), data, data, Loading())
 
 
+def test_few_utterances_that_lost_their_features_are_left_out_of_training_alone(tmp_path):
+    data = make_set(tmp_path / "set", 30)
+    path = tmp_path / "set/utt2sentiment"
+    path.write_text(path.read_text() + "w-0000 1\n")
+    task = SentimentTask(SentimentConfig(), data, data, Loading())
+    assert task.train.utt_ids == task.valid.utt_ids == list(data.feats.utt_ids)
+    with pytest.raises(InputError, match="no features for utterance w-0000"):
+        sentiments_of(data)  # as decoding has it
+
+
 def test_a_part_leaves_out_what_has_no_annotation(tmp_path):
     data = make_set(tmp_path, 30)
     utt_ids = data.feats.utt_ids

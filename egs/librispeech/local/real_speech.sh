@@ -24,6 +24,7 @@ share_seeds="1 2 3"                                        # each draws its own 
 share_rows="fbank fbank_ctx4 apc mockingjay_layer1"        # the figure's lines, with the models of the first seed
 asr_seeds=                                                 # those of them of which the recogniser is trained too, minutes a model; empty: the first
 confdir=conf/hour                                          # configurations
+asr_confdir=conf/hour_ctc                                  # that of the recogniser of digits
 tag=real                                                   # name of the experiment
 nj=$(getconf _NPROCESSORS_ONLN)                            # cores to use
 ngpu=0                                                     # GPUs; 0 is the CPU
@@ -202,7 +203,7 @@ all_results=("$results")
 if has_word asr "$parts"; then
   for seed in ${asr_seeds:-$first}; do
     recipe "${digits[@]}" --tasks asr --upstreams "fbank $models" --tag "${tag}_asr_s$seed" --seed "$seed" \
-      --upstream-from "exp/${tag}_s$seed"
+      --upstream-from "exp/${tag}_s$seed" --confdir "$asr_confdir"
     all_results+=("exp/${tag}_asr_s$seed/results.json")
   done
 fi

@@ -1,0 +1,63 @@
+"""The steps that utils/stages.sh makes of options and configurations."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+SCRIPT = """set -euo pipefail
+    given_options=" " called_from=$PWD feature_config=conf/features.yaml feature=features
+    upstreams="apc apc" controls=false upstream_from= label_shares="0.1 0.1" share_seeds="2 2"
+    tag=t expdir=exp dumpdir=dump datadir=data ngpu=0 nj=2 seed=1 dry_run=true verbose=1 stage=0 stop_stage=5 backend=local
+    . utils/recipe.sh
+    confs=(conf) tasks=asr control_tasks=
+    pretrain=more train=train dev=dev tests=test labelled="train dev test"
+    labels_of() { echo text; }
+    split_of() { :; }
+    find_audio() { audio=(); }
+    check_labels() { :; }
+    . utils/stages.sh
+    cpu_cmd= pretrain_cmd= train_cmd= array_cmd= cuda_array_cmd=
+    step() { shift; echo "$@"; }
+    run_steps() { :; }
+    extract_features; pretrain_upstreams; train_tasks"""
+
+
+@pytest.fixture
+def steps(tmp_path):
+    """Name of each step to its inputs and its command."""
+    (tmp_path / "utils").symlink_to(REPOSITORY / "utils")
+    (tmp_path / "speechrep").symlink_to(REPOSITORY / "speechrep")
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "dump/linear/train").mkdir(parents=True)
+    (tmp_path / "exp/units").mkdir(parents=True)
+    (tmp_path / "conf/features.yaml").write_text("feature: fbank\ncmvn: global\n")
+    (tmp_path / "conf/apc.yaml").write_text("upstream: apc\ntrain-target-dir: dump/linear/train\n")
+    (tmp_path / "conf/asr.yaml").write_text("tokenizer: exp/units\n")
+    done = subprocess.run(["bash", "-c", SCRIPT], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for line in done.stdout.splitlines():
+        name, _, rest = line.partition(" ")
+        assert name not in found, f"{name} twice, side by side"
+        given, _, command = rest.partition(" -- ")
+        found[name] = (given.partition("--in ")[2].partition(" --out ")[0].split(), command)
+    return found
+
+
+def test_words_given_twice_make_no_step_twice(steps):
+    assert set(steps) == {"more", "train", "dev", "test", "apc", "asr_apc", "asr_apc_0.1_s2"}
+
+
+def test_global_statistics_are_those_of_the_set_that_is_pretrained_on(steps):
+    assert "--global-cmvn-from" not in steps["more"][1]
+    for name in ("train", "dev", "test"):
+        inputs, command = steps[name]
+        assert command.endswith("--global-cmvn-from=dump/features/more")
+        assert "dump/features/more/cmvn.ark" in inputs
+
+
+def test_what_a_configuration_names_is_an_input(steps):
+    assert "dump/linear/train" in steps["apc"][0]
+    assert "exp/units" in steps["asr_apc"][0] and "exp/units" in steps["asr_apc_0.1_s2"][0]
