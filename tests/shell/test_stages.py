@@ -9,7 +9,8 @@ REPOSITORY = Path(__file__).parents[2]
 SCRIPT = """set -euo pipefail
     given_options=" " called_from=$PWD feature_config=conf/features.yaml feature=features
     upstreams="apc apc" controls=false upstream_from= label_shares="0.1 0.1" share_seeds="2 2"
-    tag=t expdir=exp dumpdir=dump datadir=data ngpu=0 nj=2 seed=1 dry_run=true verbose=1 stage=0 stop_stage=5 backend=local
+    tag=t expdir=exp dumpdir=dump datadir=data ngpu=0
+    nj=2 seed=1 dry_run=true verbose=1 stage=0 stop_stage=5 backend=local
     . utils/recipe.sh
     confs=(conf) tasks=asr control_tasks=
     pretrain=more train=train dev=dev tests=test labelled="train dev test"
