@@ -14,7 +14,7 @@ import torch
 
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, parse_choice
-from speechrep.data.features import open_features
+from speechrep.data.features import FeatureReader, open_features
 from speechrep.data.identity import require_equal
 from speechrep.errors import InputError
 from speechrep.frontend.cmvn import Cmvn
@@ -49,20 +49,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_options(parser, TrainConfig, "training")
     args = parse_choice(parser, "upstream", CONFIGS, argv)
     config, data = from_options(TrainConfig, args), from_options(PretrainData, args)
+    if args.num_pictures < 0:
+        raise InputError(f"want 0 or more, got {args.num_pictures}", where="--num-pictures")
     names = ("upstream", "train_dir", "valid_dir", "train_target_dir", "valid_target_dir")
     named = {name: getattr(args, name) for name in names}
     with begin(args, "speechrep.bin.pretrain", argv, named, (args.upstream_config, data, config)) as device:
         readers = [open_features(args.train_dir), open_features(args.valid_dir)]
         torch.manual_seed(config.seed)
         meta = readers[0].meta
-        if (Path(args.exp_dir) / INFO).exists():  # by the same paths, but they may hold others since
-            made_for = parse_meta(read_info(args.exp_dir).get("input"), args.exp_dir)
-            require_equal(made_for.acoustic(), meta.acoustic(), args.exp_dir, args.train_dir)
+        _require_the_same(args.exp_dir, "input", readers[0])
         upstream_config, targets = args.upstream_config, None
         if bool(args.train_target_dir) != bool(args.valid_target_dir):
             raise InputError("--train-target-dir and --valid-target-dir go together: give both")
         if args.train_target_dir:
             targets = open_features(args.train_target_dir), open_features(args.valid_target_dir)
+            _require_the_same(args.exp_dir, "target", targets[0])
             upstream_config = _with_target_dim(upstream_config, targets[0].meta.dim)
         elif getattr(upstream_config, "target_dim", 0) not in (0, meta.dim):
             raise InputError(
@@ -91,6 +92,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         train(task, config, args.exp_dir, device=device)
         if distributed.rank() == 0:
             write_card(args.exp_dir, args.licence)
+
+
+def _require_the_same(exp_dir: str, what: str, reader: FeatureReader) -> None:
+    """Refuse to go on with other features: by the same paths, but they may hold others since."""
+    if (Path(exp_dir) / INFO).exists():
+        made_for = parse_meta(read_info(exp_dir).get(what), exp_dir)
+        require_equal(made_for.acoustic(), reader.meta.acoustic(), exp_dir, reader.path)
 
 
 def _with_target_dim(config: Any, dim: int) -> Any:

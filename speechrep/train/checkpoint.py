@@ -11,14 +11,20 @@ from speechrep.errors import InputError, telling_of
 from speechrep.io.files import commit_file, read_json, sha256, temporary_name, write_json
 
 
-def save_state(folder: str | os.PathLike[str], step: int, state: dict[str, Any], keep_last: int) -> Path:
-    """Write ``step-N.pt`` and its checksum ``step-N.json``, then remove all but the last ``keep_last``.
+def save_state(
+    folder: str | os.PathLike[str], step: int, state: dict[str, Any], keep_last: int, interval: int = 1
+) -> Path:
+    """Write ``step-N.pt`` and its checksum ``step-N.json``, then remove what is not to be kept.
+
+    That is this state and the last ``keep_last`` at multiples of ``interval``: where a run was interrupted
+    must not decide which states are left at its end.
 
     Args:
         folder: the checkpoints' folder.
         step: the number of steps done.
         state: tensors and plain containers only, so that it loads without unpickling code.
         keep_last: how many to keep, at least 1.
+        interval: steps between states.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,20 +41,22 @@ def save_state(folder: str | os.PathLike[str], step: int, state: dict[str, Any],
     finally:
         temporary.unlink(missing_ok=True)
     write_json(path.with_suffix(".json"), {"step": step, "sha256": digest})
-    for old in saved_states(folder)[: -max(1, keep_last)]:
-        old.with_suffix(
-            ".json"
-        ).unlink()  # first, so that a kill here leaves an ignored file, not a broken one
-        old.unlink()
+    regular = [saved for saved in saved_states(folder) if _step(saved) % interval == 0]
+    for old in saved_states(folder):
+        if old != path and old not in regular[-max(1, keep_last) :]:
+            # The checksum first, so that a kill here leaves an ignored file, not a broken one.
+            old.with_suffix(".json").unlink()
+            old.unlink()
     return path
 
 
 def saved_states(folder: str | os.PathLike[str]) -> list[Path]:
-    """The complete states of a folder, oldest first. A file whose checksum is missing was not finished."""
-    return sorted(
-        (path.with_suffix(".pt") for path in Path(folder).glob("step-*.json")),
-        key=lambda path: int(path.stem.split("-")[1]),
-    )
+    """The complete states of a folder, oldest first.
+
+    A file whose checksum is missing was not finished; a checksum without its file is of one that was removed.
+    """
+    states = (path.with_suffix(".pt") for path in Path(folder).glob("step-*.json"))
+    return sorted(filter(Path.exists, states), key=_step)
 
 
 def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -88,9 +96,9 @@ def remove_states(folder: str | os.PathLike[str], keep: Sequence[Path] = ()) -> 
 
     Only while no other process writes to the folder.
     """
-    for path in saved_states(folder):
-        if path not in keep:
-            path.with_suffix(".json").unlink()
+    for path in Path(folder).glob("step-*.json"):
+        if path.with_suffix(".pt") not in keep:
+            path.unlink()
     for path in [*Path(folder).glob(".step-*.tmp"), *Path(folder).glob("step-*.pt")]:
         if path not in keep:
             path.unlink()

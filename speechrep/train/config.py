@@ -37,12 +37,14 @@ class TrainConfig:
         if self.max_steps < 0 and self.max_epochs < 1:
             raise InputError(f"max-steps is {self.max_steps} and max-epochs {self.max_epochs}: no end")
         at_least(1, self, "accumulate", "valid_interval", "save_interval", "log_interval", "keep_last")
-        at_least(0, self, "seed", "max_epochs", "weight_decay", "warmup_steps", "patience", "average_last")
-        for name in ("lr", "grad_clip"):
+        at_least(0, self, "seed", "max_epochs", "warmup_steps", "patience", "average_last")
+        for name in ("lr", "grad_clip", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(
                     f"{name.replace('_', '-')} is {getattr(self, name)}, want 0 or a number above"
                 )
+        if self.seed >= 2**63:
+            raise InputError(f"seed is {self.seed}, want less than 2^63")
         if self.average_last > self.keep_last:
             raise InputError(f"average-last is {self.average_last} but keep-last only {self.keep_last}")
         if not 0 <= self.warmup_share <= 1:

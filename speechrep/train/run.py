@@ -108,7 +108,7 @@ def _torchrun(args: configargparse.Namespace, command: list[str]) -> None:
         ]
     )
     processes = f"--nproc-per-node={max(1, args.ngpu)}"
-    run = [sys.executable, "-m", "torch.distributed.run", *where, processes, "-m", *command]
+    run = [sys.executable, "-m", "speechrep.train.launch", *where, processes, "-m", *command]
     sys.stdout.flush()
     os.execv(sys.executable, run)  # noqa: S606 - an argument list, no shell
 

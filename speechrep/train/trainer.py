@@ -43,6 +43,7 @@ from speechrep.upstream.precision import warn_if_emulated
 
 # Losses are sums over thousands of frames; this keeps scaled fp16 gradients in range and cancels later.
 NOMINAL_WEIGHT = 4096.0
+MOST_LEFT_OUT = 50  # steps of fp16 in a row without a finite gradient: then no smaller scale helps
 FINISHED = "finished.json"
 
 
@@ -126,6 +127,7 @@ class Trainer:
         self.watch = Watch(self.exp_dir)
         self.stop_signal, self.stops = False, torch.zeros(())  # here, and on how many processes
         self.data_wait = 0.0
+        self.left_out = torch.zeros((), device=device)  # steps in a row that fp16's scaler did not take
         if self.trainable:
             self.optimizer = build_optimizer(
                 config.optimizer, param_groups(task, config.lr), config.lr, config.weight_decay
@@ -232,7 +234,8 @@ class Trainer:
         total[2] = float(self.stop_signal)
         for i, batch in enumerate(micro_batches):
             last = i == len(micro_batches) - 1
-            with contextlib.nullcontext() if last else self.forward.without_exchange():
+            exchange = contextlib.nullcontext() if last else self.forward.without_exchange()
+            with exchange, self._telling_of_memory(batch):
                 loss, stats = self.forward.train(batch, step, i)
                 self.scaler.scale(loss / NOMINAL_WEIGHT).backward()
             utt_ids += batch.get("utt_ids", [])
@@ -244,9 +247,22 @@ class Trainer:
         self.stops = total[2]
         norm = self._update(NOMINAL_WEIGHT * self.world / total[1].clamp(min=1))
         self.sums["lr"], self.sums["grad_norm"] = lr, norm
-        # with fp16 an infinite gradient is no news: the scaler leaves the step out and scales less
-        must_be_finite = total[0] + (0 if self.scaler.is_enabled() else norm)
-        self.watch.add(step + 1, utt_ids, own_loss, must_be_finite)
+        if self.scaler.is_enabled():
+            # An infinite gradient is no news: the scaler leaves the step out and scales less.
+            self.left_out = torch.where(norm.isfinite(), 0, self.left_out + 1)
+            norm = torch.where(self.left_out < MOST_LEFT_OUT, 0, norm)
+        self.watch.add(step + 1, utt_ids, own_loss, total[0] + norm)
+
+    @contextlib.contextmanager
+    def _telling_of_memory(self, batch: dict[str, Any]) -> Iterator[None]:
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            utt_ids = " ".join(batch.get("utt_ids", [])[:20])
+            raise InputError(
+                f"out of memory at step {self.progress.step + 1}, utterances {utt_ids}: {error}",
+                where=self.exp_dir, mend="give smaller batches: --max-frames, --accumulate",
+            ) from error  # fmt: skip
 
     def _update(self, factor: torch.Tensor) -> torch.Tensor:
         """Scale the gradients, clip them, step; returns their norm before clipping."""
@@ -265,8 +281,10 @@ class Trainer:
         seconds = time.monotonic() - self.clock
         speed = sums.pop("frames") / seconds
         stats = summary(self.task, averages(sums)) | {
-            "lr": lr, "grad_norm": norm, "frames_per_s": speed, "data_wait": self.data_wait / seconds
+            "lr": lr, "frames_per_s": speed, "data_wait": self.data_wait / seconds
         }  # fmt: skip
+        if math.isfinite(norm):  # with fp16 it need not be, and JSON knows finite numbers only
+            stats["grad_norm"] = norm
         seconds_per_step = seconds / max(1, self.progress.step - self.logged_step)
         eta = seconds_per_step * (self.total_steps - self.progress.step)
         self.log.write("train", self.progress.step, self.progress.epoch, stats, eta)
@@ -276,13 +294,16 @@ class Trainer:
     @torch.no_grad()
     def _validate(self) -> None:
         """Measure on the validation set, each batch with its own fixed seed; keep the model if it is best."""
+        self.watch.check()  # what diverged in training is not validation's
         start = time.monotonic()
         self.model.eval()
         sums: dict[str, float | torch.Tensor] = {}
+        losses: list[tuple[torch.Tensor, list[str]]] = []
         for i, batch in enumerate(self.task.valid_loader().epoch(0)):
             if batch:
                 loss, stats = self.forward.validate(batch, i)
                 add(sums, stats | {"loss": loss})
+                losses.append((loss, batch.get("utt_ids", [])))
         if self.first:
             self.log.pictures(self.progress.step, pictures(self.task))
         self.model.train()
@@ -290,7 +311,8 @@ class Trainer:
         stats = summary(self.task, averages(reduced(sums)))
         value = stats[self.task.best_metric]
         if not math.isfinite(value):
-            self.watch.stop(progress.step, "validation", [])
+            own = [utt_id for loss, utt_ids in losses if not loss.isfinite() for utt_id in utt_ids]
+            self.watch.stop(progress.step, "validation", list(itertools.chain(*distributed.gather(own))))
         self.log.write("valid", progress.step, progress.epoch, stats)
         better = value < progress.best if self.task.best_is_lower else value > progress.best
         if progress.best_step < 0 or better:
@@ -326,7 +348,9 @@ class Trainer:
                 "scaler": self.scaler.state_dict(), "progress": dataclasses.asdict(self.progress),
                 "best_stats": self.best_stats, "config": to_dict(self.config), "world_size": self.world,
             }  # fmt: skip
-            checkpoint.save_state(self.folder, self.progress.step, state, self.config.keep_last)
+            checkpoint.save_state(
+                self.folder, self.progress.step, state, self.config.keep_last, self.config.save_interval
+            )
 
     def _restore(self, path: Path) -> None:
         state = checkpoint.load_state(path)

@@ -31,7 +31,7 @@ def write_card(exp_dir: str | os.PathLike[str], licence: str = "unknown") -> Pat
     """
     folder = model_folder(exp_dir)
     path = folder / "README.md"
-    if path.exists() and MARK not in path.read_text(encoding="utf-8"):
+    if path.exists() and MARK.encode() not in path.read_bytes():
         return path
     info = read_info(folder)
     if info.get("kind") != "upstream":

@@ -24,7 +24,7 @@ from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.files import commit_file
 from speechrep.io.store import DTYPES, Store, StoreWriter
 from speechrep.progress import Progress
-from speechrep.upstream.base import Upstream
+from speechrep.upstream.base import Upstream, at_least
 from speechrep.upstream.precision import warn_if_emulated
 from speechrep.upstream.represented import represented_meta, require_input_of, vector_lens
 
@@ -57,6 +57,10 @@ class DumpConfig:
     part_frames: int = opt(
         2000000, "larger sets are dumped in parts of so many frames; a part is kept when done"
     )
+
+    def __post_init__(self) -> None:
+        at_least(0, self, "max_frames")
+        at_least(1, self, "part_frames")
 
 
 class Dump:

@@ -13,7 +13,7 @@ class Predictive(Upstream):
 
     postnet: torch.nn.Linear
     loss_on = "valid"
-    """Frames in the loss: "valid", or "padded" for all of the batch's."""
+    """Frames in the loss: "valid", or "padded" for all of a batch's; on padding the last layer is 0 then."""
 
     def shortest(self) -> int:
         """One frame to predict from, one to predict."""
@@ -47,7 +47,10 @@ class Predictive(Upstream):
         stats: dict[str, Any] = {"weight": mask.sum()}
         if not self.training:
             stats["copy"] = _masked_l1(past, future, mask)
-        return _masked_l1(self.predict(past, past_lens), future, mask), stats
+        hidden = self.hidden_states(past, past_lens)[-1]
+        if feat_lens is not None and self.loss_on == "padded":  # as sequences that were packed come back
+            hidden = hidden.masked_fill(~valid[..., None], 0.0)
+        return _masked_l1(self.postnet(hidden), future, mask), stats
 
 
 def _masked_l1(prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,7 @@ from speechrep.errors import InputError
 from speechrep.io.feature_meta import FORMAT
 from speechrep.upstream.base import Upstream, at_least
 from speechrep.upstream.checkpoint import describe
+from speechrep.upstream.represented import require_acoustic
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +84,8 @@ class Pretraining:
         draw: gives the pictures for TensorBoard, after every validation.
 
     Raises:
-        InputError: the two sets' features differ in kind, or none is long enough; targets that lack an
-            utterance or have other lengths.
+        InputError: representations; the two sets' features differ in kind, or none is long enough; targets
+            that lack an utterance or have other lengths.
     """
 
     best_metric, best_is_lower = "loss", True
@@ -103,6 +104,8 @@ class Pretraining:
         targets: tuple[FeatureReader, FeatureReader] | None = None,
         draw: Callable[[Upstream, FeatureReader], dict[str, NDArray[np.uint8]]] | None = None,
     ):
+        for reader in (train, valid, *(targets or ())):
+            require_acoustic(reader)
         require_equal(model.meta.acoustic(), train.meta.acoustic(), "the model", train.path)
         require_equal(train.meta.acoustic(), valid.meta.acoustic(), train.path, valid.path)
         self.model, self._draw, self._drawn = model, draw, valid

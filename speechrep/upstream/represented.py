@@ -53,11 +53,16 @@ class Represented:
         return chosen[0, start:stop].float().cpu().numpy()
 
 
-def require_input_of(model: Upstream, reader: FeatureReader, where: object) -> None:
-    """Refuse features that are not acoustic, or not those the model was made for."""
+def require_acoustic(reader: FeatureReader) -> None:
+    """Refuse representations."""
     if reader.meta.upstream:
         raise InputError(f"holds representations of {reader.meta.upstream}", where=reader.path,
                          mend="give the acoustic features that the model takes")  # fmt: skip
+
+
+def require_input_of(model: Upstream, reader: FeatureReader, where: object) -> None:
+    """Refuse features that are not acoustic, or not those the model was made for."""
+    require_acoustic(reader)
     require_equal(model.meta.acoustic(), reader.meta.acoustic(), where, reader.path)
 
 

@@ -107,6 +107,27 @@ def test_other_features_at_the_same_path_are_told(tmp_path, sets):
         main(command)
 
 
+def test_other_targets_at_the_same_path_are_told(tmp_path, sets):
+    paths = [write_store(tmp_path / f"t{seed}.h5", dim=9, seed=seed, feature="linear") for seed in (0, 1)]
+    command = [*SMALL["mockingjay"], *sets, "--max-steps", "1", "--exp-dir", str(tmp_path / "exp"),
+               "--train-target-dir", paths[0], "--valid-target-dir", paths[1]]  # fmt: skip
+    main(command)
+    for seed, path in enumerate(paths):
+        Path(path).unlink()
+        write_store(path, dim=9, seed=seed, feature="mel")
+    with pytest.raises(InputError, match=r"t0\.h5: feature is 'mel' but .*exp was made for 'linear'"):
+        main(command)
+
+
+def test_representations_are_no_input(tmp_path, sets):
+    made = write_store(tmp_path / "made.h5", upstream="apc", layers=(2,))
+    with pytest.raises(InputError, match=r"made\.h5: holds representations of apc"):
+        main([*SMALL["apc"], "--train-dir", made, *sets[2:], "--exp-dir", str(tmp_path / "exp")])
+    with pytest.raises(InputError, match=r"made\.h5: holds representations of apc"):
+        main([*SMALL["mockingjay"], *sets, "--train-target-dir", made, "--valid-target-dir", sets[3],
+              "--exp-dir", str(tmp_path / "exp")])  # fmt: skip
+
+
 def test_config_yaml_is_taken_back(tmp_path, sets):
     main([*SMALL["mockingjay"], *sets, "--max-steps", "1", "--exp-dir", str(tmp_path / "a")])
     main(["--config", str(tmp_path / "a/config.yaml"), "--exp-dir", str(tmp_path / "b")])
@@ -202,6 +223,9 @@ def test_every_shipped_configuration_starts(tmp_path, sets, path):
         (["--dropout", "2"], "dropout is 2"),
         (["--num-workers", "-1"], "--num-workers: want 0 or more, got -1"),
         (["--train-target-dir", "x"], "go together"),
+        (["--num-pictures", "-1"], "--num-pictures: want 0 or more, got -1"),
+        (["--weight-decay", "inf"], "weight-decay is inf"),
+        (["--seed", str(2**63)], r"seed is \d+, want less than 2\^63"),
     ],
 )
 def test_senseless_options_are_told(tmp_path, sets, options, complaint):

@@ -54,15 +54,17 @@ def test_learns_logs_and_keeps_the_best(tmp_path):
     assert [line["step"] for line in lines if line["part"] == "train"] == [4, 8, 12, 16, 20, 23]
     weights, info = read_model(tmp_path)
     assert info["kind"] == "toy" and info["valid"] == best and weights["0.weight"].shape == (8, 4)
-    assert len(checkpoint.saved_states(tmp_path / "checkpoints")) == 3
+    saved = [path.stem for path in checkpoint.saved_states(tmp_path / "checkpoints")]
+    assert saved == ["step-10", "step-15", "step-20", "step-23"]  # the last three of every fifth, and the end
     assert list((tmp_path / "tensorboard").glob("events*"))
     assert train(ToyTask(), CONFIG, tmp_path) == best  # finished: returns at once
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_resumed_after_sigterm_is_bit_identical(tmp_path, num_workers):
-    train(ToyTask(), CONFIG, tmp_path / "whole")
-    for at in (5, 19):  # micro-batches at which the signal comes; two interruptions
+@pytest.mark.parametrize(("num_workers", "average_last"), [(0, 3), (2, 0)])
+def test_resumed_after_sigterm_is_bit_identical(tmp_path, num_workers, average_last):
+    config = dataclasses.replace(CONFIG, average_last=average_last)
+    train(ToyTask(), config, tmp_path / "whole")
+    for at in (5, 19, 16):  # micro-batches, of each process, at which the signal comes; three interruptions
 
         class Killed(ToyTask):
             def loss(self, batch, at=at):
@@ -71,9 +73,12 @@ def test_resumed_after_sigterm_is_bit_identical(tmp_path, num_workers):
                 return super().loss(batch)
 
         with pytest.raises(Interrupted) as status:
-            train(Killed(num_workers), CONFIG, tmp_path / "parts")
+            train(Killed(num_workers), config, tmp_path / "parts")
         assert status.value.code == 75
-    train(ToyTask(num_workers), CONFIG, tmp_path / "parts")
+    train(ToyTask(num_workers), config, tmp_path / "parts")
+    steps = [[path.stem for path in checkpoint.saved_states(tmp_path / name / "checkpoints")]
+             for name in ("whole", "parts")]  # fmt: skip
+    assert steps[0] == steps[1]  # of which the mean is taken
     assert_same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
     whole, parts = (read_model(tmp_path / name)[1] for name in ("whole", "parts"))
     assert whole["weights_sha256"] == parts["weights_sha256"] and whole["step"] == parts["step"]
@@ -168,9 +173,46 @@ def test_a_nan_names_step_utterances_and_last_good_state(tmp_path):
     assert str(saved[-1] if saved else "none") in str(error.value)
 
 
+class Broken(ToyTask):
+    """Whose gradient, or validation of one utterance, or memory, breaks after some batches."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+
+    def loss(self, batch):
+        loss, stats = super().loss(batch)
+        if len(self.seen) > 12:
+            if self.what == "gradient" and self.model.training:
+                loss = loss + (self.model[0].weight.sum() * 0).abs().sqrt()  # 0, but its slope is not finite
+            if self.what == "validation" and not self.model.training and "utt3" in batch["utt_ids"]:
+                loss = loss * float("inf")
+            if self.what == "memory" and self.model.training:
+                raise torch.OutOfMemoryError("tried to allocate 9 GiB")
+        return loss, stats
+
+
+@pytest.mark.parametrize(
+    ("what", "precision", "told"),
+    [
+        ("gradient", "fp32", r"the training loss or gradient is not finite at step \d, utterances utt"),
+        ("gradient", "fp16", r"the training loss or gradient is not finite at step 5\d, utterances utt"),
+        ("validation", "fp32", r"the validation loss .* at step 6, utterances (utt\d )*utt3\b"),
+        ("memory", "fp32", r"out of memory at step \d, utterances utt.*9 GiB.*--max-frames"),
+    ],
+)
+def test_what_breaks_is_told_with_step_and_utterances(tmp_path, what, precision, told):
+    config = dataclasses.replace(CONFIG, max_steps=200, precision=precision)
+    with pytest.raises(InputError, match=told):
+        train(Broken(what), config, tmp_path)
+    for line in (tmp_path / "train_log.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)  # NaN is no JSON
+
+
 def test_a_damaged_checkpoint_is_named_with_the_one_before(tmp_path):
     train(ToyTask(), CONFIG, tmp_path)
     *_, older, newest = checkpoint.saved_states(tmp_path / "checkpoints")
+    whole = checkpoint.load_state(newest)
     data = bytearray(newest.read_bytes())
     data[len(data) // 2] ^= 1
     newest.write_bytes(data)
@@ -181,6 +223,9 @@ def test_a_damaged_checkpoint_is_named_with_the_one_before(tmp_path):
     newest.write_bytes(data[:100])
     with pytest.raises(InputError, match=newest.name):
         train(ToyTask(), CONFIG, tmp_path)
+    newest.unlink()  # as it says
+    train(ToyTask(), CONFIG, tmp_path)
+    assert_same(checkpoint.load_state(newest), whole)
 
 
 def test_accumulated_small_batches_have_the_gradient_of_one_large(tmp_path):
@@ -227,10 +272,9 @@ def test_warm_up_in_steps(tmp_path):
 def test_the_mean_of_the_last_states_is_tried(tmp_path):
     config = dataclasses.replace(CONFIG, average_last=3, schedule="constant", lr=5e-2)
     best = train(ToyTask(), config, tmp_path)
-    states = [
-        checkpoint.load_state(path)["model"] for path in checkpoint.saved_states(tmp_path / "checkpoints")
-    ]
-    mean = checkpoint.average_weights(checkpoint.saved_states(tmp_path / "checkpoints"))
+    saved = checkpoint.saved_states(tmp_path / "checkpoints")[-3:]
+    states = [checkpoint.load_state(path)["model"] for path in saved]
+    mean = checkpoint.average_weights(saved)
     for name, value in mean.items():
         torch.testing.assert_close(value, sum(state[name] for state in states) / 3)
     (*_, before, after) = losses(tmp_path, "valid")
@@ -303,14 +347,15 @@ train(ToyTask(), long, {out!r}, device=device)
 
 
 def test_sigterm_to_several_processes_saves_once(tmp_path):
-    process = start_script(tmp_path, PROCESSES, *TORCHRUN, out=str(tmp_path / "exp"))
+    launcher = ("-m", "speechrep.train.launch", *TORCHRUN[2:])
+    process = start_script(tmp_path, PROCESSES, *launcher, out=str(tmp_path / "exp"))
     log, deadline = tmp_path / "exp/train_log.jsonl", time.monotonic() + 90
     try:
         while not log.exists() or log.read_text().count("train") < 3:
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)  # torchrun hands it on to both
-        assert process.wait(90)
+        assert process.wait(90) == 75
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

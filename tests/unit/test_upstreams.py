@@ -6,6 +6,7 @@ import pytest
 import torch
 from models import batch, meta, model
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from speechrep.errors import InputError
 from speechrep.upstream.apc import ApcConfig
@@ -173,12 +174,22 @@ def test_apc_continues_from_its_state():
 
 
 def test_apc_padded_loss_counts_padding_as_the_original_did():
-    upstream = model("apc", loss_on="padded", time_shift=1)
-    feats, lens = batch([10, 4])
+    """Which packed its sequences: on padding only the output's bias speaks."""
+    upstream = model("apc", loss_on="padded", time_shift=2, residual="all")
+    feats, lens = batch([10, 7, 4])
     loss, stats = upstream.pretrain_loss(feats, lens)
-    assert stats["weight"] == 2 * (feats.shape[1] - 1)
-    prediction = upstream.predict(feats[:, :-1])
-    torch.testing.assert_close(loss, (prediction - feats[:, 1:]).abs().mean(-1).sum())
+    T = feats.shape[1] - 2
+    assert stats["weight"] == 3 * T
+    hidden = feats[:, :T]
+    for rnn in upstream.rnns:
+        packed = pack_padded_sequence(hidden, lens - 2, batch_first=True)
+        output, _ = pad_packed_sequence(rnn(packed)[0], batch_first=True, total_length=T)
+        hidden = output + hidden if output.shape == hidden.shape else output
+    expected = (upstream.postnet(hidden) - feats[:, 2:]).abs().mean(-1).sum()
+    torch.testing.assert_close(loss, expected)
+    parameters = list(upstream.parameters())
+    for one, other in zip(*(torch.autograd.grad(x, parameters) for x in (loss, expected)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 def torch_layer(layer, hidden_size: int) -> nn.TransformerEncoderLayer:
