@@ -4,9 +4,9 @@
     PYTHONPATH=. python benchmarks/pretrain.py --device cpu
 
 Utterances are noise with the lengths of real LibriSpeech ones, read from an HDF5 store through the loader;
-preparing the data is part of every step. CPU ratios are of processor seconds, those of the processes that read
-counted, since wall time on a shared machine says little; GPU ratios of wall time. The plain APC on a CPU may be stopped by --limit: then its
-speed is an upper bound and our ratio a lower one.
+preparing the data is part of every step. CPU ratios are of processor seconds, those of the processes that
+read counted, since wall time on a shared machine says little; GPU ratios of wall time. The plain APC on a CPU
+may be stopped by --limit: then its speed is an upper bound and our ratio a lower one.
 """
 
 import argparse
