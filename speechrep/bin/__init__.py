@@ -34,7 +34,7 @@ def run(main: Callable[[], None]) -> None:
     except RuntimeError as error:
         if not _is_of_worker(error):
             raise
-        told = f"a process that worked for this one died, is memory short? The same command goes on. {error}"
+        told = f"a worker process died, is memory short? The same command goes on. {error}"
         sys.exit(f"{os.path.basename(sys.argv[0])}: error: {told}")
 
 

@@ -30,6 +30,7 @@ FORKED = {"kind": "kill", "child": 1, "at": 1}
 JOB = {"kind": "kill", "in": "--job 1", "at": 2}
 LOADER = {"kind": "killread", "child": 1, "at": 2}
 LOADERS = ("--num-workers", "2")
+SPAWNED = {"kind": "killread", "in": "spawn_main", "at": 2}
 
 
 def feature_files(folder: str) -> dict[str, str]:
@@ -129,6 +130,10 @@ TARGETS = {
         Target(0, "data/.done/mini_train+mini_dev",
                {"scp": "data/mini_dev/wav.scp", "text table": "data/mini_dev/utt2spk",
                 "text (transcripts)": "data/mini_dev/text"}),
+        # Its workers write nothing and read recordings.
+        Target(0, "also/.done/mini_test_phones",
+               {"scp": "also/mini_test/wav.scp", "text (transcripts)": "also/mini_test/text",
+                "FLAC": "corpus/LibriSpeech/mini-test/**/*.flac"}, workers=(("--nj", "2"), SPAWNED)),
         *middle_stages("fbank80", "mini_train+mini_dev", "mini_test"),
         *task_stages("phone", "CTM", "phones.ctm", "mini_train", "mini_test", steps=False),
         *task_stages("speaker", "text table", "utt2spk", "mini_train", "mini_train", steps=False),

@@ -29,9 +29,7 @@ def test_a_dead_worker_is_told_in_words_alone(words, traced):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert ("Traceback" in done.stderr) == traced
-    assert words in done.stderr and (
-        traced or "error: a process that worked for this one died" in done.stderr
-    )
+    assert words in done.stderr and (traced or "error: a worker process died" in done.stderr)
 
 
 POOL = """
@@ -53,4 +51,4 @@ run(main)
 def test_a_dead_process_of_a_pool_is_told_in_words():
     done = subprocess.run([sys.executable, "-c", POOL], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "error: a process that worked for this one died, is memory short?" in done.stderr
+    assert "error: a worker process died, is memory short?" in done.stderr
