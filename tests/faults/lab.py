@@ -43,9 +43,7 @@ class Recipe:
     words: tuple[str, ...]
     confs: tuple[str, ...]  # folders below the repository; the later ones win
     changes: dict[str, str]  # configuration to its whole content
-    also: tuple[
-        str, ...
-    ] = ()  # with which stage 0 is run once more, into ALSO, for commands of other options
+    also: tuple[str, ...] = ()  # stage 0 is run once more with these, into ALSO, for more commands
 
 
 LIBRISPEECH = Recipe(
