@@ -15,6 +15,7 @@ from typing import Any
 from speechrep.config import load_yaml
 from speechrep.errors import InputError
 
+MADE = ("model.json", "model.safetensors", "tokenizer.json")
 MOST = 1000  # more, one for each utterance say, are too many for a command line: then their folders
 
 
@@ -26,8 +27,15 @@ def main() -> None:
         if "kaldi" in str(options.get("feature")) and len(sys.argv) > 2:
             paths = ready_made(options, Path(sys.argv[2]))
         # A name alone may be that of something else: of a front end, say, beside a folder "mel".
-        paths |= {value for value in options.values() if isinstance(value, str) and os.sep in value}
+        named = {value for value in options.values() if isinstance(value, str) and os.sep in value}
+        paths = paths.union(*map(what_is_read, named))
     sys.stdout.writelines(f"{path}\n" for path in sorted(paths) if os.path.exists(path))
+
+
+def what_is_read(path: str) -> set[str]:
+    """The path; of a model's or a tokenizer's folder only what they are, as others are written there, too."""
+    found = {os.path.join(path, name) for name in MADE}
+    return {file for file in found if os.path.exists(file)} or {path}
 
 
 def ready_made(options: Mapping[str, Any], data_dir: Path) -> set[str]:

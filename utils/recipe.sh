@@ -78,7 +78,7 @@ begin_recipe() { # number of the last stage
   if [ "$num_nodes" -gt 1 ] && [ "$backend" = local ]; then
     fail "--num-nodes $num_nodes wants --backend slurm; without it, start speechrep.bin.pretrain on each machine"
   fi
-  if [ "$backend" = slurm ] && [ "$dry_run" = false ] && ! command -v sbatch >/dev/null; then
+  if [[ $dry_run == false && "$cpu_cmd $pretrain_cmd $train_cmd" == *slurm.py* ]] && ! command -v sbatch >/dev/null; then
     fail "--backend slurm: there is no sbatch here; start the recipe on a machine that has Slurm's commands"
   fi
   python -c 'import speechrep.config' 2>/dev/null ||

@@ -122,7 +122,10 @@ extract_features() {
     mapfile -t more < <(python utils/config_inputs.py "$feature_config" "$datadir/$set")
     if [ -e "$datadir/$set/segments" ]; then more+=("$datadir/$set/segments"); fi
     global=() # statistics that hold for all sets: those of the set that models are pre-trained on
-    if [ "$set" != "$pretrain" ] && grep -q '^cmvn: *global' "$feature_config"; then global=("$feats/$pretrain"); fi
+    if [ "$set" != "$pretrain" ] && grep -qs '^cmvn: *global' "$feature_config" &&
+      ! grep -q '^global-cmvn-from:' "$feature_config"; then
+      global=("$feats/$pretrain")
+    fi
     step "$feats" "$set" --in "$feature_config" "$datadir/$set/"{wav.scp,utt2spk} "${audio[@]}" "${more[@]}" \
       "${global[@]/%//cmvn.ark}" --out "$feats/$set/"{feats.scp,features.json} --own "$feats/$set" \
       --sealed "$feats/$set" -- \

@@ -53,7 +53,7 @@ def learned_weights(exp_dir: str | os.PathLike[str]) -> dict[int, float]:
             f"the {info.get('task') or info.get('upstream') or 'model'} model mixes no layers", where=exp_dir,
             mend="train a task on a store of several layers: dump --layers all",
         )  # fmt: skip
-    scores = torch.from_numpy(found[0]).double().flatten()
+    scores = torch.from_numpy(found[0]).flatten()
     shares = layer_shares(scores, info.get("config", {}).get("layer_sum", "softmax"))
     layers = info.get("features", {}).get("layers") or range(len(shares))
     return dict(zip(layers, shares.tolist(), strict=True))

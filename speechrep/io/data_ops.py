@@ -38,7 +38,8 @@ def split(path: str | os.PathLike[str], pieces: int, per_utt: bool = False) -> P
     target = split_directory(path, pieces, per_utt)
     content = load(path)
     inputs = [entry.stat().st_mtime_ns for entry in Path(path).iterdir() if entry.is_file()]
-    outputs = [file.stat().st_mtime_ns for file in target.glob("*/*")] if target.is_dir() else []
+    # When the pieces were written: their files may have kept older times.
+    outputs = [piece.stat().st_mtime_ns for piece in target.iterdir()] if target.is_dir() else []
     if outputs and min(outputs) > max(inputs):
         return target
     parts = split_evenly(content.utt_ids, pieces) if per_utt else split_by_speaker(content.spk2utt, pieces)

@@ -16,8 +16,8 @@ def save_state(
 ) -> Path:
     """Write ``step-N.pt`` and its checksum ``step-N.json``, then remove what is not to be kept.
 
-    That is this state and the last ``keep_last`` at multiples of ``interval``: where a run was interrupted
-    must not decide which states are left at its end.
+    Kept are the last ``keep_last``, and as many of those that a run saves if it is not interrupted: at
+    multiples of ``interval`` and at its end, for which this one is taken.
 
     Args:
         folder: the checkpoints' folder.
@@ -41,22 +41,24 @@ def save_state(
     finally:
         temporary.unlink(missing_ok=True)
     write_json(path.with_suffix(".json"), {"step": step, "sha256": digest})
-    regular = [saved for saved in saved_states(folder) if _step(saved) % interval == 0]
+    count = max(1, keep_last)
+    kept = {*saved_states(folder)[-count:], *saved_states(folder, step, interval)[-count:]}
     for old in saved_states(folder):
-        if old != path and old not in regular[-max(1, keep_last) :]:
+        if old not in kept:
             # The checksum first, so that a kill here leaves an ignored file, not a broken one.
             old.with_suffix(".json").unlink()
             old.unlink()
     return path
 
 
-def saved_states(folder: str | os.PathLike[str]) -> list[Path]:
-    """The complete states of a folder, oldest first.
+def saved_states(folder: str | os.PathLike[str], end: int = 0, interval: int = 1) -> list[Path]:
+    """The complete states of a folder, oldest first; those at multiples of ``interval`` and at step ``end``.
 
     A file whose checksum is missing was not finished; a checksum without its file is of one that was removed.
     """
     states = (path.with_suffix(".pt") for path in Path(folder).glob("step-*.json"))
-    return sorted(filter(Path.exists, states), key=_step)
+    chosen = (path for path in states if _step(path) % interval == 0 or _step(path) == end)
+    return sorted(filter(Path.exists, chosen), key=_step)
 
 
 def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:

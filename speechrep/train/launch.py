@@ -1,19 +1,23 @@
-"""torchrun that ends as one process alone does when SIGTERM comes: its processes save, the status is 75.
+"""torchrun that ends as one process alone does when SIGTERM comes: with 75 if all its processes have saved.
 
 python -m speechrep.train.launch [torchrun's options] -m MODULE [its options]
 """
 
-import signal
+import os
+import sys
+import tempfile
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.run import main
+from torch.distributed.run import main, parse_args
 
-from speechrep.train.trainer import Interrupted
+from speechrep.train.trainer import NOTES, Interrupted
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SignalException as error:  # all processes have ended by now
-        if error.sigval != signal.SIGTERM:
-            raise
-        raise Interrupted from None
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[NOTES] = folder
+        try:
+            main()
+        except SignalException:  # all processes have ended by now
+            if len(os.listdir(folder)) < int(parse_args(sys.argv[1:]).nproc_per_node):
+                raise
+            raise Interrupted from None

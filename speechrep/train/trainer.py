@@ -45,13 +45,19 @@ from speechrep.upstream.precision import warn_if_emulated
 NOMINAL_WEIGHT = 4096.0
 MOST_LEFT_OUT = 50  # steps of fp16 in a row without a finite gradient: then no smaller scale helps
 FINISHED = "finished.json"
+NOTES = "SPEECHREP_INTERRUPTED"
 
 
 class Interrupted(SystemExit):
-    """SIGTERM came: the state is saved and the same command continues. Exit status 75 ("try again")."""
+    """SIGTERM came: the state is saved and the same command continues. Exit status 75 ("try again").
+
+    A process of several tells :mod:`speechrep.train.launch` in a folder that it names.
+    """
 
     def __init__(self) -> None:
         super().__init__(75)
+        if folder := os.environ.get(NOTES):
+            Path(folder, str(distributed.rank())).touch()
 
 
 @dataclasses.dataclass
@@ -261,7 +267,7 @@ class Trainer:
             utt_ids = " ".join(batch.get("utt_ids", [])[:20])
             raise InputError(
                 f"out of memory at step {self.progress.step + 1}, utterances {utt_ids}: {error}",
-                where=self.exp_dir, mend="give smaller batches: --max-frames, --accumulate",
+                where=self.exp_dir, mend="smaller batches (--max-frames) are another run: --overwrite",
             ) from error  # fmt: skip
 
     def _update(self, factor: torch.Tensor) -> torch.Tensor:
@@ -301,7 +307,8 @@ class Trainer:
         losses: list[tuple[torch.Tensor, list[str]]] = []
         for i, batch in enumerate(self.task.valid_loader().epoch(0)):
             if batch:
-                loss, stats = self.forward.validate(batch, i)
+                with self._telling_of_memory(batch):
+                    loss, stats = self.forward.validate(batch, i)
                 add(sums, stats | {"loss": loss})
                 losses.append((loss, batch.get("utt_ids", [])))
         if self.first:
@@ -365,7 +372,8 @@ class Trainer:
     def _try_average(self) -> None:
         """Validate the mean weights of the last checkpoints; they become the model if they are best."""
         distributed.gather(None)  # the first process has written the last one
-        states = checkpoint.saved_states(self.folder)[-self.config.average_last :]
+        states = checkpoint.saved_states(self.folder, self.progress.step, self.config.save_interval)
+        states = states[-self.config.average_last :]
         mean = checkpoint.average_weights(states)
         for name, value in self.model.state_dict().items():
             value.copy_(mean[name])

@@ -30,6 +30,17 @@ def test_keeps_the_last_and_reads_what_was_written(tmp_path):
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json"] * 3 + [".pt"] * 3
 
 
+def test_states_of_interruptions_take_no_others_place(tmp_path):
+    for step in (5, 10, 12, 13, 15):
+        checkpoint.save_state(tmp_path, step, {}, 2, 5)
+    assert [path.stem for path in checkpoint.saved_states(tmp_path)] == ["step-10", "step-13", "step-15"]
+    checkpoint.save_state(tmp_path, 18, {}, 2, 5)
+    assert [path.stem for path in checkpoint.saved_states(tmp_path)] == ["step-15", "step-18"]
+    for step in (120, 260, 390):  # none at a multiple
+        checkpoint.save_state(tmp_path, step, {}, 2, 1000)
+    assert [path.stem for path in checkpoint.saved_states(tmp_path)] == ["step-260", "step-390"]
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
 def test_damage_names_the_file_and_the_good_one_before(tmp_path, damage):
     for step in (1, 2, 3):

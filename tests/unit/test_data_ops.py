@@ -170,12 +170,19 @@ def test_split_again_only_when_older(tmp_path):
     path = make(tmp_path / "d", {"a": 2, "b": 2})
     main(["split", str(path), "2"])
     piece = path / "split2" / "1" / "text"
-    first = piece.stat().st_mtime_ns
+    first = piece.stat().st_ino
     main(["split", str(path), "2"])
-    assert piece.stat().st_mtime_ns == first
+    assert piece.stat().st_ino == first
     write_table(path / "text", dict.fromkeys(names(path), "NEW"))
     main(["split", str(path), "2"])
     assert piece.read_text() == "a-00 NEW\na-01 NEW\n"
+    write_table(
+        path / "text", read_table(path / "text") | {"b-00": "NEWER"}
+    )  # the first piece stays as it was
+    main(["split", str(path), "2"])
+    first = piece.stat().st_ino
+    main(["split", str(path), "2"])
+    assert piece.stat().st_ino == first
 
 
 def test_split_keeps_the_recordings_of_segments(tmp_path):

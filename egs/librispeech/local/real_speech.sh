@@ -24,7 +24,6 @@ share_seeds="1 2 3"                                        # each draws its own 
 share_rows="fbank fbank_ctx4 apc mockingjay_layer1"        # the figure's lines, with the models of the first seed
 asr_seeds=                                                 # those of them of which the recogniser is trained too, minutes a model; empty: the first
 confdir=conf/hour                                          # configurations
-asr_confdir=conf/hour_ctc                                  # that of the recogniser of digits
 tag=real                                                   # name of the experiment
 nj=$(getconf _NPROCESSORS_ONLN)                            # cores to use
 ngpu=0                                                     # GPUs; 0 is the CPU
@@ -200,6 +199,8 @@ python -m speechrep.bin.many <"$exp/commands"
 if has_word share "$parts"; then python -m speechrep.bin.label_share --exp-dir "$exp" --order "$share_rows"; fi
 
 all_results=("$results")
+asr_confdir=$confdir
+if [ "$confdir" = conf/hour ]; then asr_confdir=conf/hour_ctc; fi # digits are known words
 if has_word asr "$parts"; then
   for seed in ${asr_seeds:-$first}; do
     recipe "${digits[@]}" --tasks asr --upstreams "fbank $models" --tag "${tag}_asr_s$seed" --seed "$seed" \
