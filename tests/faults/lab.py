@@ -262,8 +262,8 @@ class Lab:
     def close(self) -> None:
         """End the server."""
         if self.server:
-            self.server.kill()  # the end of its input may not reach it: forks of other tests hold the pipe, too
-            self.server.communicate()
+            self.server.kill()  # the end of its input may not reach it: other tests' forks may hold the pipe
+            self.server.wait()
 
 
 @dataclasses.dataclass(frozen=True)
