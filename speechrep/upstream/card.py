@@ -115,13 +115,14 @@ def _training(info: dict[str, Any], options: dict[str, Any], log: list[dict[str,
     train = {line["step"]: line for line in log if line["part"] == "train"}
     if valid:
         shown = _spread(valid, 8)
-        rows = [(str(line["step"]), f"{line['loss']:.4f}", _loss(train.get(line["step"]))) for line in shown]
+        rows = [(str(line["step"]), _loss(line), _loss(train.get(line["step"]))) for line in shown]
         parts.append(_table(("step", "validation loss", "training loss"), rows))
     return parts
 
 
 def _loss(line: dict[str, Any] | None) -> str:
-    return "" if line is None else f"{line['loss']:.4f}"
+    loss = "" if line is None else line["loss"]
+    return f"{loss:.4f}" if isinstance(loss, float) else str(loss)  # an int may be too large for a float
 
 
 def _spread(lines: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
