@@ -61,6 +61,13 @@ def test_nothing_nested_is_told_of_a_run(tmp_path: Path) -> None:
     assert "| peak learning rate | `0.5` |" in text and "| seed |" not in text
 
 
+def test_a_loss_beyond_floats_is_told_as_it_stands(tmp_path: Path) -> None:
+    save_model(tmp_path, model("apc"))
+    line = {"part": "valid", "step": 1, "loss": 10**400}  # JSON has such numbers
+    (tmp_path / "train_log.jsonl").write_text(json.dumps(line) + "\n")
+    assert f"| 1 | {10**400} |" in write_card(tmp_path, "mit").read_text()
+
+
 def test_an_imported_models_card_tells_its_source(tmp_path: Path) -> None:
     file = fixtures.save(fixtures.apc_weights(80, 3, 10), tmp_path / "apc.model")
     import_checkpoint.main(["--from", "apc", str(file), "--out", str(tmp_path / "exp")])
