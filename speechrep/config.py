@@ -18,6 +18,7 @@ import yaml
 from speechrep.errors import InputError, telling_of
 
 T = TypeVar("T")
+MOST_NESTED = 50  # brackets in YAML; PyYAML's time for one grows with those that are open around it
 # PyYAML lets through what Python says of a tagged value that is none of its kind.
 YAML_ERRORS = (
     yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError,
@@ -147,7 +148,7 @@ def load_yaml(stream: Any, where: object) -> dict[Any, Any]:
     """
     try:
         with telling_of(where):
-            values = yaml.safe_load(stream)
+            values = yaml.load(stream, PlainLoader)  # noqa: S506 - safe: see there
     except InputError:
         raise
     except YAML_ERRORS as error:
@@ -155,6 +156,18 @@ def load_yaml(stream: Any, where: object) -> dict[Any, Any]:
     if values is not None and not isinstance(values, dict):
         raise InputError("want 'key: value' lines", where=where)
     return values or {}
+
+
+class PlainLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, with an end to brackets within brackets."""
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        """One more ``[`` or ``{`` is open."""
+        if self.flow_level >= MOST_NESTED:
+            raise yaml.scanner.ScannerError(
+                None, None, f"more than {MOST_NESTED} brackets within each other", self.get_mark()
+            )
+        super().fetch_flow_collection_start(token)
 
 
 class _Parser(configargparse.ArgParser):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from speechrep.config import YAML_ERRORS, load_yaml
+from speechrep.config import YAML_ERRORS, PlainLoader, load_yaml
 
 CONTENT_BYTES = 1_000_000  # a smaller file is known by its content, a larger one by size and time
 FOLDER_BYTES = 64_000_000  # what is read of one folder, so that a corpus of small files costs no minute
@@ -44,7 +44,7 @@ def _content(path: Path) -> bytes:
 def _values(data: bytes) -> bytes:
     """The values of a YAML file, always written alike; the file as it is if JSON has no such values."""
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data)):
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data, PlainLoader)):
             return data  # aliases of aliases may stand for more than memory holds
         return json.dumps(load_yaml(data, ""), sort_keys=True).encode()
     except YAML_ERRORS:

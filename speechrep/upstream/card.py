@@ -139,7 +139,10 @@ def _table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 def _options(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
-    return load_yaml(path.read_bytes(), path) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    with path.open("rb") as stream:
+        return load_yaml(stream, path)
 
 
 def _log(folder: Path) -> list[dict[str, Any]]:

@@ -720,7 +720,7 @@ TARGETS = {
         (
             BOMB.encode(),
             b"lr: !!python/object/apply:os.system ['touch hacked']\n",
-            DEEP[:700],
+            DEEP,
             b"lr: " + b"9" * 10_000,
             b"seed: " + b"9" * 10_000,
             BOMB.encode() + b"seed: *m\n",

@@ -1,10 +1,11 @@
 """Options, YAML files and stored JSON all come from one dataclass and are checked alike."""
 
+import io
 from dataclasses import dataclass
 
 import pytest
 
-from speechrep.config import dump_yaml, from_dict, make_parser, opt, parse_choice, to_dict
+from speechrep.config import dump_yaml, from_dict, load_yaml, make_parser, opt, parse_choice, to_dict
 from speechrep.errors import InputError
 
 
@@ -69,6 +70,7 @@ def test_bad_options_are_named(argv, complaint, capsys):
         ("- 1\n", "want 'key: value' lines"),
         ("a: [\n", "not valid YAML"),
         ('a: "\\UFFFFFFFF"\n', "not valid YAML"),
+        ("a: " + "[" * 51 + "]" * 51, "not valid YAML: more than 50 brackets within each other"),
     ],
 )
 def test_bad_files_are_refused(text, told, tmp_path, capsys):
@@ -77,6 +79,15 @@ def test_bad_files_are_refused(text, told, tmp_path, capsys):
         parse("--upstream", "gru", "--config", str(tmp_path / "bad.yaml"))
     assert exit_.value.code == 2
     assert f"bad.yaml: {told}" in capsys.readouterr().err
+
+
+def test_brackets_within_brackets_cost_no_time():
+    brackets = "[" * 50 + "]" * 50
+    assert load_yaml(f"a: {brackets}\nb: [{{c: 1}}, [2]]\n", "here")["b"] == [{"c": 1}, [2]]
+    stream = io.StringIO("{" * 100_000)
+    with pytest.raises(InputError, match="here: not valid YAML: more than 50 brackets"):
+        load_yaml(stream, "here")
+    assert stream.tell() < 10_000  # refused before the rest was read
 
 
 def test_a_misspelled_key_is_told_where_its_option_is_wanted(tmp_path, capsys):
