@@ -8,6 +8,7 @@ get_utt2num_frames.sh, utt2spk_to_spk2utt.sh and spk2utt_to_utt2spk.sh.
 """
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -51,6 +52,16 @@ def _split(args: argparse.Namespace) -> None:
     data_ops.split(args.data_dir, args.pieces, args.per_utt)
 
 
+def _listed(path: str, source: str, by_speaker: bool, content: Content) -> list[str]:
+    """The utterances that a list names, or those of its speakers; as in Kaldi it may name others, too."""
+    keys = {key for _, key, _ in read_rows(path)}
+    chosen = [utt for utt, spk in content.utts["utt2spk"].items() if (spk if by_speaker else utt) in keys]
+    if not chosen:
+        kind = "speakers" if by_speaker else "utterances"
+        raise InputError(f"none of these {kind} is in {source}", where=path)
+    return chosen
+
+
 def _subset(args: argparse.Namespace) -> None:
     lists = {"--utt-list": args.utt_list, "--spk-list": args.spk_list}
     given = [name for name, path in lists.items() if path]
@@ -65,19 +76,11 @@ def _subset(args: argparse.Namespace) -> None:
     source, target = args.operands[0], args.operands[-1]
     choose: Callable[[Content], Collection[str]]
     if given:
-        keys = {key for _, key, _ in read_rows(lists[given[0]])}
-        if args.utt_list:
-            choose = keys.intersection
-            kept = data_ops.subset(source, target, lambda content: choose(content.utt_ids))
-        else:
-            kept = data_ops.subset(
-                source, target,
-                lambda content: [utt for utt, spk in content.utts["utt2spk"].items() if spk in keys],
-            )  # fmt: skip
+        choose = functools.partial(_listed, lists[given[0]], source, bool(args.spk_list))
     else:
-        count = _count(args.operands[1])
         pick = data_ops.CHOICES[modes[0] if modes else "spread"]
-        kept = data_ops.subset(source, target, lambda content: pick(content, count))
+        choose = functools.partial(pick, count=_count(args.operands[1]))
+    kept = data_ops.subset(source, target, choose)
     print(f"subset_data_dir.sh: {kept} utterances of {source} to {target}")
 
 

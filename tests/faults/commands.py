@@ -130,6 +130,9 @@ TARGETS = {
         Target(0, "data/.done/mini_train+mini_dev",
                {"scp": "data/mini_dev/wav.scp", "text table": "data/mini_dev/utt2spk",
                 "text (transcripts)": "data/mini_dev/text"}),
+        Target(0, "also/.done/mini_train_2001",
+               {"text (speakers)": "also/mini_train_2001.speakers", "scp": "also/mini_train/wav.scp",
+                "text table": "also/mini_train/utt2spk", "text (transcripts)": "also/mini_train/text"}),
         # Its workers write nothing and read recordings.
         Target(0, "also/.done/mini_test_phones",
                {"scp": "also/mini_test/wav.scp", "text (transcripts)": "also/mini_test/text",
@@ -158,6 +161,8 @@ TARGETS = {
         *middle_stages("fbank80_video", "mini_train", "mini_test"),
         *task_stages("sentiment", "text table", "utt2sentiment", "mini_train", "mini_test"),
         *fine_tuning("sentiment", "text table", "utt2sentiment", "fbank80_video", "mini_train", "mini_test"),
+        Target(5, "exp/demo/.done/majority", {"text table": "data/mini_train/utt2sentiment"},
+               {"JSON (results)": "exp/demo/results.json"}),
     ],
 }  # fmt: skip
 # Where a changed value may go unnoticed: there is no checksum, and people may edit the file.

@@ -229,8 +229,9 @@ def test_subset_by_speaker_and_list(tmp_path):
     main(["subset", "--spk-list", str(tmp_path / "list"), str(path), str(target)])
     assert names(target) == ["b-00", "b-01", "b-02"]
     (tmp_path / "list").write_text("q\n")
-    with pytest.raises(InputError, match="d: none of the utterances wanted is here"):
-        main(["subset", "--spk-list", str(tmp_path / "list"), str(path), str(target)])
+    for option, kind in (("--spk-list", "speakers"), ("--utt-list", "utterances")):
+        with pytest.raises(InputError, match=f"/list: none of these {kind} is in {path}"):
+            main(["subset", option, str(tmp_path / "list"), str(path), str(target)])
     for bad in (["--first", "--last", str(path), "1", "x"], [str(path), "1"], [str(path), "one", "x"]):
         with pytest.raises(InputError, match="subset"):
             main(["subset", *bad])
