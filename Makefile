@@ -29,7 +29,7 @@ test-all: lint
 
 faults: venv
 	mkdir -p build && : >build/faults.jsonl
-	SPEECHREP_FAULTS=$(CURDIR)/build/faults.jsonl $(PYTEST) tests/faults; tested=$$?; \
+	SPEECHREP_FAULTS="$(CURDIR)/build/faults.jsonl" $(PYTEST) tests/faults; tested=$$?; \
 	  PYTHONPATH=. $(BIN)/python tests/faults/matrix.py build/faults.jsonl --out docs/reliability.md && exit $$tested
 
 SECONDS = 600

@@ -2,4 +2,5 @@
 # python -m speechrep.bin.data_dir "$@", with this checkout's package.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "${PYTHON:-python3}" -m speechrep.bin.data_dir "$@"
+. "$root/utils/venv.sh"
+exec "${PYTHON:-python3}" -m speechrep.bin.data_dir "$@"

@@ -45,6 +45,7 @@ outputs_as_given() { # variable...
     if has_word "$name" "${given_options:?}" && [[ -n ${!name} && ${!name} != /* ]]; then
       printf -v "$name" '%s' "${called_from:?}/${!name}"
       printf -v "$name" '%s' "${!name#"$PWD"/}" # shorter to read
+      if [[ ${!name} == -* ]]; then printf -v "$name" '%s' "./${!name}"; fi
     fi
   done
 }
@@ -90,7 +91,19 @@ begin_recipe() { # number of the last stage
   if [ "$dry_run" = false ]; then
     mkdir -p "$expdir/$tag/logs"
     hold "$expdir/$tag"
+    claim "$dumpdir/$tag"
   fi
+}
+
+# Refuse a folder of representations that an experiment of the same name elsewhere has made.
+claim() { # folder
+  local owner
+  mkdir -p "$1"
+  owner=$(cat "$1/.experiment" 2>/dev/null || true)
+  if [ -n "$owner" ] && [ -d "$1/$owner" ] && [ ! "$1/$owner" -ef "$expdir/$tag" ]; then
+    fail "$1 holds the representations of $(realpath "$1/$owner"): choose another --tag or --dumpdir"
+  fi
+  realpath --relative-to="$1" "$expdir/$tag" >"$1/.experiment" # so that all may be moved together
 }
 
 # Refuse a second run in a folder, as long as this one or a command of it lives.
@@ -115,6 +128,11 @@ end_recipe() {
 
 duration() { # seconds
   if [ "$1" -lt 60 ]; then echo "$1 s"; else echo "$(($1 / 60)) min $(($1 % 60)) s"; fi
+}
+
+# The file that tells a part of a set: FILE, or FILE@train and FILE@valid for parts of it.
+file_of_part() {
+  case $1 in *@train | *@valid) echo "${1%@*}" ;; *) echo "$1" ;; esac
 }
 
 # Queue a step; run_steps runs it unless it is up to date. Its marker lies in FOLDER/.done, its log in the

@@ -35,6 +35,8 @@ for file in "$data_dir/text" "$data_dir/utt2spk" "$decode_dir/hyp"; do
   fi
 done
 
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$root/utils/venv.sh"
 scoring=$decode_dir/scoring
 mkdir -p "$scoring"
 rm -f "$scoring"/{best_wer,wer,wer.json,cer,cer.json} # none of an earlier run may stay beside an error

@@ -37,13 +37,14 @@ task_conf() { # task row
 }
 
 # What keeps the other rows honest, in the tasks where it is cheap: context alone, and random weights.
+has_no_weights() { grep -qsE "^upstream: *[\"']?surface" "$(conf "$1")"; } # upstream
 control_rows=
 if [ "$controls" = true ]; then
   for upstream in $upstreams; do
     case $upstream in
       fbank) control_rows+=" fbank_ctx4" ;;
       *_ctx* | *_untrained | *_layer* | *_average | *_finetune) ;;
-      *) control_rows+=" ${upstream}_untrained" ;;
+      *) has_no_weights "$upstream" || control_rows+=" ${upstream}_untrained" ;;
     esac
   done
 fi
@@ -61,7 +62,7 @@ for upstream in $all_upstreams; do
     fail "unknown upstream '$upstream': there is no ${model%_untrained}.yaml in ${confs[*]}"
   all_models=$(unique "$all_models" "$model")
   if [ -n "$upstream_from" ] && [ ! -e "$upstream_from/$model/model.json" ] && [[ $model != *_untrained ]] &&
-    ! grep -q '^upstream: *surface' "$(conf "$model")"; then
+    ! has_no_weights "$model"; then
     fail "--upstream-from: there is no $model in $upstream_from: train it there, or leave it out of --upstreams"
   fi
 done
@@ -87,6 +88,7 @@ fi
 for share in $label_shares; do
   [[ $share =~ ^0?\.[0-9]*[1-9][0-9]*$ ]] || fail "--label-shares wants numbers between 0 and 1, such as 0.1, not '$share'"
 done
+label_shares=$(unique "$(sed -E 's/(^| )0?\./\10./g; s/0+( |$)/\1/g' <<<"$label_shares")") # .50 is 0.5
 for draw in $share_seeds; do
   [[ $draw =~ ^[0-9]+$ ]] || fail "--share-seeds wants whole numbers, such as '1 2 3', not '$draw'"
 done
@@ -122,7 +124,7 @@ extract_features() {
     mapfile -t more < <(python utils/config_inputs.py "$feature_config" "$datadir/$set")
     if [ -e "$datadir/$set/segments" ]; then more+=("$datadir/$set/segments"); fi
     global=() # statistics that hold for all sets: those of the set that models are pre-trained on
-    if [ "$set" != "$pretrain" ] && grep -qs '^cmvn: *global' "$feature_config" &&
+    if [ "$set" != "$pretrain" ] && grep -qsE "^cmvn: *[\"']?global" "$feature_config" &&
       ! grep -q '^global-cmvn-from:' "$feature_config"; then
       global=("$feats/$pretrain")
     fi
@@ -202,7 +204,8 @@ split_files() { # task, first part (0, 1, 2), how many
   read -ra split <<<"$(split_of "$1")"
   if [ "${#split[@]}" -gt 0 ]; then echo "$datadir/$train/utt2spk"; fi
   for part in "${split[@]:$2:$3}"; do
-    if [ -f "${part%@*}" ]; then echo "${part%@*}"; fi
+    part=$(file_of_part "$part")
+    if [ -f "$part" ]; then echo "$part"; fi
   done
 }
 
@@ -275,11 +278,13 @@ decode_one() { # task upstream [share seed]
 }
 
 score_one() { # task upstream [share seed]
-  local name model results its_seed set part set_part
+  local name model results its_seed set part file set_part
   name_model "$@"
   part=$(basename "$(test_part "$1")")
+  file=$(file_of_part "$part")
+  part=${file%.*}${part/#"$file"/}
   for set in $(tests_of "$1"); do
-    set_part=$set${part:+:${part%.*}}
+    set_part=$set${part:+:${part/@/-}}
     if [ "$#" -eq 2 ]; then scored+=("$1/$2/$set_part"); else scored_of_share+=("$1/$2/$set_part@$3#$4"); fi
     step "$exp" "score_${name}_$set" --in "$model/decode_$set/"{hyp,ref} --out "$results" -- \
       python -m speechrep.bin.score --task "$1" --upstream "$2" --features "$feature" --set "$set_part" \

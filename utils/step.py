@@ -251,7 +251,8 @@ def read_marker(path: Path) -> dict | None:
 
 def set_aside(step: Step) -> None:
     """Move what another command left out of the way, keeping one generation of it and one not done."""
-    finished = step.marker.exists()
+    # With an output removed, perhaps because it was damaged, what lies aside is the better one.
+    finished = step.marker.exists() and all(output.exists() for output in step.outputs)
     old_marker = aside(step.marker)
     moved = False
     for folder in step.owns:

@@ -10,7 +10,7 @@ case "${backend:?}" in
     cuda_array_cmd=""
     ;;
   slurm)
-    cpu_cmd="utils/slurm.py --mem 8G --num-threads ${nj:?}"
+    cpu_cmd="utils/slurm.py --mem 8G --num-threads $((${nj:?} < 8 ? nj : 8))" # of one machine, nj of all
     pretrain_cmd="utils/slurm.py --mem 32G --num-threads 8 --num-nodes ${num_nodes:?} --gpu ${ngpu:?}"
     train_cmd="utils/slurm.py --mem 32G --num-threads 8 --num-nodes $num_nodes --gpu $((ngpu > 0))"
     array_cmd="utils/slurm.py --mem 4G"

@@ -11,6 +11,7 @@ set -euo pipefail
 help_message="Usage: ./run.sh [--name value]...
 Stages: 0 data, 1 features, 2 pre-training, 3 representations, 4 downstream training, 5 scores and table."
 called_from=$PWD
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 stage=0                                # first stage to run
@@ -57,7 +58,8 @@ begin_recipe 5
 if in_stage 0 "data of $corpus"; then
   check_phones
   if [ "$corpus" = mini ]; then
-    step "$datadir" mini_corpus --in "$(conf mini_corpus)" --out "$corpus_root" "$corpus_dir/alignments" -- \
+    # The marker beside the corpus: other experiments may make it, too, in their own way.
+    step "$(dirname "$corpus_dir")" "$(basename "$corpus_dir")" --in "$(conf mini_corpus)" --out "$corpus_root" "$corpus_dir/alignments" -- \
       python -m speechrep.bin.make_mini_corpus --config "$(conf mini_corpus)" --out-dir "$corpus_dir" \
       --nj "$nj"
   elif [ "$corpus" = librispeech ] && [ "$corpus_root" != "$corpus_dir" ]; then # else it is there already

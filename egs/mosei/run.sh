@@ -10,6 +10,7 @@ set -euo pipefail
 help_message="Usage: ./run.sh [--name value]...
 Stages: 0 data, 1 features, 2 pre-training, 3 representations, 4 downstream training, 5 scores and table."
 called_from=$PWD
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 stage=0                                # first stage to run
@@ -47,7 +48,8 @@ begin_recipe 5
 
 if in_stage 0 "data of $mosei_dir"; then
   if [ "$mini" = true ]; then
-    step "$datadir" mini_corpus --in "$(conf mini_mosei)" --out "$mosei_dir/CMU_MOSEI_Labels.csd" -- \
+    # The marker beside the corpus: other experiments may make it, too, in their own way.
+    step "$(dirname "$mosei_dir")" "$(basename "$mosei_dir")" --in "$(conf mini_mosei)" --out "$mosei_dir/CMU_MOSEI_Labels.csd" -- \
       python -m speechrep.bin.make_mini_mosei --config "$(conf mini_mosei)" --out-dir "$mosei_dir" --nj "$nj"
     run_steps 1
   fi

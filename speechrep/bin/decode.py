@@ -23,6 +23,7 @@ from speechrep.data.layers import choose_layer
 from speechrep.downstream.base import Labelled
 from speechrep.downstream.models import check_features, load_trained
 from speechrep.downstream.registry import TASKS
+from speechrep.downstream.split import file_of
 from speechrep.errors import InputError, telling_of
 from speechrep.io.files import read_marker, sha256, write_marker
 from speechrep.io.model_files import INFO, WEIGHTS, model_folder, read_info
@@ -84,7 +85,7 @@ def _state(args: configargparse.Namespace) -> dict[str, Any]:
     """What the results of a job depend on: options, and size and time of every file that is read."""
     free = ("cmd", "config", "job", "out_dir")
     options = {name: value for name, value in sorted(vars(args).items()) if name not in free}
-    model, split = model_folder(args.exp_dir), args.split.partition("@")[0]
+    model, (split, _) = model_folder(args.exp_dir), file_of(args.split)
     named = [model / INFO, model / WEIGHTS, args.data, args.data_dir, split, getattr(args, "lm", "")]
     paths = [Path(path) for path in named if path]
     files = {file for path in paths for file in (path.iterdir() if path.is_dir() else [path])}

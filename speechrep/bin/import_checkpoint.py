@@ -12,6 +12,7 @@ from speechrep.compat.convert import PROJECTS, import_model, save_import
 from speechrep.compat.presets import PRESETS
 from speechrep.config import make_parser
 from speechrep.errors import InputError
+from speechrep.frontend.cmvn import Cmvn
 from speechrep.io.feature_meta import read_meta
 
 logger = logging.getLogger("import_checkpoint")
@@ -63,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     imported = import_model(
         args.file, args.project, args.preset, meta, args.residual, args.time_shift, args.embedding_layer
     )
+    if meta is not None and meta.cmvn == "global" and args.features.is_dir():  # so that it takes audio, too
+        imported.model.cmvn_stats = Cmvn(args.features, "global", meta.norm_vars).stats("")
     if args.embedding_layer and imported.model.name != "mockingjay":
         raise InputError(f"is for a Mockingjay, this is {imported.model.name}", where="--embedding-layer")
     for row in imported.report:

@@ -11,6 +11,7 @@ import concurrent.futures
 import dataclasses
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -133,6 +134,8 @@ def prepare_set(
             write_table(data_dir / "text", texts)
         if alignments is not None:
             _write_alignments(data_dir, Path(alignments) / set_name, durations, config.max_unaligned)
+        else:
+            _keep_alignments(target, data_dir)
         validate(data_dir, text=bool(texts))
     hours = sum(durations.values()) / 3600
     kind = "with transcripts" if texts else "audio only"
@@ -261,6 +264,18 @@ def _write_alignments(
         _log.warning("%s: %s; listed in %s", folder, told, UNALIGNED)
         write_table(data_dir / UNALIGNED, {utt_id: "no TextGrid" for utt_id, _ in missing})
     write_ctm(data_dir / "phones.ctm", found)
+
+
+def _keep_alignments(old: Path, new: Path) -> None:
+    """What was aligned before holds while recordings and words are the same; to make it anew takes hours."""
+    files = [(folder / name for folder in (old, new)) for name in ("wav.scp", "text")]
+    if all(
+        one.is_file() == other.is_file() and (not one.is_file() or one.read_bytes() == other.read_bytes())
+        for one, other in files
+    ):
+        for name in ("phones.ctm", UNALIGNED):
+            if (old / name).is_file():
+                shutil.copy2(old / name, new / name)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

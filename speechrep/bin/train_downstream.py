@@ -57,10 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         require_equal(first.meta.identity(), second.meta.identity(), first.path, second.path)
         if (Path(args.exp_dir) / INFO).exists():  # by the same paths, but they may hold others since
             require_features(read_info(args.exp_dir), first, args.exp_dir)
-        if (Path(args.exp_dir) / "checkpoints" / FINISHED).exists():
-            return
         task = TASKS[args.task].build(args.task_config, *sets, loading)
-        if hasattr(task, "prepare"):
+        if hasattr(task, "prepare") and not (Path(args.exp_dir) / "checkpoints" / FINISHED).exists():
             task.prepare(device)
         train(task, config, args.exp_dir, device=device)
 

@@ -5,6 +5,7 @@ python -m speechrep.bin.train_lm --units-from exp/asr_fbank --train data/train/t
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     tokenizer = units_from(args.units_from)
     texts = [_sentences(path, args.plain) for path in (args.train, args.valid) if path]
+    if not texts[0]:
+        raise InputError("no text", where=args.train)
     if args.kind == "ngram":
         if args.order < 2:
             raise InputError(f"want 2 or more (kenlm reads no less), got {args.order}", where="--order")
@@ -74,7 +77,7 @@ def units_from(directory: str) -> Tokenizer:
 def _sentences(path: str, plain: bool) -> list[str]:
     """Those that are not empty: a line without words is no sentence."""
     if plain:
-        sentences = [line.split() for line in read_utf8(path).split("\n")]
+        sentences = [re.findall("[^ \t\r]+", line) for line in read_utf8(path).split("\n")]
     else:
         sentences = list(read_text(path).values())
     return [" ".join(words) for words in sentences if words]

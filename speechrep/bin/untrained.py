@@ -6,11 +6,14 @@ The weights are those with which ``pretrain`` of the same seed began.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from speechrep.bin import run
 from speechrep.config import make_parser
+from speechrep.errors import InputError
+from speechrep.io.model_files import INFO, read_info
 from speechrep.upstream.checkpoint import describe, load, rebuild, save_model
 
 
@@ -21,6 +24,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--exp-dir", required=True, metavar="DIR", help="where the untrained one goes")
     parser.add_argument("--seed", type=int, default=1, help="of the weights")
     args = parser.parse_args(argv)
+    there = read_info(args.exp_dir) if (Path(args.exp_dir) / INFO).exists() else {}
+    if there.get("step") or "imported" in there:
+        raise InputError(
+            "there is a trained model already", where=args.exp_dir, mend="choose another --exp-dir"
+        )
     info = describe(load(args.like))
     torch.manual_seed(args.seed)  # behind load, which draws weights before it reads them
     save_model(args.exp_dir, rebuild(info, args.like))

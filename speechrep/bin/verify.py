@@ -73,9 +73,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         require_equal(feats.meta.identity(), other.meta.identity(), feats.path, other.path)
         some = other.utt_ids[:: len(other.utt_ids) // CENTRED_ON + 1]
         centre = np.mean(_vectors(other, some), 0)
-    vectors = np.stack(_vectors(feats, list(speakers))) - centre
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     first, second, same = _pairs(args.trials, list(speakers.items()))
+    used, rows = np.unique([first, second], return_inverse=True)  # of trials: perhaps few
+    first, second = rows.reshape(2, -1)
+    utt_ids = list(speakers)
+    vectors = np.stack(_vectors(feats, [utt_ids[i] for i in used])) - centre
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     curve = Curve(cosines(vectors, first, second) if args.trials else all_cosines(vectors), same)
     found = curve.detection()
     rng = np.random.default_rng(0)

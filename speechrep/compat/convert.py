@@ -131,6 +131,7 @@ def import_model(
         "from": project, "file": path.name, "file_sha256": sha256(path), "preset": preset_name(chosen),
         "has_head": foreign.has_head, "sequence_length": foreign.sequence_length, "notes": notes,
     }  # fmt: skip
+    model.about = {"imported": about}
     return Imported(model.eval(), report, about)
 
 
@@ -160,7 +161,7 @@ def save_import(imported: Imported, exp_dir: str | os.PathLike[str]) -> str:
     with atomic_open(exp_dir / "config.yaml") as stream:
         stream.write(dump_yaml(imported.model.config, upstream=imported.model.name))
     write_json(exp_dir / "import.json", imported.about | {"keys": rows})
-    sha = save_model(exp_dir, imported.model, {"imported": imported.about})
+    sha = save_model(exp_dir, imported.model, imported.model.about)
     write_card(exp_dir)
     return sha
 

@@ -28,7 +28,7 @@ RECOGNISER_STEP_MS, RECOGNISER_OFFSET_MS = 10.0, 7.5
 def frame_times_s(meta: FeatureMeta, num_frames: int) -> NDArray[np.float64]:
     """(T,) the centres of the windows of T frames, in seconds."""
     shift = float(meta.config.get("frame_shift", meta.frame_shift_ms))  # of the acoustic features
-    joined = meta.frame_shift_ms / shift  # acoustic frames per frame
+    joined = round(meta.frame_shift_ms / shift)  # acoustic frames per frame
     first = window_centre_ms(meta) + (joined - 1) / 2 * shift
     return (first + meta.frame_shift_ms * np.arange(num_frames)) / 1000
 

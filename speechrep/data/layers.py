@@ -30,9 +30,10 @@ class LayerReader:
             raise InputError(f"layer is {choice!r}, want {', '.join(CHOICES)} or a number")
         if choice.isdecimal() and int(choice) not in layers:
             raise InputError(f"holds the layers {list(layers)}, not layer {choice}", where=reader.path)
-        if choice in ("first", "average") and len(layers) == 1 and layers[0] > 0:
+        lacks_first = choice == "first" and 0 not in layers
+        if lacks_first or (choice == "average" and len(layers) == 1 and layers[0] > 0):
             raise InputError(
-                f"holds layer {layers[0]} alone, which is not the {choice}", where=reader.path,
+                f"holds the layers {list(layers)}, which are not the {choice}", where=reader.path,
                 mend="dump --layers all",
             )  # fmt: skip
         self._reader, self.choice = reader, choice

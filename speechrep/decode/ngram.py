@@ -131,7 +131,8 @@ class NgramScorer:
         self._scores: dict[tuple[int, ...], NDArray[np.float64]] = {}
 
     def initial(self, utts: torch.Tensor) -> list[tuple[int, ...]]:
-        """Nothing read yet."""
+        """Nothing read yet. What the batch before read is forgotten, lest memory grow with the set."""
+        self._scores.clear()
         return [()] * len(utts)
 
     def step(

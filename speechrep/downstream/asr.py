@@ -24,7 +24,7 @@ from speechrep.downstream.base import (
 from speechrep.downstream.split import draw
 from speechrep.score.edit import count_errors
 from speechrep.text.registry import load_tokenizer, parse_tokenizer, train_tokenizer
-from speechrep.text.tokenizer import Tokenizer
+from speechrep.text.tokenizer import UNKNOWN, UNKNOWN_ID, Tokenizer, words_of
 
 _IGNORE = -100  # target class of padding
 _STATISTICS_UTTERANCES = 200  # enough for means that vary by a few percent of a standard deviation
@@ -129,10 +129,17 @@ class AsrTask:
         return loss, 100.0 * (logits.argmax(-1) == targets)[units].sum()
 
     def _errors(self, refs: list[list[int]], hyps: list[list[int]]) -> dict[str, float]:
-        """Greedy unit errors (percent once divided by the weight), and word errors and words."""
-        words = [[self.tokenizer.decode(ids).split() for ids in side] for side in (refs, hyps)]
+        """Greedy unit errors (percent once divided by the weight), and word errors and words.
+
+        What the units cannot spell is an error whatever the hypothesis has there, as it will be in scoring.
+        """
+        words = [[words_of(self.tokenizer.decode(ids)) for ids in side] for side in (refs, hyps)]
+        for ref, ids in zip(words[0], refs, strict=True):
+            if UNKNOWN_ID in ids:
+                ref[:] = [word.replace(UNKNOWN, "\0") for word in ref]
+        units = [[-1 if number == UNKNOWN_ID else number for number in ids] for ids in refs]
         return {
-            "ter": 100.0 * float(count_errors(refs, hyps).sum()),
+            "ter": 100.0 * float(count_errors(units, hyps).sum()),
             "word_errors": float(count_errors(*words).sum()),
             "words": float(sum(len(ref) for ref in words[0])),
         }

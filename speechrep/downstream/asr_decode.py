@@ -29,7 +29,7 @@ from speechrep.io.data_dir import DataDir
 from speechrep.io.files import atomic_open, read_json, write_json
 from speechrep.io.table import write_table
 from speechrep.progress import Progress
-from speechrep.text.tokenizer import Tokenizer
+from speechrep.text.tokenizer import Tokenizer, words_of
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ class Searcher:
 def write_results(out_dir: Path, found: dict[str, list[Hypothesis]], tokenizer: Tokenizer) -> None:
     """Write ``hyp`` and ``nbest``."""
     texts: dict[str, list[Any]] = {
-        utt_id: [" ".join(tokenizer.decode(hypothesis.ids).split()) for hypothesis in hypotheses]
+        utt_id: [" ".join(words_of(tokenizer.decode(hypothesis.ids))) for hypothesis in hypotheses]
         for utt_id, hypotheses in found.items()
     }
     write_table(out_dir / "hyp", {utt_id: ranked[0] for utt_id, ranked in texts.items()})

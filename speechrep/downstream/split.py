@@ -82,6 +82,14 @@ def draw(
     return [utt_ids[row] for row in sorted(rows)]
 
 
+def file_of(split: str) -> tuple[str, str]:
+    """The file that a ``--split`` option may name, and ``train``, ``valid`` or ``""`` for the part of it."""
+    for part in ("train", "valid"):
+        if split.endswith(f"@{part}"):
+            return split.removesuffix(f"@{part}"), part
+    return split, ""
+
+
 def part_of(utt2spk: Mapping[str, str], split: str, where: object) -> list[str]:
     """The utterances that a ``--split`` option means.
 
@@ -111,9 +119,9 @@ def part_of(utt2spk: Mapping[str, str], split: str, where: object) -> list[str]:
 
 
 def _listed(split: str, where: object) -> list[str]:
-    name, _, part = split.partition("@")
+    name, part = file_of(split)
     path = Path(name)
-    if not path.is_file() or part not in ("", "train", "valid"):
+    if not path.is_file():
         raise InputError(
             f"no split {split!r}; want {', '.join(PARTS)}, several joined by +, or a file of utterance ids",
             where=where,

@@ -18,7 +18,7 @@ def warp(
         feat_lens: (B,).
         tempo: speeds are drawn uniformly from 1 - tempo to 1 + tempo; no utterance gets shorter than
             ``shortest(feat_lens, tempo)``.
-        frequency: the same for the frequency axis, whose ends stay.
+        frequency: the same for the frequency axis, whose low end stays; above the last value it is repeated.
 
     Returns:
         (B, T', F) and lengths (B,).

@@ -1,5 +1,6 @@
 """What every front end is: a function from samples to frames that knows its own numbers."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,12 @@ class FrontEnd:
     sample_rate: int
     """Hz."""
     frame_shift_ms: float
-    """From one frame to the next."""
+    """From one frame to the next: whole samples, so not quite the option's at 22.05 kHz."""
 
     def __init__(self, config: Any):
+        for name, value in vars(config).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"{name.replace('_', '-')} is {value}, want a number")
         self.config = config
 
     def num_frames(self, num_samples: int) -> int:

@@ -32,7 +32,7 @@ class Fbank(FrontEnd):
         self._static = config.num_mel_bins + config.use_energy
         self.dim = self._static * (config.delta_order + 1)
         self.sample_rate = int(config.sample_frequency)
-        self.frame_shift_ms = config.frame_shift
+        self.frame_shift_ms = 1000 * config.shift / config.sample_frequency
 
     def num_frames(self, num_samples: int) -> int:
         """See :class:`FrontEnd`."""

@@ -92,6 +92,11 @@ class Spectrum:
             raise InputError(
                 f"frame-length {config.frame_length} ms or frame-shift {config.frame_shift} ms is too short"
             )
+        if config.delta_order < 0 or config.delta_window < 1:
+            raise InputError(
+                f"delta-order is {config.delta_order} and delta-window {config.delta_window}, "
+                "want 0 or more and 1 or more"
+            )
         self.config = config
         self.window = window(config)
 

@@ -39,7 +39,7 @@ class Mfcc(FrontEnd):
         self._cosine = cosine.astype(np.float32)  # discrete cosine transform and lifter in one
         self.dim = ceps * (config.delta_order + 1)
         self.sample_rate = int(config.sample_frequency)
-        self.frame_shift_ms = config.frame_shift
+        self.frame_shift_ms = 1000 * config.shift / config.sample_frequency
 
     def num_frames(self, num_samples: int) -> int:
         """See :class:`FrontEnd`."""

@@ -60,7 +60,10 @@ class AudioSource:
             what = f"lasts {len(samples) / rate:.3f} s, less than --min-duration {self.min_duration_s}"
         else:
             try:
-                return self._frontend_of(utt_id)(samples, rate)
+                feats = self._frontend_of(utt_id)(samples, rate)
+                if np.isfinite(feats).all():
+                    return feats
+                what = "its features are not finite (the logarithm of silence, where nothing is added to it?)"
             except InputError as error:
                 what = f"{error.what} ({error.mend})" if error.mend else error.what
         raise InputError(f"utterance {utt_id!r}: {what}", where=self.wavs.source(utt_id)[0])

@@ -62,7 +62,7 @@ class Spectrogram(FrontEnd):
         angle = 2 * np.pi * np.arange(self._length) / self._length
         self._window = 0.5 - 0.5 * np.cos(angle)
         self.sample_rate = int(rate)
-        self.frame_shift_ms = config.frame_shift
+        self.frame_shift_ms = 1000 * self._shift / rate
 
     @property
     def dim(self) -> int:

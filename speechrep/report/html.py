@@ -109,7 +109,7 @@ def _fewer_labels(it: Experiment) -> list[Html]:
     names = it.only or {result.name for result in it.results}
     shares = label_share.read_shares(it.folder, names)
     found = label_share.main_columns(label_share.curves(shares, order))
-    if not found:
+    if not found or (it.only and not any("@" in name for name in it.only)):  # those there are of other runs
         return [note("Trained on all labels only; --label-shares trains on parts of them, too.")]
     caption = "{}, {}: mean and spread over draws of the training utterances"
     return [

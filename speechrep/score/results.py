@@ -10,8 +10,9 @@ from typing import Any
 from speechrep.errors import InputError
 from speechrep.io.files import read_json, write_json
 
-# Entries that agree in these say the same of the same thing; the newer one stays.
-IDENTITY = ("task", "upstream", "features", "set", "metric", "seed")
+# Entries that agree in these are of the same thing; the newer ones stay, whatever their metrics: a figure
+# that could not be had this time is none of the new model.
+IDENTITY = ("task", "upstream", "features", "set", "seed")
 KEYS = (
     "task", "upstream", "features", "set", "metric", "value", "ci95", "n", "better", "checkpoint", "seed",
     "commit", "created",
@@ -19,7 +20,7 @@ KEYS = (
 
 
 def add_results(path: str | os.PathLike[str], entries: Sequence[dict[str, Any]]) -> None:
-    """Add entries, in place of those they renew: the same thing measured, or the same retrained checkpoint.
+    """Add all figures of a scoring, in place of those of the same thing or of the same retrained checkpoint.
 
     Args:
         path: ``results.json``; made if absent.
@@ -47,4 +48,4 @@ def _identity(entry: dict[str, Any]) -> str:
 
 
 def _checkpoint(entry: dict[str, Any]) -> str:
-    return json.dumps([entry.get(key) for key in ("checkpoint", "task", "upstream", "set", "metric")])
+    return json.dumps([entry.get(key) for key in ("checkpoint", "task", "upstream", "set")])

@@ -22,7 +22,8 @@ class Mapsswe(NamedTuple):
     """errors of the first minus errors of the second system per segment"""
     z: float
     p: float
-    """two-tailed probability of such a difference or a larger one between equal systems"""
+    """two-tailed probability of such a difference or a larger one between equal systems; by the sign test
+    where all segments differ alike and there is no variance to go by"""
 
 
 def mapsswe(first: Sequence[Pairs], second: Sequence[Pairs]) -> Mapsswe:
@@ -37,8 +38,9 @@ def mapsswe(first: Sequence[Pairs], second: Sequence[Pairs]) -> Mapsswe:
         return Mapsswe(count, float(sum(differences)), 0.0, 1.0)
     mean = sum(differences) / count
     variance = sum((value - mean) ** 2 for value in differences) / (count - 1)
-    if not variance:
-        return Mapsswe(count, mean, math.copysign(math.inf, mean) if mean else 0.0, 0.0 if mean else 1.0)
+    if not variance:  # which says nothing of other segments; that all differences have one sign, does
+        z = math.copysign(math.inf, mean) if mean else 0.0
+        return Mapsswe(count, mean, z, 2.0 ** (1 - count) if mean else 1.0)
     z = mean / math.sqrt(variance / count)
     return Mapsswe(count, mean, z, math.erfc(abs(z) / math.sqrt(2)))
 

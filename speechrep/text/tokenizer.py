@@ -25,3 +25,8 @@ class Tokenizer(Protocol):
 
     def to_json(self) -> dict[str, Any]:
         """Plain values from which ``from_json`` of the same class rebuilds it."""
+
+
+def words_of(text: str) -> list[str]:
+    """What stands between spaces, as in scoring: other Unicode blanks are part of words."""
+    return [word for word in text.split(" ") if word]

@@ -141,7 +141,8 @@ def _claim(exp_dir: Path, options: dict[str, Any], defaults: dict[str, Any], ove
         changed = [
             f"{name} was {stored.get(name)!r} and is now {options.get(name)!r}"
             for name in sorted(set(stored) | set(options))
-            if name not in FREE and stored.get(name) != options.get(name)
+            if stored.get(name) != options.get(name)
+            and (name not in FREE or (name == "save-interval" and options.get("average-last", 0) > 1))
         ]
         if changed:
             raise InputError(

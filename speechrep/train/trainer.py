@@ -22,7 +22,7 @@ import torch
 from speechrep.config import to_dict
 from speechrep.errors import InputError
 from speechrep.io.files import read_json, write_json
-from speechrep.io.model_files import write_model
+from speechrep.io.model_files import INFO, read_info, write_model
 from speechrep.train import checkpoint, distributed
 from speechrep.train.config import TrainConfig
 from speechrep.train.divergence import Watch
@@ -45,6 +45,7 @@ from speechrep.upstream.precision import warn_if_emulated
 NOMINAL_WEIGHT = 4096.0
 MOST_LEFT_OUT = 50  # steps of fp16 in a row without a finite gradient: then no smaller scale helps
 FINISHED = "finished.json"
+OUTPUTS = ("tokenizer", "labels")  # of a description: what a model's outputs stand for
 NOTES = "SPEECHREP_INTERRUPTED"
 
 
@@ -93,9 +94,12 @@ def train(
         The validation statistics of the best model.
 
     Raises:
-        InputError: the loss or the gradient is not finite, or the newest checkpoint is damaged.
+        InputError: the loss or the gradient is not finite, the newest checkpoint is damaged, or the model
+            that is there is of other units or classes.
         Interrupted: on SIGTERM, after saving.
     """
+    if resume and Path(exp_dir, INFO).exists():
+        _require_outputs(task, read_info(exp_dir), exp_dir)
     finished = Path(exp_dir) / "checkpoints" / FINISHED
     if resume and finished.exists():
         done = read_json(finished)
@@ -104,6 +108,17 @@ def train(
             raise InputError("no 'best_stats'", where=finished, mend="remove it to validate once more")
         return stats
     return Trainer(task, config, exp_dir, resume, torch.device(device)).run()
+
+
+def _require_outputs(task: Task, stored: dict[str, Any], where: object) -> None:
+    """Files of the same names may hold other words or classes since; as many of them would go unnoticed."""
+    about = task.describe()
+    for key in OUTPUTS:
+        if key in about and stored.get(key) != about[key]:
+            raise InputError(
+                f"holds a model whose {key} are others than those of the data now", where=where,
+                mend="put the old labels back, or --overwrite starts anew",
+            )  # fmt: skip
 
 
 class Trainer:
@@ -124,9 +139,6 @@ class Trainer:
         self.model = task.model.to(device)
         self.trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.loader = task.train_loader()
-        self.total_steps = self._total_steps() if self.trainable else 0
-        begin_run(task, self.total_steps)
-        self.warmup = config.warmup_steps or round(config.warmup_share * self.total_steps)
         self.progress = Progress()
         self.best_stats: dict[str, float] = {}
         self.sums: dict[str, float | torch.Tensor] = {}  # since the last log line
@@ -142,6 +154,9 @@ class Trainer:
         saved = checkpoint.saved_states(self.folder)
         if resume and saved:
             self._restore(saved[-1])
+        self.total_steps = self._total_steps() if self.trainable else 0
+        begin_run(task, self.total_steps)
+        self.warmup = config.warmup_steps or round(config.warmup_share * self.total_steps)
         if config.compile:
             # Layers share their code, and each kind of batch (padded, of one utterance, in validation) is a
             # variant of it; beyond the default of 8 variants PyTorch would go on without compiling.
@@ -160,10 +175,14 @@ class Trainer:
         self.log = TrainLog(exp_dir, self.total_steps, self.progress.step, self.first)
 
     def _total_steps(self) -> int:
-        limits = [self.config.max_steps] if self.config.max_steps >= 0 else []
-        if self.config.max_epochs:
-            steps = math.ceil(self.loader.num_batches() / self.config.accumulate)
-            limits.append(steps * self.config.max_epochs)
+        """Steps done, perhaps by another number of processes, and those that are left for this one."""
+        config, progress = self.config, self.progress
+        limits = [config.max_steps] if config.max_steps >= 0 else []
+        if config.max_epochs:
+            batches = self.loader.num_batches()
+            steps = math.ceil(batches / config.accumulate)
+            left = math.ceil((batches - progress.batches // self.world) / config.accumulate)
+            limits.append(progress.step + left + steps * (config.max_epochs - progress.epoch - 1))
         return min(limits)
 
     def run(self) -> dict[str, float]:
@@ -193,7 +212,7 @@ class Trainer:
         for epoch in itertools.count(progress.epoch):
             if epoch != progress.epoch:
                 progress.epoch, progress.batches = epoch, 0
-            batches = self._timed(self.loader.epoch(epoch, skip=math.ceil(progress.batches / self.world)))
+            batches = self._timed(self.loader.epoch(epoch, skip=progress.batches // self.world))
             while micro_batches := list(itertools.islice(batches, config.accumulate)):
                 self._step(micro_batches)
                 progress.step += 1
@@ -361,12 +380,17 @@ class Trainer:
 
     def _restore(self, path: Path) -> None:
         state = checkpoint.load_state(path)
-        if set(state["model"]) != set(self.model.state_dict()):
+        shapes, here = (
+            {name: value.shape for name, value in values.items()}
+            for values in (state["model"], self.model.state_dict())
+        )
+        if shapes != here:
             raise InputError("the checkpoint is of another model", where=path, mend="--overwrite starts anew")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(**state["progress"])
+        self.progress.batches -= self.progress.batches % self.world  # of other processes: some come twice
         self.best_stats = state["best_stats"]
 
     def _try_average(self) -> None:

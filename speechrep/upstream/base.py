@@ -2,7 +2,8 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -41,6 +42,8 @@ class Upstream(torch.nn.Module):
     """Of the file it was loaded from; "" for a model that was not loaded."""
     cmvn_stats: np.ndarray | None = None
     """Of global normalisation, if the features have it: float64 (2, F + 1), for :meth:`extract`."""
+    about: Mapping[str, Any] = MappingProxyType({})
+    """What else its file tells of the weights: from where, of which step."""
 
     def __init__(self, config: Any, meta: FeatureMeta):
         super().__init__()

@@ -15,6 +15,7 @@ from speechrep.upstream.base import Upstream
 from speechrep.upstream.registry import UPSTREAMS, build
 
 KIND = "upstream"
+ABOUT = ("step", "valid", "train", "target", "imported")  # of a description, what the weights do not need
 
 
 def describe(model: Upstream) -> dict[str, Any]:
@@ -104,4 +105,5 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Up
     model = rebuild(info, path)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     model.weights_sha256 = info["weights_sha256"]
+    model.about = {key: info[key] for key in ABOUT if key in info}
     return model.eval().requires_grad_(False).to(device)

@@ -300,7 +300,7 @@ def parse_layers(text: str, num_layers: int) -> tuple[int, ...]:
     words = text.replace(",", " ").split()
     if not words or not all(word.isdecimal() for word in words):
         raise InputError(f"layers is {text!r}, want last, first, all or numbers parted by commas")
-    layers = tuple(int(word) for word in words)
+    layers = tuple(sorted(int(word) for word in words))  # "first" and "last" of a store go by their order
     unknown = [layer for layer in layers if layer >= num_layers]
     if unknown or len(set(layers)) < len(layers):
         raise InputError(f"layers {text!r} of a model with the layers 0 to {num_layers - 1}")

@@ -18,7 +18,7 @@ from speechrep.errors import InputError
 from speechrep.io.feature_meta import FORMAT
 from speechrep.upstream.base import Upstream, at_least
 from speechrep.upstream.checkpoint import describe
-from speechrep.upstream.represented import require_acoustic
+from speechrep.upstream.represented import require_acoustic, require_input_of
 
 logger = logging.getLogger(__name__)
 
@@ -104,10 +104,10 @@ class Pretraining:
         targets: tuple[FeatureReader, FeatureReader] | None = None,
         draw: Callable[[Upstream, FeatureReader], dict[str, NDArray[np.uint8]]] | None = None,
     ):
-        for reader in (train, valid, *(targets or ())):
+        for reader in targets or ():
             require_acoustic(reader)
-        require_equal(model.meta.acoustic(), train.meta.acoustic(), "the model", train.path)
-        require_equal(train.meta.acoustic(), valid.meta.acoustic(), train.path, valid.path)
+        require_input_of(model, train, "the model")
+        require_input_of(model, valid, train.path)
         self.model, self._draw, self._drawn = model, draw, valid
         samplers = [
             BatchSampler(

@@ -12,6 +12,7 @@ from speechrep import provenance
 from speechrep.data.features import FeatureReader
 from speechrep.data.identity import require_equal
 from speechrep.errors import InputError
+from speechrep.frontend.cmvn import Cmvn
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.upstream.base import Upstream
 
@@ -64,6 +65,13 @@ def require_input_of(model: Upstream, reader: FeatureReader, where: object) -> N
     """Refuse features that are not acoustic, or not those the model was made for."""
     require_acoustic(reader)
     require_equal(model.meta.acoustic(), reader.meta.acoustic(), where, reader.path)
+    if model.cmvn_stats is not None and reader.path.is_dir():
+        stats = Cmvn(reader.path, "global", reader.meta.norm_vars).stats("")
+        if not np.array_equal(stats, model.cmvn_stats):
+            raise InputError(
+                f"is normalised by other global statistics than {where} was made for", where=reader.path,
+                mend="extract it with --global-cmvn-from the training set's features",
+            )  # fmt: skip
 
 
 def vector_lens(model: Upstream, reader: FeatureReader) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 # Sourced by run.sh: what its options mean. Where the corpus lies, which sets and rows there are.
 
 outputs_as_given corpus_dir expdir dumpdir datadir
+case $download_url in *://*) ;; *) inputs_as_given download_url ;; esac
 inputs_as_given alignments phone_labels feature_config confdir upstream_from
 
 default_sets() { # for --train-sets, --dev-sets and --test-sets where they are not given
@@ -28,6 +29,12 @@ case "${corpus:?}" in
     ;;
 esac
 for sets in pretrain_sets train_sets dev_sets test_sets; do printf -v "$sets" '%s' "$(unique "${!sets}")"; done
+declare -A set_of # name of a data directory
+for set in $pretrain_sets $train_sets $dev_sets $test_sets "$pretrain_sets" "$train_sets" "$dev_sets"; do
+  name=$(set_name "$set")
+  [ "${set_of[$name]:-$set}" = "$set" ] || fail "the sets '${set_of[$name]}' and '$set' would share $datadir/$name"
+  set_of[$name]=$set
+done
 corpus_root=$corpus_dir/LibriSpeech
 if [ -f "$corpus_dir/SPEAKERS.TXT" ]; then corpus_root=$corpus_dir; fi
 
@@ -129,12 +136,13 @@ labels_of() { case $1 in phone) echo "${phone_labels:-phones.ctm}" ;; asr) echo 
 
 # Check what an option says of the parts of a set; files among them count from where run.sh was called.
 three_parts() { # option
-  local part parts=()
+  local part file parts=()
   for part in ${!1}; do
     if [[ ! $part =~ ^(train|valid|test)(\+|$) ]]; then
       part=$(cd "$called_from" && realpath -m "$part")
       [[ $part != *[[:space:]]* ]] || fail "--${1//_/-}: a blank in the path '$part', where blanks are between parts"
-      [ -f "${part%@*}" ] || fail "--${1//_/-}: there is no file ${part%@*}"
+      file=$(file_of_part "$part")
+      [ -f "$file" ] || fail "--${1//_/-}: there is no file $file"
     fi
     parts+=("$part")
   done
