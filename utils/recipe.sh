@@ -91,19 +91,7 @@ begin_recipe() { # number of the last stage
   if [ "$dry_run" = false ]; then
     mkdir -p "$expdir/$tag/logs"
     hold "$expdir/$tag"
-    claim "$dumpdir/$tag"
   fi
-}
-
-# Refuse a folder of representations that an experiment of the same name elsewhere has made.
-claim() { # folder
-  local owner
-  mkdir -p "$1"
-  owner=$(cat "$1/.experiment" 2>/dev/null || true)
-  if [ -n "$owner" ] && [ -d "$1/$owner" ] && [ ! "$1/$owner" -ef "$expdir/$tag" ]; then
-    fail "$1 holds the representations of $(realpath "$1/$owner"): choose another --tag or --dumpdir"
-  fi
-  realpath --relative-to="$1" "$expdir/$tag" >"$1/.experiment" # so that all may be moved together
 }
 
 # Refuse a second run in a folder, as long as this one or a command of it lives.

@@ -116,6 +116,18 @@ input_of() { # row set
 jobs_at_once=$nj pretrainings_at_once=$nj gpu_of_job=0
 if [ "$ngpu" -gt 0 ]; then jobs_at_once=$ngpu pretrainings_at_once=1 gpu_of_job=1; fi
 
+# Refuse representations that an experiment of the same name elsewhere has made.
+claim_representations() {
+  local owner
+  [ "$dry_run" = false ] || return 0
+  owner=$(cat "$reps/.experiment" 2>/dev/null || true)
+  if [ -n "$owner" ] && [ -d "$reps/$owner" ] && [ ! "$reps/$owner" -ef "$exp" ]; then
+    fail "$reps holds the representations of $(realpath "$reps/$owner"): choose another --tag or --dumpdir"
+  fi
+  mkdir -p "$reps"
+  realpath --relative-to="$reps" "$exp" >"$reps/.experiment" # so that all may be moved together
+}
+
 extract_features() {
   local set more global
   if [ -n "$array_cmd" ]; then cmd=utils/run.py; fi # its jobs are launched by extract_feats
@@ -163,6 +175,7 @@ pretrain_upstreams() {
 
 represent_sets() {
   local upstream model set array=()
+  claim_representations
   cmd=utils/run.py # its jobs are launched by dump
   if [ -n "$cuda_array_cmd" ]; then array=(--nj "$nj" --cmd "$cuda_array_cmd"); fi
   for upstream in $all_upstreams; do
@@ -244,6 +257,7 @@ train_one() { # task upstream [share seed]
 # The last task first: recognisers take longest, and one that is begun last runs alone.
 train_tasks() {
   local task longest_first=''
+  claim_representations
   check_labels
   cmd=$train_cmd
   for task in $trained_tasks; do longest_first="$task $longest_first"; done
@@ -310,6 +324,7 @@ verify_one() { # upstream
 
 decode_and_score() {                     # sets ${scored[@]} to task/upstream/set of all that go to results.json
   local upstream array=() decoding_reads # of decode_one's commands
+  claim_representations
   cmd=utils/run.py                       # decode launches its jobs
   mapfile -t decoding_reads < <(python utils/config_inputs.py "$(conf decode)")
   if [ -n "$cuda_array_cmd" ]; then array=(--nj "$nj" --cmd "$cuda_array_cmd"); fi

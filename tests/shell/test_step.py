@@ -86,7 +86,8 @@ def test_runs_again_afresh_and_says_why(folder, change, why):
     again = run(folder)
     assert f"make: runs: {why}\n" in again.stderr
     assert runs(folder) == 1  # in a folder of its own: what was there was moved aside
-    assert (folder / "out.old/count").exists()
+    whole = "missing" not in why
+    assert (folder / ("out.old" if whole else "out.unfinished.old") / "count").exists()
     assert run(folder).stderr.endswith("up to date\n")
 
 
@@ -207,6 +208,18 @@ def test_to_and_fro_between_two_that_are_done(folder):
     (folder / "out.old/result").unlink()  # then it is no longer all that was made
     (folder / "conf.yaml").write_text("lr: 2\n")
     assert "runs: input conf.yaml changed" in run(folder, script=f"{script}; cp conf.yaml out").stderr
+
+
+def test_what_lost_an_output_takes_no_finished_ones_place(folder):
+    script = f"{COUNT}; cp conf.yaml out"
+    for lr in (1, 2):
+        (folder / "conf.yaml").write_text(f"lr: {lr}\n")
+        assert run(folder, script=script).returncode == 0
+    (folder / "out/result").unlink()  # as is told to do with a damaged one
+    assert "out/result is missing" in run(folder, script=script).stderr
+    (folder / "conf.yaml").write_text("lr: 1\n")
+    assert "taken back from .old" in run(folder, script=script).stderr
+    assert (folder / "out/conf.yaml").read_text() == "lr: 1\n"
 
 
 def test_dry_run_foresees_that_it_would_be_taken_back(folder):

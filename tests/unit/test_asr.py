@@ -11,11 +11,12 @@ import torch
 
 from speechrep.config import from_dict
 from speechrep.data.batches import Segment
+from speechrep.decode.hypothesis import Hypothesis
 from speechrep.decode.ngram import estimate, ngram_sentences, write_arpa
 from speechrep.downstream import asr
 from speechrep.downstream.asr_config import AsrConfig, AsrDecodeConfig
 from speechrep.downstream.asr_data import frames_needed, labelled_dataset, transcripts
-from speechrep.downstream.asr_decode import Searcher, decode
+from speechrep.downstream.asr_decode import Searcher, decode, write_results
 from speechrep.downstream.asr_decoder import decoder_targets
 from speechrep.downstream.asr_encoder import reverse_frames, stack_frames
 from speechrep.downstream.asr_input import InputLayer
@@ -26,6 +27,7 @@ from speechrep.downstream.spec_augment import spec_augment
 from speechrep.downstream.warp import shortest, warp
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
+from speechrep.score.wer import read_text
 from speechrep.text.registry import train_tokenizer
 from speechrep.train.config import TrainConfig
 from speechrep.train.trainer import train
@@ -316,6 +318,20 @@ def test_it_learns_to_recognise_and_reports_error_rates(experiment):
     _, stats, _, _ = experiment
     assert stats["ter"] < 2 and stats["wer"] < 5
     assert {"loss", "ter", "wer"} <= stats.keys() and "words" not in stats
+
+
+def test_what_units_cannot_spell_is_an_error_whatever_is_heard(experiment):
+    task, *_ = experiment
+    known, unknown = 3, 1
+    found = task._errors([[known, unknown], [known]], [[known, unknown], [known]])
+    assert found == {"ter": 100.0, "word_errors": 1.0, "words": 2.0}
+
+
+def test_hypotheses_keep_blanks_that_part_no_words(tmp_path):
+    tokenizer = train_tokenizer("char", ["A\u00a0B C"], 0, "here")
+    write_results(tmp_path, {"u": [Hypothesis(tokenizer.encode("A\u00a0B  C"), 0.0)]}, tokenizer)
+    assert (tmp_path / "hyp").read_text() == "u A\u00a0B C\n"
+    assert read_text(tmp_path / "hyp") == {"u": ["A\u00a0B", "C"]}
 
 
 def test_stored_and_loaded_it_decodes_the_same(experiment, tmp_path):

@@ -13,7 +13,7 @@ from models import model
 from speechrep.bin import import_checkpoint
 from speechrep.compat.pretrained import from_pretrained, save_pretrained
 from speechrep.errors import InputError
-from speechrep.io.model_files import write_model
+from speechrep.io.model_files import read_info, write_model
 from speechrep.upstream.card import MARK, write_card
 from speechrep.upstream.checkpoint import save_model
 
@@ -31,6 +31,23 @@ def test_saved_and_loaded_as_hubs_do(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(original.parameters(), loaded.parameters(), strict=True))
     text = (tmp_path / "README.md").read_text()
     assert front_matter(text)["license"] == "cc-by-4.0" and "mockingjay" in front_matter(text)["tags"]
+
+
+def test_what_a_file_told_of_its_weights_is_passed_on(tmp_path: Path) -> None:
+    save_model(tmp_path / "exp", model("apc"), {"step": 20, "valid": {"loss": 0.5}})
+    loaded = from_pretrained(tmp_path / "exp")
+    save_pretrained(loaded, tmp_path / "same")
+    info = read_info(tmp_path / "same")
+    assert (info["step"], info["valid"]) == (20, {"loss": 0.5})
+    next(loaded.parameters()).add_(1.0)
+    save_pretrained(loaded, tmp_path / "other")  # no longer what those steps made
+    assert not {"step", "valid"} & set(read_info(tmp_path / "other"))
+    file = fixtures.save(fixtures.apc_weights(80, 3, 10), tmp_path / "apc.model")
+    import_checkpoint.main(["--from", "apc", str(file), "--out", str(tmp_path / "imported")])
+    for source in (tmp_path / "imported", file):  # the folder, and the file as it is
+        save_pretrained(from_pretrained(source), tmp_path / "again")
+        assert read_info(tmp_path / "again")["imported"] == read_info(tmp_path / "imported")["imported"]
+        assert "apc.model" in (tmp_path / "again/README.md").read_text()
 
 
 def test_a_trained_models_card_tells_data_features_steps_and_losses(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Checkpoints in the original layouts: every layer equals a plain reference, and the way back is exact."""
 
 import argparse
+import dataclasses
 import json
 import logging
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import compat_fixtures as fixtures
+import kaldiio
 import numpy as np
 import pytest
 import torch
@@ -424,6 +426,13 @@ def test_features_are_stored_and_checked(tmp_path: Path) -> None:
     features = tmp_path / "features.json"
     write_meta(features, meta)
     assert speechrep.load(convert("apc", file, tmp_path / "dir", "--features", str(features))).meta == meta
+    folder = tmp_path / "feats"
+    folder.mkdir()
+    write_meta(folder / "features.json", dataclasses.replace(meta, cmvn="global"))
+    stats = np.stack([np.r_[np.arange(80.0), 2.0], np.r_[np.arange(80.0) ** 2, 0.0]])
+    kaldiio.save_mat(str(folder / "cmvn.ark"), stats)
+    given = speechrep.load(convert("apc", file, tmp_path / "global", "--features", str(folder)))
+    assert np.array_equal(given.cmvn_stats, stats)  # so that it takes audio, too
     odd = fixtures.save(fixtures.apc_weights(7, 3, 10), tmp_path / "odd.model")
     exp = convert("apc", odd, tmp_path / "odd")
     assert speechrep.load(exp).meta.feature == "unknown"

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from speechrep.bin import extract_feats
+from speechrep.data.features import open_features
 from speechrep.errors import InputError
 from speechrep.frontend.cmvn import Cmvn
 from speechrep.frontend.registry import make_frontend
@@ -21,6 +22,8 @@ from speechrep.io.audio import read_audio
 from speechrep.io.feature_meta import read_meta
 from speechrep.io.files import read_marker
 from speechrep.io.table import read_table
+from speechrep.upstream.registry import CONFIGS, build
+from speechrep.upstream.represented import require_input_of
 
 RATE = 16000
 SPEAKERS = ("s1", "s2")
@@ -202,6 +205,39 @@ def test_normalised_features_do_not_tell_the_loudness(data_dir: Path, tmp_path: 
         np.testing.assert_allclose(feats.mean(axis=0), 0, atol=1e-6)
 
 
+def test_features_that_are_not_finite_lose_their_utterance_alone(
+    data_dir: Path, broken: Path, tmp_path: Path
+):
+    """Digital silence where nothing is added before the logarithm; uncompressed, NaN would fit in."""
+    soundfile.write(tmp_path / "silent.flac", np.zeros(RATE), RATE)
+    with (broken / "wav.scp").open("a") as stream:
+        stream.write(f"s3-00 {tmp_path}/silent.flac\n")
+    with (broken / "utt2spk").open("a") as stream:
+        stream.write("s3-00 s3\n")
+    words = ["--feature", "mel", "--log-offset", "0", "--compress", "false", "--cmvn", "global"]
+    words += ["--data-dir", str(broken), "--out-dir", str(tmp_path / "out")]
+    extract_feats.main(words)
+    assert "utterance 's3-00': its features are not finite" in (tmp_path / "out/lost_utterances").read_text()
+    reader = open_features(tmp_path / "out")
+    assert "s3-00" not in reader.utt_ids and np.isfinite(reader.read("s1-00")).all()
+
+
+def test_a_model_refuses_features_with_statistics_of_their_own(data_dir: Path, broken: Path, tmp_path: Path):
+    train = open_features(extract(data_dir, tmp_path / "train", "--cmvn", "global"))
+    lines = (broken / "wav.scp").read_text().splitlines(keepends=True)
+    (broken / "wav.scp").write_text("".join(lines[:5]))
+    own = open_features(extract(broken, tmp_path / "own", "--cmvn", "global"))
+    words = ("--cmvn", "global", "--global-cmvn-from", str(train.path))
+    same = open_features(extract(broken, tmp_path / "same", *words))
+    model = build("apc", CONFIGS["apc"](hidden_size=4, num_layers=1), train.meta)
+    model.cmvn_stats = Cmvn(train.path, "global", train.meta.norm_vars).stats("")
+    require_input_of(model, same, "the model")
+    with pytest.raises(
+        InputError, match="own: is normalised by other global statistics than the model was made"
+    ):
+        require_input_of(model, own, "the model")
+
+
 def test_statistics_of_another_set(data_dir: Path, tmp_path: Path):
     train = extract(data_dir, tmp_path / "train", "--cmvn", "global")
     test = extract(data_dir, tmp_path / "test", "--cmvn", "global", "--global-cmvn-from", str(train))
@@ -320,6 +356,10 @@ def test_commands_need_leave(data_dir: Path, broken: Path, tmp_path: Path):
         (["--nj", "0"], "--nj: want 1 or more"),
         (["--data-dir", "/nowhere"], "/nowhere: no such data directory"),
         (["--num-mel-bins", "2"], "2 mel bins"),
+        (["--frame-shift", "nan"], "frame-shift is nan, want a number"),
+        (["--vtln-warp", "inf"], "vtln-warp is inf, want a number"),
+        (["--delta-order", "1", "--delta-window", "0"], "delta-order is 1 and delta-window 0, want"),
+        (["--delta-order", "-1"], "delta-order is -1 and delta-window 2, want"),
     ],
 )
 def test_bad_options(data_dir: Path, tmp_path: Path, option: list[str], message: str):

@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import model
 
+from speechrep.config import to_dict
 from speechrep.data.frame_labels import IGNORE, frame_times_s, label_frames, offset_ms
 from speechrep.errors import InputError
+from speechrep.frontend.fbank import Fbank, FbankConfig
+from speechrep.frontend.mel import Mel, MelConfig
 from speechrep.io.alignment import Interval
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.upstream.represented import represented_meta
@@ -34,6 +37,20 @@ def test_frame_centres():
     assert times_ms(ready) == [12.5, 22.5, 32.5]
     joins = model("mockingjay", downsample=3)
     assert times_ms(represented_meta(joins, ready, [0])) == [22.5, 52.5, 82.5]
+
+
+def test_a_shift_is_of_whole_samples():
+    """At 22.05 kHz 10 ms are 220.5 samples; taken for that, frames would be 0.2 s off after 90 s."""
+    rate = 22050.0
+    for frontend, shift in (
+        (Fbank(FbankConfig(sample_frequency=rate)), 220), (Mel(MelConfig(sample_frequency=rate)), 276)
+    ):  # fmt: skip
+        assert frontend.frame_shift_ms == pytest.approx(1000 * shift / rate, rel=1e-12)
+    assert Fbank(FbankConfig()).frame_shift_ms == 10.0 and Mel(MelConfig()).frame_shift_ms == 12.5
+    config = FbankConfig(sample_frequency=rate)
+    meta = FeatureMeta("fbank", to_dict(config), 23, Fbank(config).frame_shift_ms, 22050)
+    centres = frame_times_s(meta, 2000)
+    assert centres[-1] == pytest.approx((1999 * 220 + 0.0125 * 22050) / 22050, abs=1e-4)
 
 
 def test_known_boundary_at_both_frame_rates():

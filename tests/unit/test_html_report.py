@@ -216,6 +216,14 @@ def test_upstreams_of_another_experiment_are_shown_as_such(exp, tmp_path):
     assert "mockingjay, lowest" not in shown and "mockingjay: its" not in shown
 
 
+def test_shares_of_other_runs_are_not_drawn(exp):
+    shown = " ".join(Elements(written(exp, "--only", "phone/mockingjay/test")).words)
+    assert "Trained on all labels only" in shown
+    both = ("phone/mockingjay/test", "phone/mockingjay/test@0.1#1")
+    shown = " ".join(Elements(written(exp, "--only", *both)).words)
+    assert "Trained on all labels only" not in shown and "spread over draws" in shown
+
+
 def test_only_results(tmp_path, capsys):
     (tmp_path / "results.json").write_text(json.dumps([entry("sentiment", "majority", 60, metric="acc2")]))
     shown = " ".join(Elements(written(tmp_path)).words)

@@ -18,6 +18,7 @@ from speechrep.downstream.sentiment import SentimentConfig, SentimentModel
 from speechrep.errors import InputError
 from speechrep.io.store import Store, StoreWriter
 from speechrep.io.table import read_table
+from speechrep.upstream.dumping import parse_layers
 
 
 def make_layers(folder, layers=(0, 2, 3), knows=1):
@@ -125,6 +126,14 @@ def test_models_with_layers_inside_take_either_sum(tmp_path, kind):
     torch.testing.assert_close(front(feats), feats.mean(2))
 
 
+def test_first_is_the_models_first(tmp_path):
+    feats = open_features(make_layers(tmp_path, layers=(1, 2, 3))[0])
+    with pytest.raises(InputError, match=r"holds the layers \[1, 2, 3\], which are not the first"):
+        LayerReader(feats, "first")
+    assert LayerReader(feats, "last").meta.layers == (3,)
+    assert parse_layers("2,0", 3) == (0, 2)
+
+
 def test_layers_that_are_not_there_are_told(tmp_path):
     acoustic = open_features(make_set(tmp_path / "acoustic")[0])
     with pytest.raises(InputError, match="acoustic features have no layers, but layer is 'last'"):
@@ -132,7 +141,7 @@ def test_layers_that_are_not_there_are_told(tmp_path):
     last = open_features(make_layers(tmp_path / "set", layers=(2,), knows=0)[0])
     assert LayerReader(last, "last").meta.layers == (2,)
     for choice in ("first", "average"):
-        with pytest.raises(InputError, match=f"holds layer 2 alone, which is not the {choice}"):
+        with pytest.raises(InputError, match=rf"holds the layers \[2\], which are not the {choice}"):
             LayerReader(last, choice)
 
 

@@ -109,3 +109,28 @@ def test_empty_lines_are_no_sentences(tmp_path):
         return (tmp_path / "lm/lm.arpa").read_text()
 
     assert model("THE CAT\nA DOG") == model("THE CAT\n\n \nA DOG\n")
+    for kind in ("ngram", "lstm"):
+        (tmp_path / "text").write_text("\n \n")
+        with pytest.raises(InputError, match="/text: no text"):
+            main(["--kind", kind, "--units-from", str(tmp_path / "units"), "--plain",
+                  "--exp-dir", str(tmp_path), "--valid", str(tmp_path / "text"),
+                  "--train", str(tmp_path / "text")])  # fmt: skip
+
+
+def test_an_ngrams_memory_is_of_one_batch(tmp_path):
+    pytest.importorskip("kenlm", reason="kenlm is not installed")
+    write_arpa(
+        tmp_path / "lm", estimate(ngram_sentences(["A CAT", "THE DOG"], TOKENIZER), 3, TOKENIZER.units[1:])
+    )
+    scorer, utts = NgramScorer(tmp_path / "lm", TOKENIZER), torch.arange(2)
+
+    def batch(first):
+        state, scores = scorer.initial(utts), []
+        for number in range(first, first + 3):
+            found, state = scorer.step(state, torch.tensor([number, number]), utts)
+            scores.append(found)
+        return torch.stack(scores), len(scorer._scores)
+
+    scores, held = batch(2)
+    assert held == batch(3)[1] == 3
+    assert torch.equal(batch(2)[0], scores)

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import multiprocessing
+import re
 
 import pytest
 import torch
@@ -163,6 +164,24 @@ def test_a_split_may_be_a_list_of_utterances(tmp_path):
     assert train | valid == set(utt2spk) - {"a-007"} and not train & valid and 9 <= len(valid) <= 10
     with pytest.raises(InputError, match="no split"):
         part_of(utt2spk, f"{path}@test", "set")
+    (tmp_path / "me@home").mkdir()
+    other = (tmp_path / "list.txt").rename(tmp_path / "me@home/list.txt")
+    assert set(part_of(utt2spk, f"{other}@train", "set")) == train
+    assert len(part_of(utt2spk, str(other), "set")) == 99
+
+
+def test_other_classes_behind_the_same_names_are_refused(tmp_path):
+    """Interrupted or finished: a model of these classes must not go on as one of those."""
+    data = make_set(tmp_path / "set")
+    train("phone", data, data, tmp_path / "exp", "--classes", "data")
+    ctm = data[1] / "phones.ctm"
+    words = ctm.read_text()
+    old = words.split()[4]
+    ctm.write_text(re.sub(rf"\b{old}$", "NEW", words, flags=re.MULTILINE))
+    with pytest.raises(InputError, match="a model whose labels are others than those of the data now"):
+        train("phone", data, data, tmp_path / "exp", "--classes", "data")
+    ctm.write_text(words)
+    train("phone", data, data, tmp_path / "exp", "--classes", "data")
 
 
 def test_refuses_an_unknown_speaker(tmp_path):
@@ -278,6 +297,8 @@ def test_results_renew_their_own_entry(tmp_path):
     assert sorted(entry["value"] for entry in json.loads(path.read_text())) == [2.0, 4.0, 5.0]
     add_results(path, [result(6.0, task="the same, decoded otherwise")])  # score --name
     assert sorted(entry["value"] for entry in json.loads(path.read_text())) == [2.0, 4.0, 5.0, 6.0]
+    add_results(path, [result(7.0, seed=3, metric="another")])  # what was not had this time is an old model's
+    assert sorted(entry["value"] for entry in json.loads(path.read_text())) == [2.0, 4.0, 6.0, 7.0]
     path.write_text("{}")
     with pytest.raises(InputError, match=r"results\.json: not a list"):
         add_results(path, [result(1.0)])

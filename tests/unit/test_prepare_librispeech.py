@@ -149,6 +149,14 @@ def test_alignments(corpus):
     data = prepare(corpus, *where, "--max-unaligned", "0.25")
     assert read_ctm(data.path / "phones.ctm")["84-121-0001"] == [(0, 0.25, "SIL"), (0.25, 1.5, "AH0")]
     assert (data.path / UNALIGNED).read_text() == "9-5-0001 no TextGrid\n"
+    made = (data.path / "phones.ctm").stat().st_mtime_ns
+    data = prepare(corpus)  # for a task that needs no phones
+    assert (data.path / "phones.ctm").stat().st_mtime_ns == made and (data.path / UNALIGNED).exists()
+    trans = corpus / "LibriSpeech/a-b/9/5/9-5.trans.txt"
+    words = trans.read_text()
+    trans.write_text(words.replace("9-5-0001 ", "9-5-0001 ANOTHER "))
+    assert not (prepare(corpus).path / "phones.ctm").exists()  # they are of other words
+    trans.write_text(words)
     write_textgrid(folder / "9" / "5" / "9-5-0001.TextGrid", {"phones": [Interval(0, 1.7, "AA")]})
     with pytest.raises(
         InputError, match=r"utterance '9-5-0001': alignment ends at 1\.7 s, its audio at 1\.5"

@@ -13,6 +13,7 @@ from speechrep.bin.pretrain import main
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.store import StoreWriter
+from speechrep.upstream.card import write_card
 
 SMALL = {
     "apc": ["--upstream", "apc", "--hidden-size", "16", "--lr", "1e-2"],
@@ -149,6 +150,34 @@ def test_an_untrained_model_like_another_is_what_pretrain_began_with(tmp_path, s
     untrained.main(["--like", str(tmp_path / "like"), "--seed", "3", "--exp-dir", str(tmp_path / "b")])
     digests = [json.loads((tmp_path / name / "model.json").read_text())["weights_sha256"] for name in "ab"]
     assert digests[0] == digests[1]
+
+
+def test_an_untrained_model_takes_no_trained_ones_place(tmp_path, sets):
+    main([*SMALL["apc"], *sets, *STEPS, "--max-steps", "2", "--exp-dir", str(tmp_path / "apc")])
+    weights = (tmp_path / "apc/model.safetensors").read_bytes()
+    with pytest.raises(InputError, match="apc: there is a trained model"):
+        untrained.main(["--like", str(tmp_path / "apc"), "--exp-dir", str(tmp_path / "apc")])
+    assert (tmp_path / "apc/model.safetensors").read_bytes() == weights
+    for _ in range(2):  # an untrained one may be made again
+        untrained.main(["--like", str(tmp_path / "apc"), "--exp-dir", str(tmp_path / "untrained")])
+
+
+def test_a_licence_given_later_stays(tmp_path, sets):
+    command = [*SMALL["apc"], *sets, *STEPS, "--max-steps", "2", "--exp-dir", str(tmp_path / "apc")]
+    main(command)
+    write_card(tmp_path / "apc", "cc-by-4.0")
+    main(command)  # finished: returns at once
+    assert "license: cc-by-4.0" in (tmp_path / "apc/README.md").read_text()
+
+
+def test_where_an_average_is_taken_the_interval_of_its_states_decides(tmp_path, sets):
+    command = [*SMALL["apc"], *sets, *STEPS, "--exp-dir", str(tmp_path / "apc"), "--save-interval", "4"]
+    main([*command, "--max-steps", "2"])
+    main([*command, "--max-steps", "2", "--save-interval", "5"])
+    command[-3] = str(tmp_path / "mean")
+    main([*command, "--max-steps", "2", "--average-last", "2"])
+    with pytest.raises(InputError, match="save-interval was 4 and is now 5"):
+        main([*command, "--max-steps", "2", "--average-last", "2", "--save-interval", "5"])
 
 
 def test_other_targets_want_their_features(tmp_path, sets):

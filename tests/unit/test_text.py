@@ -13,6 +13,12 @@ from speechrep.text.registry import (
     save_tokenizer,
     train_tokenizer,
 )
+from speechrep.text.tokenizer import words_of
+
+
+def test_words_are_parted_by_spaces_alone():
+    assert words_of(" bonjour\u00a0!  \u4f60\u3000\u597d ") == ["bonjour\u00a0!", "\u4f60\u3000\u597d"]
+
 
 TEXTS = [
     "THE CAT SAT ON THE MAT", "IT'S A DOG'S LIFE", "", "\u00c9T\u00c9 \u00e0 la \u4e2d\u6587 \U0001f600",

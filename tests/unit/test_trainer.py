@@ -19,7 +19,7 @@ from speechrep.errors import InputError
 from speechrep.io.model_files import read_model
 from speechrep.train import checkpoint
 from speechrep.train.config import TrainConfig
-from speechrep.train.trainer import Interrupted, train
+from speechrep.train.trainer import Interrupted, Progress, Trainer, train
 
 CONFIG = TrainConfig(
     max_steps=23, lr=1e-2, valid_interval=6, save_interval=5, log_interval=4, keep_last=3, accumulate=2
@@ -222,6 +222,32 @@ def test_a_damaged_checkpoint_is_named_with_the_one_before(tmp_path):
     newest.unlink()  # as it says
     train(ToyTask(), CONFIG, tmp_path)
     assert_same(checkpoint.load_state(newest), whole)
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
+def test_epochs_are_as_many_with_another_number_of_processes(tmp_path, monkeypatch, first, then):
+    """Here one process at a time plays the first of several: what counts is when its run ends."""
+    config = dataclasses.replace(CONFIG, max_steps=-1, max_epochs=4, accumulate=1)
+    world = first
+    monkeypatch.setattr("speechrep.train.distributed.world_size", lambda: world)
+    monkeypatch.setattr("speechrep.train.distributed.gather", lambda value: [value])
+    monkeypatch.setattr("torch.nn.parallel.DistributedDataParallel", lambda loss, **_: loss)
+
+    def batches():
+        return ToyTask().train_loader().num_batches()
+
+    own = batches()
+    trainer = Trainer(ToyTask(), config, tmp_path, True, torch.device("cpu"))
+    assert trainer.total_steps == 4 * own
+    trainer.progress = Progress(step=own + 3, epoch=1, batches=3 * first)
+    trainer._save()
+    trainer.log.close()
+    world = then
+    trainer = Trainer(ToyTask(), config, tmp_path, True, torch.device("cpu"))
+    trainer.log.close()
+    done = 3 * first // then  # of its batches in this epoch
+    assert trainer.total_steps == own + 3 + 3 * batches() - done
+    assert trainer.progress.batches == done * then <= 3 * first  # rather some twice than some not at all
 
 
 def test_accumulated_small_batches_have_the_gradient_of_one_large(tmp_path):

@@ -175,7 +175,8 @@ def test_trials(tmp_path):
     labelled = make_set(tmp_path / "set", speakers=2, utts=3)
     trials = tmp_path / "trials"
     trials.write_text("100-7-0000 100-7-0001 target\n0 100-7-0000 101-7-0001\n")
-    assert run(labelled, tmp_path / "results.json", "--trials", str(trials))["eer"]["value"] in (0, 100)
+    entry = run(labelled, tmp_path / "results.json", "--trials", str(trials))["eer"]
+    assert entry["value"] in (0, 100) and entry["n"] == 3  # the other utterances have no part in it
     for text, message in [
         ("100-7-0000 x target\n", "trials:1: utterance 'x' has no features"),
         ("100-7-0000 101-7-0001 maybe\n", "trials:1: want"),

@@ -86,6 +86,8 @@ def test_mapsswe_against_the_formula_and_equal_systems():
     assert (result.segments, result.mean) == (10, 0.6) and result.z == pytest.approx(z)
     assert result.p == pytest.approx(math.erfc(z / math.sqrt(2)))
     assert mapsswe([wrong] * 5, [wrong] * 5).p == 1.0
+    same = mapsswe([wrong] * 3, [right] * 3)  # no variance: as likely as three coins that fall alike
+    assert (same.segments, same.z, same.p) == (3, math.inf, 0.25)
     assert mapsswe([right], [right]) == (0, 0.0, 0.0, 1.0)
 
 
