@@ -325,7 +325,7 @@ verify_one() { # upstream
 decode_and_score() {                     # sets ${scored[@]} to task/upstream/set of all that go to results.json
   local upstream array=() decoding_reads # of decode_one's commands
   claim_representations
-  cmd=utils/run.py                       # decode launches its jobs
+  cmd=utils/run.py # decode launches its jobs
   mapfile -t decoding_reads < <(python utils/config_inputs.py "$(conf decode)")
   if [ -n "$cuda_array_cmd" ]; then array=(--nj "$nj" --cmd "$cuda_array_cmd"); fi
   for_each_model "$trained_tasks" decode_one

@@ -59,9 +59,9 @@ if in_stage 0 "data of $corpus"; then
   check_phones
   if [ "$corpus" = mini ]; then
     # The marker beside the corpus: other experiments may make it, too, in their own way.
-    step "$(dirname "$corpus_dir")" "$(basename "$corpus_dir")" --in "$(conf mini_corpus)" --out "$corpus_root" "$corpus_dir/alignments" -- \
-      python -m speechrep.bin.make_mini_corpus --config "$(conf mini_corpus)" --out-dir "$corpus_dir" \
-      --nj "$nj"
+    step "$(dirname "$corpus_dir")" "$(basename "$corpus_dir")" --in "$(conf mini_corpus)" \
+      --out "$corpus_root" "$corpus_dir/alignments" -- \
+      python -m speechrep.bin.make_mini_corpus --config "$(conf mini_corpus)" --out-dir "$corpus_dir" --nj "$nj"
   elif [ "$corpus" = librispeech ] && [ "$corpus_root" != "$corpus_dir" ]; then # else it is there already
     step "$datadir" download --out "$corpus_root" "${downloaded[@]}" -- \
       python -m speechrep.bin.download_librispeech --parts "$all_folders" --out-dir "$corpus_dir" \

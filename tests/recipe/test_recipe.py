@@ -206,7 +206,7 @@ def test_a_seed_redoes_training_but_no_features(finished):
         "decode_asr_apc_mini_test",
         "score_phone_fbank_mini_test",
     } <= names
-    assert not names & {"mini_corpus", "mini_train", "mini_dev", "mini_test"}
+    assert not names & {"corpus", "mini_train", "mini_dev", "mini_test"}
     assert "apc: would run: command changed: --seed 1 -> 2" in told.stderr
 
 

@@ -29,12 +29,6 @@ case "${corpus:?}" in
     ;;
 esac
 for sets in pretrain_sets train_sets dev_sets test_sets; do printf -v "$sets" '%s' "$(unique "${!sets}")"; done
-declare -A set_of # name of a data directory
-for set in $pretrain_sets $train_sets $dev_sets $test_sets "$pretrain_sets" "$train_sets" "$dev_sets"; do
-  name=$(set_name "$set")
-  [ "${set_of[$name]:-$set}" = "$set" ] || fail "the sets '${set_of[$name]}' and '$set' would share $datadir/$name"
-  set_of[$name]=$set
-done
 corpus_root=$corpus_dir/LibriSpeech
 if [ -f "$corpus_dir/SPEAKERS.TXT" ]; then corpus_root=$corpus_dir; fi
 
@@ -55,6 +49,12 @@ for set in $test_sets; do tests=$(unique "$tests" "$(set_name "$set")"); done
 labelled=$(unique "$train" "$dev" "$tests") # data directories whose labels are used
 labelled_folders=$(folders "$train_sets" "$dev_sets" "$test_sets")
 all_folders=$(folders "$pretrain_sets" "$labelled_folders")
+declare -A set_of # name of a data directory
+for set in $all_folders $pretrain_sets $train_sets $dev_sets $test_sets "$pretrain_sets" "$train_sets" "$dev_sets"; do
+  name=$(set_name "$set")
+  [ "${set_of[$name]:-$set}" = "$set" ] || fail "the sets '${set_of[$name]}' and '$set' would share $datadir/$name"
+  set_of[$name]=$set
+done
 there=
 if [ "$corpus" = mini ]; then
   there="mini-train mini-dev mini-test"
