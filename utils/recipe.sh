@@ -123,6 +123,13 @@ file_of_part() {
   case $1 in *@train | *@valid) echo "${1%@*}" ;; *) echo "$1" ;; esac
 }
 
+# Where the marker of a folder lies that other data directories use, too: beside it, if one may write there.
+beside() { # folder
+  local parent
+  parent=$(dirname "$1")
+  if [ -w "$parent" ] || [ ! -e "$parent" ]; then echo "$parent"; else echo "$datadir"; fi
+}
+
 # Queue a step; run_steps runs it unless it is up to date. Its marker lies in FOLDER/.done, its log in the
 # experiment's logs.
 step() { # FOLDER NAME [utils/step.py's options] -- command...

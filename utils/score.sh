@@ -35,7 +35,7 @@ for file in "$data_dir/text" "$data_dir/utt2spk" "$decode_dir/hyp"; do
   fi
 done
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")
 . "$root/utils/venv.sh"
 scoring=$decode_dir/scoring
 mkdir -p "$scoring"

@@ -116,16 +116,19 @@ input_of() { # row set
 jobs_at_once=$nj pretrainings_at_once=$nj gpu_of_job=0
 if [ "$ngpu" -gt 0 ]; then jobs_at_once=$ngpu pretrainings_at_once=1 gpu_of_job=1; fi
 
-# Refuse representations that an experiment of the same name elsewhere has made.
+# Refuse representations that an experiment of the same name elsewhere has made; stage 3 notes whose they are.
 claim_representations() {
   local owner
   [ "$dry_run" = false ] || return 0
   owner=$(cat "$reps/.experiment" 2>/dev/null || true)
-  if [ -n "$owner" ] && [ -d "$reps/$owner" ] && [ ! "$reps/$owner" -ef "$exp" ]; then
+  if [ -n "$owner" ] && [ -d "$reps/$owner" ] && [ "$(basename "$owner")" = "$(basename "$tag")" ]; then
+    [ ! "$reps/$owner" -ef "$exp" ] && [ ! "$reps/$owner" -ef "$upstream_from" ] || return 0
     fail "$reps holds the representations of $(realpath "$reps/$owner"): choose another --tag or --dumpdir"
   fi
-  mkdir -p "$reps"
-  realpath --relative-to="$reps" "$exp" >"$reps/.experiment" # so that all may be moved together
+  if [ "$stage_number" -eq 3 ]; then
+    mkdir -p "$reps"
+    realpath --relative-to="$reps" "$exp" >"$reps/.experiment" # so that all may be moved together
+  fi
 }
 
 extract_features() {

@@ -59,7 +59,7 @@ if in_stage 0 "data of $corpus"; then
   check_phones
   if [ "$corpus" = mini ]; then
     # The marker beside the corpus: other experiments may make it, too, in their own way.
-    step "$(dirname "$corpus_dir")" "$(basename "$corpus_dir")" --in "$(conf mini_corpus)" \
+    step "$(beside "$corpus_dir")" "corpus_$(basename "$corpus_dir")" --in "$(conf mini_corpus)" \
       --out "$corpus_root" "$corpus_dir/alignments" -- \
       python -m speechrep.bin.make_mini_corpus --config "$(conf mini_corpus)" --out-dir "$corpus_dir" --nj "$nj"
   elif [ "$corpus" = librispeech ] && [ "$corpus_root" != "$corpus_dir" ]; then # else it is there already
@@ -73,6 +73,7 @@ if in_stage 0 "data of $corpus"; then
     # Of mini also where no task wants them: other experiments use the data directory, too.
     if [ -n "$alignments" ] && { needs_phones "$folder" || [ "$corpus" = mini ]; }; then
       phones=(--alignments "$alignments") phones_in=("$alignments/$folder")
+      [ "$dry_run" = true ] || rm -f "$datadir/.done/${set}_phones" # those of an aligner are replaced
     fi
     step "$datadir" "$set" --in "$corpus_root/SPEAKERS.TXT" "$corpus_root/$folder" "${phones_in[@]}" \
       --out "$data" "$data/wav.scp" -- python -m speechrep.bin.prepare_librispeech --corpus "$corpus_root" \

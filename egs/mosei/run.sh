@@ -49,7 +49,7 @@ begin_recipe 5
 if in_stage 0 "data of $mosei_dir"; then
   if [ "$mini" = true ]; then
     # The marker beside the corpus: other experiments may make it, too, in their own way.
-    step "$(dirname "$mosei_dir")" "$(basename "$mosei_dir")" --in "$(conf mini_mosei)" \
+    step "$(beside "$mosei_dir")" "corpus_$(basename "$mosei_dir")" --in "$(conf mini_mosei)" \
       --out "$mosei_dir/CMU_MOSEI_Labels.csd" -- \
       python -m speechrep.bin.make_mini_mosei --config "$(conf mini_mosei)" --out-dir "$mosei_dir" --nj "$nj"
     run_steps 1

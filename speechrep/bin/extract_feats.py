@@ -19,6 +19,7 @@ from speechrep.config import add_options, from_options, make_parser, opt, parse_
 from speechrep.errors import InputError
 from speechrep.frontend.cmvn import SCOPES
 from speechrep.frontend.extraction import Extraction
+from speechrep.frontend.feature_dir import require_global_cmvn
 from speechrep.frontend.ready import ReadyConfig, ReadySource
 from speechrep.frontend.registry import FRONTENDS
 from speechrep.frontend.sources import AudioSource, FeatureSource
@@ -64,12 +65,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_choice(parser, "feature", choices, words)
     config = from_options(ExtractConfig, args)
     check_jobs(args.nj, args.job)
-    if args.global_cmvn_from and config.cmvn != "global":
-        raise InputError(f"needs --cmvn global, got {config.cmvn}", where="--global-cmvn-from")
-
     meta, source = open_source(args.data_dir, args.feature, args.feature_config, config)
     if args.global_cmvn_from:
-        _require_global_cmvn(args.global_cmvn_from, meta)
+        require_global_cmvn(args.global_cmvn_from, meta)
     extraction = Extraction(
         source=source, out_dir=args.out_dir, nj=args.nj, cmvn=config.cmvn,
         made_by={"feature": args.feature} | to_dict(args.feature_config) | _decisive(config),
@@ -153,12 +151,6 @@ def _read_warps(path: Path, options: Any, speakers: Path, utt_ids: Sequence[str]
         except ValueError:
             raise InputError(f"{key!r} is {table[key]!r}, want a number", where=path) from None
     return warps
-
-
-def _require_global_cmvn(path: Path, meta: FeatureMeta) -> None:
-    theirs = read_meta(path / "features.json")
-    if theirs.cmvn != "global" or theirs.config != meta.config or theirs.feature != meta.feature:
-        raise InputError("not global statistics of the same features", where=path)
 
 
 def launch(extraction: Extraction, words: Sequence[str], launcher: str) -> None:

@@ -7,6 +7,7 @@ An utterance is a line with its name, a line of numbers per frame, and a line wi
 
 import bz2
 import contextlib
+import dataclasses
 import gzip
 import logging
 import lzma
@@ -23,7 +24,7 @@ from speechrep.bin import run
 from speechrep.config import make_parser
 from speechrep.errors import InputError, telling_of
 from speechrep.frontend.cmvn import SCOPES
-from speechrep.frontend.feature_dir import Piece, PieceWriter, merge
+from speechrep.frontend.feature_dir import Piece, PieceWriter, merge, require_global_cmvn
 from speechrep.io.feature_marks import invalidate_all
 from speechrep.io.feature_meta import FeatureMeta, write_meta
 from speechrep.progress import Progress
@@ -49,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--cmvn", default="none", choices=SCOPES, help="normalise, when reading, over each of these"
     )
+    parser.add_argument(
+        "--global-cmvn-from", type=Path, help="take global CMVN statistics from this feature directory"
+    )
     parser.add_argument("--norm-vars", default="true", choices=("true", "false"), help="the variance too")
     parser.add_argument("--compress", default="false", choices=("true", "false"), help="one byte per value")
     parser.add_argument("--utt2spk", type=Path, help="speakers, for CMVN by speaker")
@@ -62,6 +66,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not 0 < getattr(args, name) < math.inf:
             option = "--" + name.replace("_", "-")
             raise InputError(f"want more than 0, got {getattr(args, name)}", where=option)
+    meta = FeatureMeta(
+        feature="kaldi", config={"kind": args.kind} if args.kind else {}, dim=0,
+        frame_shift_ms=args.frame_shift, sample_rate=args.sample_frequency,
+        cmvn=args.cmvn, norm_vars=args.norm_vars == "true",
+        dtype="kaldi-compressed-2" if args.compress == "true" else "float32",
+    )  # fmt: skip
+    if args.global_cmvn_from:
+        require_global_cmvn(args.global_cmvn_from, meta)
     dim = 0
     stats = out / ".stats.ark"
     method = 2 if args.compress == "true" else 0
@@ -77,14 +89,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             writer.write(utt_id, feats)
     if not writer.utts:
         raise InputError("no utterances", where=args.file)
-    count = merge(out, [Piece(writer.archive, stats, writer.utts)], args.cmvn, args.utt2spk)
-    meta = FeatureMeta(
-        feature="kaldi", config={"kind": args.kind} if args.kind else {}, dim=dim,
-        frame_shift_ms=args.frame_shift, sample_rate=args.sample_frequency,
-        cmvn=args.cmvn, norm_vars=args.norm_vars == "true",
-        dtype="kaldi-compressed-2" if args.compress == "true" else "float32",
-    )  # fmt: skip
-    write_meta(out / "features.json", meta)
+    piece = Piece(writer.archive, stats, writer.utts)
+    count = merge(out, [piece], args.cmvn, args.utt2spk, args.global_cmvn_from)
+    write_meta(out / "features.json", dataclasses.replace(meta, dim=dim))
     stats.unlink()
     _log.info("%s: %d utterances, %d values per frame", out, count, dim)
 

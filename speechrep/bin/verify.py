@@ -74,10 +74,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         some = other.utt_ids[:: len(other.utt_ids) // CENTRED_ON + 1]
         centre = np.mean(_vectors(other, some), 0)
     first, second, same = _pairs(args.trials, list(speakers.items()))
-    used, rows = np.unique([first, second], return_inverse=True)  # of trials: perhaps few
-    first, second = rows.reshape(2, -1)
     utt_ids = list(speakers)
-    vectors = np.stack(_vectors(feats, [utt_ids[i] for i in used])) - centre
+    if args.trials:  # which may be of few utterances
+        used, rows = np.unique([first, second], return_inverse=True)
+        utt_ids, (first, second) = [utt_ids[i] for i in used], rows.reshape(2, -1)
+    vectors = np.stack(_vectors(feats, utt_ids)) - centre
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     curve = Curve(cosines(vectors, first, second) if args.trials else all_cosines(vectors), same)
     found = curve.detection()

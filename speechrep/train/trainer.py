@@ -71,6 +71,7 @@ class Progress:
     best: float = math.nan
     best_step: int = -1
     unimproved: int = 0  # validations since
+    total_steps: int = -1  # of the whole run; -1 in states of earlier versions
 
 
 def train(
@@ -154,7 +155,9 @@ class Trainer:
         saved = checkpoint.saved_states(self.folder)
         if resume and saved:
             self._restore(saved[-1])
-        self.total_steps = self._total_steps() if self.trainable else 0
+        if self.progress.total_steps < 0:
+            self.progress.total_steps = self._total_steps(Progress()) if self.trainable else 0
+        self.total_steps = self.progress.total_steps
         begin_run(task, self.total_steps)
         self.warmup = config.warmup_steps or round(config.warmup_share * self.total_steps)
         if config.compile:
@@ -174,15 +177,15 @@ class Trainer:
             checkpoint.remove_states(self.folder, [] if not resume else saved)
         self.log = TrainLog(exp_dir, self.total_steps, self.progress.step, self.first)
 
-    def _total_steps(self) -> int:
-        """Steps done, perhaps by another number of processes, and those that are left for this one."""
-        config, progress = self.config, self.progress
+    def _total_steps(self, begun: Progress) -> int:
+        """Where a run ends that goes on from ``begun`` with this number of processes."""
+        config = self.config
         limits = [config.max_steps] if config.max_steps >= 0 else []
         if config.max_epochs:
-            batches = self.loader.num_batches()
-            steps = math.ceil(batches / config.accumulate)
-            left = math.ceil((batches - progress.batches // self.world) / config.accumulate)
-            limits.append(progress.step + left + steps * (config.max_epochs - progress.epoch - 1))
+            left = max(0, self.loader.num_batches(begun.epoch) - begun.batches // self.world)
+            later = math.ceil(self.loader.num_batches() / config.accumulate)
+            later *= config.max_epochs - begun.epoch - 1
+            limits.append(begun.step + math.ceil(left / config.accumulate) + later)
         return min(limits)
 
     def run(self) -> dict[str, float]:
@@ -389,8 +392,11 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.progress = Progress(**state["progress"])
-        self.progress.batches -= self.progress.batches % self.world  # of other processes: some come twice
+        self.progress = progress = Progress(**state["progress"])
+        # Of another number of processes a step was another share of an epoch.
+        if state["world_size"] != self.world and self.config.max_epochs:
+            progress.batches -= progress.batches % self.world  # some utterances rather twice than not at all
+            progress.total_steps = self._total_steps(progress)
         self.best_stats = state["best_stats"]
 
     def _try_average(self) -> None:

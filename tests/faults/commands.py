@@ -115,7 +115,7 @@ def fine_tuning(task: str, kind: str, labels: str, feature: str, train: str, tes
 
 TARGETS = {
     "librispeech": [
-        Target(0, ".done/corpus", {"YAML": "conf/mini_corpus.yaml"},
+        Target(0, ".done/corpus_corpus", {"YAML": "conf/mini_corpus.yaml"},
                workers=(("--nj", "2"), FORKED)),
         Target(0, "data/.done/mini_test",
                {"text (SPEAKERS.TXT)": "corpus/LibriSpeech/SPEAKERS.TXT",
@@ -148,7 +148,7 @@ TARGETS = {
     ],
     "mosei": [
         # Its workers, the same code as librispeech's, write outside of the working folder.
-        Target(0, ".done/corpus", {"YAML": "conf/mini_mosei.yaml"}),
+        Target(0, ".done/corpus_corpus", {"YAML": "conf/mini_mosei.yaml"}),
         Target(0, "data/.done/mini_sets",
                {".csd": "corpus/CMU_MOSEI_Labels.csd", "text (folds)": "corpus/folds/test.txt",
                 "text (transcript)": "corpus/Raw/Transcript/Segmented/Combined/2*.txt",

@@ -284,7 +284,7 @@ class Step:
         outputs = [Path(path) for path in value["outputs"]]
         owned = {path.parent for path in outputs if path.name in OWNED}
         kept = next(parent for parent in marker.parents if parent.name.startswith("before-"))
-        whole = [lab.work / "corpus"] if marker.name == "corpus" else []
+        whole = [lab.work / "corpus"] if marker.name == "corpus_corpus" else []
         own = [path for path in outputs if path.name in ("results.json",)]
         assert all(path.is_relative_to(lab.work) for path in outputs), outputs
         return cls(

@@ -206,7 +206,7 @@ def test_a_seed_redoes_training_but_no_features(finished):
         "decode_asr_apc_mini_test",
         "score_phone_fbank_mini_test",
     } <= names
-    assert not names & {"corpus", "mini_train", "mini_dev", "mini_test"}
+    assert not names & {"corpus_corpus", "mini_train", "mini_dev", "mini_test"}
     assert "apc: would run: command changed: --seed 1 -> 2" in told.stderr
 
 
@@ -424,6 +424,27 @@ def test_labels_that_a_corpus_lacks_are_told(finished, tmp_path):
         assert told in done.stderr.replace(f"{tmp_path}/", "")
 
 
+def test_two_data_directories_of_one_corpus(tmp_path):
+    """Each makes the mini corpus in its own way, and neither takes the other's for its own."""
+    for name, more in (("conf", ""), ("other", "seed: 7\n")):
+        shutil.copytree(REPOSITORY / "tests/recipe/conf", tmp_path / name)
+        (tmp_path / name / "mini_corpus.yaml").write_text(f"speakers: 1 1 1\nsentences: 2\n{more}")
+
+    def texts(name):
+        done = run(
+            tmp_path, "--confdir", name, "--datadir", f"data_{name}", "--stop-stage", "0", "--tasks", "phone"
+        )
+        assert done.returncode == 0, done.stderr
+        return (tmp_path / f"data_{name}/mini_train/text").read_text()
+
+    first = texts("conf")
+    marker = tmp_path / "data_conf/.done/mini_test_phones"
+    marker.write_text("{}")
+    assert texts("other") != first
+    assert texts("conf") == first
+    assert not marker.exists()  # the phones are those of the alignments now, and no aligner's
+
+
 def test_librispeech_would_be_downloaded(tmp_path):
     done = subprocess.run(
         [RECIPE, "--corpus", "librispeech", "--download-url", "http://mirror/librispeech",
@@ -455,9 +476,10 @@ def test_phones_without_alignments_are_refused_before_the_download(tmp_path):
         (["--ngpu", "1"], "--ngpu 1: PyTorch sees fewer GPUs here"),
         (["--num-nodes", "2"], "--num-nodes 2 wants --backend slurm"),
         (["--num-nodes", "0"], "--num-nodes wants 1 or more, not 0"),
+        (["--train-sets", "mini-train mini_train"], "the sets 'mini-train' and 'mini_train' would share"),
     ],
 )
-def test_missing_machines_are_told_before_anything_runs(tmp_path, words, told):
+def test_what_cannot_be_is_told_before_anything_runs(tmp_path, words, told):
     done = subprocess.run(
         [RECIPE, "--corpus-dir", "corpus", "--expdir", "exp", "--datadir", "data", *words],
         cwd=tmp_path, env=ENVIRONMENT | {"CUDA_VISIBLE_DEVICES": ""},

@@ -1,12 +1,13 @@
 """The steps that utils/stages.sh makes of options and configurations."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-SCRIPT = """set -euo pipefail
+SETUP = """set -euo pipefail
     given_options=" " called_from=$PWD feature_config=conf/features.yaml feature=features
     upstreams="apc apc" controls=false upstream_from= label_shares="0.1 0.1" share_seeds="2 2"
     tag=t expdir=exp dumpdir=dump datadir=data ngpu=0
@@ -19,6 +20,8 @@ SCRIPT = """set -euo pipefail
     find_audio() { audio=(); }
     check_labels() { :; }
     . utils/stages.sh
+"""
+STEPS = """
     cpu_cmd= pretrain_cmd= train_cmd= array_cmd= cuda_array_cmd=
     step() { shift; echo "$@"; }
     run_steps() { :; }
@@ -37,7 +40,7 @@ def steps(tmp_path):
     (tmp_path / "conf/features.yaml").write_text("feature: fbank\ncmvn: global\n")
     (tmp_path / "conf/apc.yaml").write_text("upstream: apc\ntrain-target-dir: dump/linear/train\n")
     (tmp_path / "conf/asr.yaml").write_text("tokenizer: exp/units\n")
-    done = subprocess.run(["bash", "-c", SCRIPT], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-c", SETUP + STEPS], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = {}
     for line in done.stdout.splitlines():
@@ -65,3 +68,31 @@ def test_what_a_configuration_names_is_an_input(steps):
     for name in ("asr_apc", "asr_apc_0.1_s2"):
         inputs = steps[name][0]
         assert "exp/units/tokenizer.json" in inputs and "exp/units" not in inputs
+
+
+def test_representations_are_of_one_experiment(tmp_path):
+    (tmp_path / "utils").symlink_to(REPOSITORY / "utils")
+    (tmp_path / "conf").mkdir()
+    for name in ("features", "apc", "asr"):
+        (tmp_path / f"conf/{name}.yaml").write_text("upstream: apc\n")
+    for name in ("a/t", "b/t", "a/copy"):
+        (tmp_path / name).mkdir(parents=True)
+
+    def claim(exp, stage, more=""):
+        script = f"{SETUP} dry_run=false stage_number={stage} exp={exp} tag=${{exp#*/}} reps=dump/$tag {more}"
+        words = ["bash", "-c", f"{script}; claim_representations"]
+        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+
+    assert claim("a/t", 4).returncode == 0 and not (tmp_path / "dump").exists()
+    assert claim("a/t", 3).returncode == 0
+    for stage in (3, 4, 5):
+        other = claim("b/t", stage)
+        assert other.returncode == 2
+        assert f"dump/t holds the representations of {tmp_path}/a/t: choose another" in other.stderr
+        assert claim("a/t", stage).returncode == 0
+        assert claim("b/t", stage, "upstream_from=a/t").returncode == 0  # it reads that one's
+    shutil.copytree(tmp_path / "dump/t", tmp_path / "dump/copy")
+    assert claim("a/copy", 3).returncode == 0
+    shutil.rmtree(tmp_path / "a/t")
+    assert claim("b/t", 3).returncode == 0
+    assert claim("b/t", 4).returncode == 0

@@ -33,6 +33,18 @@ def test_import(tmp_path: Path, suffix: str):
         np.testing.assert_array_equal(reader.read(utt_id), feats)
 
 
+def test_statistics_of_another_set(tmp_path: Path):
+    first = TEXT[: TEXT.index(".\n", TEXT.index("\n.\n")) + 2]
+    given = ["--global-cmvn-from", str(tmp_path / "train")]
+    for name, text, words in (("train", TEXT, []), ("own", first, []), ("test", first, given)):
+        (tmp_path / f"{name}.blogmel").write_text(text)
+        words = ["--out-dir", str(tmp_path / name), "--cmvn", "global", *words]
+        import_blogmel.main(["--file", str(tmp_path / f"{name}.blogmel"), *words])
+    train, own, test = ((tmp_path / name / "cmvn.ark").read_bytes() for name in ("train", "own", "test"))
+    assert test == train != own
+    assert open_features(tmp_path / "test").utt_ids == ["utt0"]
+
+
 def test_it_streams():
     def lines():
         for number in range(300):
@@ -86,7 +98,7 @@ def test_nothing_half_written_is_left(tmp_path: Path):
     "words",
     [
         ["--frame-shift", "0"], ["--sample-frequency", "-1"], ["--utt2spk", "/no/such/utt2spk"],
-        ["--cmvn", "speaker"], ["--file", "/no/such/file"],
+        ["--cmvn", "speaker"], ["--file", "/no/such/file"], ["--global-cmvn-from", "/no/such/features"],
     ],
 )  # fmt: skip
 def test_options_that_cannot_be(tmp_path: Path, words: list[str]):

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from toy_task import ToyTask
@@ -19,7 +20,7 @@ from speechrep.errors import InputError
 from speechrep.io.model_files import read_model
 from speechrep.train import checkpoint
 from speechrep.train.config import TrainConfig
-from speechrep.train.trainer import Interrupted, Progress, Trainer, train
+from speechrep.train.trainer import Interrupted, Trainer, train
 
 CONFIG = TrainConfig(
     max_steps=23, lr=1e-2, valid_interval=6, save_interval=5, log_interval=4, keep_last=3, accumulate=2
@@ -224,8 +225,42 @@ def test_a_damaged_checkpoint_is_named_with_the_one_before(tmp_path):
     assert_same(checkpoint.load_state(newest), whole)
 
 
-@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
-def test_epochs_are_as_many_with_another_number_of_processes(tmp_path, monkeypatch, first, then):
+class Uneven(ToyTask):
+    """Its epochs have different numbers of batches."""
+
+    def __init__(self):
+        super().__init__(max_frames=2444)
+        rng = np.random.default_rng(0)
+        lens = 3 + rng.gamma(4, 30, 800).astype(int)
+        self.data.utts = [rng.normal(size=(length, 4)).astype(np.float32) for length in lens]
+        self.data.num_frames = [len(utt) for utt in self.data.utts]
+
+
+def test_a_resumed_run_of_epochs_ends_where_the_whole_one_does(tmp_path):
+    config = dataclasses.replace(
+        CONFIG, max_steps=-1, max_epochs=4, accumulate=1, valid_interval=1000, save_interval=1000
+    )
+    loader = Uneven().train_loader()
+    counts = [loader.num_batches(epoch) for epoch in range(4)]
+    assert len(set(counts)) > 1
+    train(Uneven(), config, tmp_path / "whole")
+    for at in (counts[0] + 5, sum(counts[:3]) - 3):
+
+        class Killed(Uneven):
+            def loss(self, batch, at=at):
+                if self.model.training and len(self.seen) == at:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return super().loss(batch)
+
+        with pytest.raises(Interrupted):
+            train(Killed(), config, tmp_path / f"{at}")
+        train(Uneven(), config, tmp_path / f"{at}")
+        assert_same(state_of(tmp_path / "whole"), state_of(tmp_path / f"{at}"))
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1), (4, 1)])
+@pytest.mark.parametrize("own_batches", [3, None])
+def test_epochs_are_as_many_with_another_number_of_processes(tmp_path, monkeypatch, first, then, own_batches):
     """Here one process at a time plays the first of several: what counts is when its run ends."""
     config = dataclasses.replace(CONFIG, max_steps=-1, max_epochs=4, accumulate=1)
     world = first
@@ -233,21 +268,27 @@ def test_epochs_are_as_many_with_another_number_of_processes(tmp_path, monkeypat
     monkeypatch.setattr("speechrep.train.distributed.gather", lambda value: [value])
     monkeypatch.setattr("torch.nn.parallel.DistributedDataParallel", lambda loss, **_: loss)
 
-    def batches():
-        return ToyTask().train_loader().num_batches()
+    def trainer():
+        made = Trainer(Uneven(), config, tmp_path, True, torch.device("cpu"))
+        made.log.close()
+        return made
 
-    own = batches()
-    trainer = Trainer(ToyTask(), config, tmp_path, True, torch.device("cpu"))
-    assert trainer.total_steps == 4 * own
-    trainer.progress = Progress(step=own + 3, epoch=1, batches=3 * first)
-    trainer._save()
-    trainer.log.close()
+    def batches(epoch):
+        return Uneven().train_loader().num_batches(epoch)
+
+    begun = trainer()
+    assert begun.total_steps == 4 * batches(0)
+    done = own_batches or batches(1)  # of the second epoch, also all of it, with fillers
+    step = batches(0) + done
+    begun.progress = dataclasses.replace(begun.progress, step=step, epoch=1, batches=done * first)
+    begun._save()
     world = then
-    trainer = Trainer(ToyTask(), config, tmp_path, True, torch.device("cpu"))
-    trainer.log.close()
-    done = 3 * first // then  # of its batches in this epoch
-    assert trainer.total_steps == own + 3 + 3 * batches() - done
-    assert trainer.progress.batches == done * then <= 3 * first  # rather some twice than some not at all
+    again = trainer()
+    left = max(0, batches(1) - done * first // then)
+    assert again.total_steps == step + left + 2 * batches(0)
+    assert again.progress.batches == done * first // then * then  # rather some twice than some not at all
+    again._save()
+    assert trainer().total_steps == again.total_steps  # and so it stays
 
 
 def test_accumulated_small_batches_have_the_gradient_of_one_large(tmp_path):
