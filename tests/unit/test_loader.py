@@ -1,5 +1,7 @@
 """The loader: the same batches with and without workers, and from the middle of an epoch."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -24,12 +26,13 @@ def same(a, b):
 def test_epochs_skips_and_early_leaving(num_workers):
     data = ToyData()
     sampler = BatchSampler(data.num_frames, 100, 1)
-    plain, loader = Loader(data, sampler), Loader(data, sampler, num_workers)
-    assert same(tensors(plain, 0), tensors(loader, 0))
-    for _ in zip(range(3), loader.epoch(1), strict=False):
-        pass  # left early, with batches still on their way
-    assert same(tensors(plain, 2)[4:], tensors(loader, 2, skip=4))
-    assert len(tensors(plain, 0)) == loader.num_batches(0)
+    plain = Loader(data, sampler)
+    with contextlib.closing(Loader(data, sampler, num_workers)) as loader:
+        assert same(tensors(plain, 0), tensors(loader, 0))
+        for _ in zip(range(3), loader.epoch(1), strict=False):
+            pass  # left early, with batches still on their way
+        assert same(tensors(plain, 2)[4:], tensors(loader, 2, skip=4))
+        assert len(tensors(plain, 0)) == loader.num_batches(0)
 
 
 def test_empty_batches_keep_their_place():
@@ -56,8 +59,11 @@ class Damaged(ToyData):
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_damaged_data_are_told_as_they_are_wherever_they_are_read(num_workers):
     data = Damaged()
-    with pytest.raises(InputError) as error:
-        list(Loader(data, BatchSampler(data.num_frames, 100, 1), num_workers).epoch(0))
+    with (
+        contextlib.closing(Loader(data, BatchSampler(data.num_frames, 100, 1), num_workers)) as loader,
+        pytest.raises(InputError) as error,
+    ):
+        list(loader.epoch(0))
     assert str(error.value) == "feats.ark: damaged (extract it again)"
 
 
@@ -66,3 +72,21 @@ def test_padding():
     assert padded.shape == (2, 4, 3) and padded.dtype == torch.float32
     assert lens.tolist() == [2, 4] and lens.dtype == torch.int64
     assert (padded[0, 2:] == -1).all() and (padded[0, :2] == 1).all()
+
+
+class Padder(ToyData):
+    """Tells whether padding was made where the main process sees it; the last arrays have no frames."""
+
+    def collate(self, items):
+        feats, _ = pad_arrays([item["feats"] for item in items])
+        nothing, lens = pad_arrays([item["feats"][:0] for item in items])
+        return {"shared": [feats.is_shared(), nothing.is_shared()], "nothing": nothing, "lens": lens}
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_workers_pad_in_shared_memory(num_workers):
+    data = Padder(num_utts=2)
+    with contextlib.closing(Loader(data, BatchSampler(data.num_frames, 100, 1), num_workers)) as loader:
+        (batch,) = loader.epoch(0)
+    assert batch["shared"] == [num_workers > 0] * 2
+    assert batch["nothing"].shape == (2, 0, 4) and batch["lens"].tolist() == [0, 0]
