@@ -35,12 +35,11 @@ def attention_maps(model: Upstream, feats: torch.Tensor) -> list[NDArray[np.floa
 
     def look(layer: TransformerLayer, args: tuple, options: dict) -> None:
         """Called with what a layer is called with, before it is."""
-        hidden = args[0] if args else options["hidden"]
-        attend = args[1] if len(args) > 1 else options.get("attend")
+        hidden, mask = args[0], None
         if options.get("causal"):
             T = hidden.shape[1]
-            attend = torch.ones(T, T, dtype=torch.bool, device=hidden.device).tril()
-        maps.append(layer.attention(hidden, attend)[0].float().cpu().numpy())
+            mask = torch.ones(T, T, dtype=torch.bool, device=hidden.device).tril()
+        maps.append(layer.attention(hidden, mask)[0].float().cpu().numpy())
 
     hooks = [layer.register_forward_pre_hook(look, with_kwargs=True) for layer in layers]
     try:

@@ -13,6 +13,7 @@ from torch import nn
 from speechrep.config import opt
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
+from speechrep.upstream.attention import valid_frames
 from speechrep.upstream.base import Upstream, at_least, valid_mask
 from speechrep.upstream.masking import Masked, mask_batch
 from speechrep.upstream.transformer import ACTIVATIONS, Positions, TransformerConfig, bert_init, take
@@ -121,16 +122,14 @@ class Mockingjay(Upstream):
         """
         T = stacked.shape[1]
         # what stands on padding may not even be finite; it must not reach a valid frame through 0 * NaN
-        attend = None
+        valid = None
         if lens is not None:
-            mask = valid_mask(lens, T)
-            stacked = stacked.masked_fill(~mask[..., None], 0.0)
-            mask[:, :1] = True  # an empty utterance attends to its padding, not to nothing, which gives NaN
-            attend = mask[:, None, None]
+            stacked = stacked.masked_fill(~valid_mask(lens, T)[..., None], 0.0)
+            valid = valid_frames(lens, T, self.config.hidden_size // self.config.num_heads)
         hidden = self.embed(stacked)
         hiddens = [hidden] if self.config.embedding_layer else []
         for n, layer in enumerate(self.layers, start=1):
-            hidden = layer(hidden, attend, places=places if n == len(self.layers) else None)
+            hidden = layer(hidden, valid, places=places if n == len(self.layers) else None)
             hiddens.append(hidden)
         return hiddens
 

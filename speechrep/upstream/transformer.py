@@ -8,6 +8,7 @@ from torch import nn
 
 from speechrep.config import opt
 from speechrep.errors import InputError
+from speechrep.upstream.attention import Valid, attend
 from speechrep.upstream.base import at_least, require_shares
 
 ACTIVATIONS = {"gelu": nn.functional.gelu, "relu": nn.functional.relu, "swish": nn.functional.silu}
@@ -80,7 +81,7 @@ class TransformerLayer(nn.Module):
     def forward(
         self,
         hidden: torch.Tensor,
-        attend: torch.Tensor | None = None,
+        valid: Valid | None = None,
         causal: bool = False,
         places: torch.Tensor | None = None,
     ) -> torch.Tensor:
@@ -88,30 +89,32 @@ class TransformerLayer(nn.Module):
 
         Args:
             hidden: (B, T, H).
-            attend: (B, 1, 1, T) bool, True where a frame may be attended to; None for everywhere.
-            causal: whether a frame sees only itself and earlier ones; excludes ``attend`` and ``places``.
+            valid: the frames that may be attended to; None for all.
+            causal: whether a frame sees only itself and earlier ones; excludes ``valid`` and ``places``.
             places: (B, M) int64, the only frames whose output is wanted; what they attend to stays the same.
         """
         wanted = hidden if places is None else take(hidden, places)
         q, k, v = self._heads("q", wanted), self._heads("k", hidden), self._heads("v", hidden)
         dropout = self.attention_dropout if self.training else 0.0
-        context = nn.functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=attend, dropout_p=dropout, is_causal=causal
-        )
-        context = self.attn["out"](context.transpose(1, 2).flatten(2))
+        context = self.attn["out"](attend(q, k, v, valid, dropout, causal).flatten(2))
         hidden = self.norm1(self._drop(context) + wanted)
         inner = self.ffn["out"](self.activation(self.ffn["in"](hidden)))
         return self.norm2(self._drop(inner) + hidden)
 
-    def attention(self, hidden: torch.Tensor, attend: torch.Tensor | None = None) -> torch.Tensor:
-        """The attention weights (B, heads, T, T) of this layer's input, for looking at; rows sum to 1."""
-        q, k = self._heads("q", hidden), self._heads("k", hidden)
+    def attention(self, hidden: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """The attention weights (B, heads, T, T) of this layer's input, for looking at; rows sum to 1.
+
+        Args:
+            hidden: (B, T, H).
+            mask: bool, of a shape that spreads to the weights', False where a frame may not look.
+        """
+        q, k = (self._heads(name, hidden).transpose(1, 2) for name in ("q", "k"))
         scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
-        return (scores if attend is None else scores.masked_fill(~attend, -math.inf)).softmax(-1)
+        return (scores if mask is None else scores.masked_fill(~mask, -math.inf)).softmax(-1)
 
     def _heads(self, name: str, hidden: torch.Tensor) -> torch.Tensor:
-        """(B, T, H) projected to (B, heads, T, H / heads)."""
-        return self.attn[name](hidden).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        """(B, T, H) projected to (B, T, heads, H / heads)."""
+        return self.attn[name](hidden).unflatten(-1, (self.num_heads, -1))
 
     def _drop(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.dropout(x, self.dropout, self.training)

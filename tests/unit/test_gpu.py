@@ -9,6 +9,7 @@ from test_pretrain import SMALL, write_store
 
 import speechrep
 from speechrep.bin.pretrain import main
+from speechrep.upstream.attention import Valid, attend, valid_frames
 
 pytestmark = [
     pytest.mark.gpu,
@@ -31,6 +32,22 @@ def test_hidden_vectors_and_gradients_are_those_of_the_cpu(name, monkeypatch):
     other = [p.grad.cpu() for p in upstream.parameters() if p.grad is not None]
     torch.testing.assert_close([hidden.cpu() for hidden in there], here, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(other, grads, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("M", [700, 100])
+def test_flash_attention_past_padding_is_that_of_masks(M):
+    torch.manual_seed(0)
+    q = torch.randn(4, M, 2, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    k, v = (torch.randn(4, 700, 2, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in "kv")
+    valid = valid_frames(torch.tensor([700, 3, 421, 0], device="cuda"), 700, head_size=64)
+    assert valid.begins is not None
+    both = [attend(q, k, v, way, 0.0, False) for way in (valid, Valid(valid.mask, None))]
+    torch.testing.assert_close(*both, rtol=2e-2, atol=2e-2)
+    out = torch.randn_like(both[0])
+    grads = [torch.autograd.grad((x * out).sum(), [q, k, v]) for x in both]
+    torch.testing.assert_close(*grads, rtol=5e-2, atol=5e-2)
+    inside = valid.mask[:, 0, 0, :, None, None]
+    assert not any((grad * ~inside).any() for grad in grads[0][1:])  # nobody looks at padding
 
 
 @pytest.mark.parametrize("name", ["apc", "apc_transformer", "mockingjay"])

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from speechrep.errors import InputError
 from speechrep.upstream.apc import ApcConfig
+from speechrep.upstream.attention import valid_frames
 from speechrep.upstream.mockingjay import MockingjayConfig
 from speechrep.upstream.registry import build
 from speechrep.upstream.transformer import take
@@ -251,17 +252,16 @@ def test_mockingjay_gradient_equals_explicit_attention():
     feats, lens = batch(LENS)
     layer = upstream.layers[0]
     hidden = torch.randn(5, feats.shape[1], 8, requires_grad=True)
-    attend = (torch.arange(feats.shape[1]) < lens[:, None])[:, None, None]
-    out = torch.randn(5, feats.shape[1], 8) * attend[:, 0, 0, :, None]
-    fused = layer(hidden, attend)
-    weights = layer.attention(hidden, attend)
+    valid = valid_frames(lens, feats.shape[1], head_size=4)
+    inside = valid.mask[:, 0, 0, :, None]
+    out = torch.randn(5, feats.shape[1], 8) * inside
+    fused = layer(hidden, valid)
+    weights = layer.attention(hidden, valid.mask)
     values = layer.attn["v"](hidden).view(5, -1, 2, 4).transpose(1, 2)
     context = layer.attn["out"]((weights @ values).transpose(1, 2).reshape(5, -1, 8))
     explicit = layer.norm1(context + hidden)
     explicit = layer.norm2(layer.ffn["out"](nn.functional.gelu(layer.ffn["in"](explicit))) + explicit)
-    torch.testing.assert_close(
-        fused * attend[:, 0, 0, :, None], explicit * attend[:, 0, 0, :, None], rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(fused * inside, explicit * inside, rtol=1e-4, atol=1e-5)
     grads = [torch.autograd.grad((x * out).sum(), [hidden, *layer.parameters()]) for x in (fused, explicit)]
     torch.testing.assert_close(*grads, rtol=1e-3, atol=1e-4)
 
@@ -270,9 +270,9 @@ def test_mockingjay_gradient_equals_explicit_attention():
 def test_a_layer_at_some_places_is_the_layer_with_the_others_left_out(places):
     layer = model("mockingjay").layers[0]
     hidden = torch.randn(3, 8, 8, requires_grad=True)
-    attend = (torch.arange(8) < torch.tensor([8, 8, 4])[:, None])[:, None, None]
+    valid = valid_frames(torch.tensor([8, 8, 4]), 8, head_size=4)
     at = torch.tensor(places, dtype=torch.int64)
-    some, whole = layer(hidden, attend, places=at), take(layer(hidden, attend), at)
+    some, whole = layer(hidden, valid, places=at), take(layer(hidden, valid), at)
     torch.testing.assert_close(some, whole)
     out = torch.randn(whole.shape)
     grads = [torch.autograd.grad((x * out).sum(), [hidden, *layer.parameters()]) for x in (some, whole)]
