@@ -73,10 +73,10 @@ def _clock(device: torch.device) -> Callable[[], float]:
         torch.cuda.synchronize()
         return time.perf_counter()
 
-    return synchronised if device.type == "cuda" else _processor_seconds
+    return synchronised if device.type == "cuda" else processor_seconds
 
 
-def _processor_seconds() -> float:
+def processor_seconds() -> float:
     """Those of this process and of its living children, which read data."""
     total = time.process_time()
     for child in multiprocessing.active_children():

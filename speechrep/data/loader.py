@@ -1,7 +1,6 @@
 """Batches as tensors, read in the background if asked: torch's DataLoader behind a resumable epoch."""
 
 import itertools
-import math
 import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -135,15 +134,7 @@ def pad_arrays(arrays: Sequence[np.ndarray], value: float = 0.0) -> tuple[torch.
         (B, max T_i, ...) and the lengths (B,) int64.
     """
     lens = torch.tensor([len(array) for array in arrays], dtype=torch.int64)
-    padded = _empty((len(arrays), int(lens.max()), *arrays[0].shape[1:]), arrays[0].dtype)
-    for row, array in zip(padded.numpy(), arrays, strict=True):
-        row[: len(array)], row[len(array) :] = array, value
-    return padded, lens
-
-
-def _empty(shape: tuple[int, ...], dtype: np.dtype) -> torch.Tensor:
-    """In a worker, memory that the main process sees too: torch would copy it there, page after new page."""
-    if torch.utils.data.get_worker_info() is None:
-        return torch.from_numpy(np.empty(shape, dtype))
-    storage = torch.UntypedStorage._new_shared(max(1, math.prod(shape) * dtype.itemsize))
-    return torch.from_numpy(np.empty(0, dtype)).set_(storage, 0, shape)
+    padded = np.full((len(arrays), int(lens.max()), *arrays[0].shape[1:]), value, dtype=arrays[0].dtype)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return torch.from_numpy(padded), lens

@@ -72,21 +72,3 @@ def test_padding():
     assert padded.shape == (2, 4, 3) and padded.dtype == torch.float32
     assert lens.tolist() == [2, 4] and lens.dtype == torch.int64
     assert (padded[0, 2:] == -1).all() and (padded[0, :2] == 1).all()
-
-
-class Padder(ToyData):
-    """Tells whether padding was made where the main process sees it; the last arrays have no frames."""
-
-    def collate(self, items):
-        feats, _ = pad_arrays([item["feats"] for item in items])
-        nothing, lens = pad_arrays([item["feats"][:0] for item in items])
-        return {"shared": [feats.is_shared(), nothing.is_shared()], "nothing": nothing, "lens": lens}
-
-
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_workers_pad_in_shared_memory(num_workers):
-    data = Padder(num_utts=2)
-    with contextlib.closing(Loader(data, BatchSampler(data.num_frames, 100, 1), num_workers)) as loader:
-        (batch,) = loader.epoch(0)
-    assert batch["shared"] == [num_workers > 0] * 2
-    assert batch["nothing"].shape == (2, 0, 4) and batch["lens"].tolist() == [0, 0]
