@@ -2,8 +2,8 @@
 
     PYTHONPATH=. python benchmarks/loader.py
 
-Batches of Mockingjay BASE on a GPU (64,000 frames of 160 values), from an HDF5 store of noise with the lengths
-of real LibriSpeech utterances.
+Batches of Mockingjay BASE on a GPU (64,000 frames of 160 values), from an HDF5 store of noise with the
+lengths of real LibriSpeech utterances.
 """
 
 import argparse

@@ -98,8 +98,9 @@ def flops_per_frame(name: str, dim: int, T: float) -> float:
 
 
 def time_ours(
-    name: str, store: Path, device: torch.device, options: argparse.Namespace, precision: str, dropout: float
-) -> dict[str, float]:
+    name: str, store: Path, device: torch.device, options: argparse.Namespace, precision: str, dropout: float,
+    compiled: bool = False,
+) -> dict[str, float]:  # fmt: skip
     """Frames per second, share of time waiting for data, seconds per step."""
     reader = open_features(store)
     config = ApcConfig() if name == "apc" else MockingjayConfig(attention_dropout=dropout)
@@ -109,7 +110,7 @@ def time_ours(
         build(name, config, reader.meta), reader, reader, data, 1,
         num_workers=options.num_workers, pin_memory=device.type == "cuda",
     )  # fmt: skip
-    train = TrainConfig(max_steps=10**6, precision=precision, compile=options.compile and name != "apc")
+    train = TrainConfig(max_steps=10**6, precision=precision, compile=compiled)
     clock = _clock(device)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(task, train, folder, resume=False, device=device)
@@ -195,12 +196,13 @@ def report(device: torch.device, options: argparse.Namespace) -> None:
     )
     print(f"\n{where}, torch {torch.__version__}; matrix product {rates['fp32'] / 1e12:.3g} (fp32) and "
           f"{rates['bf16'] / 1e12:.3g} (bf16) TFLOP per {unit}")  # fmt: skip
-    print(f"{'model':12}{'loop':34}{'frames/' + unit:>14}{'ratio':>8}{'of matrix rate':>16}"
+    print(f"{'model':12}{'loop':45}{'frames/' + unit:>14}{'ratio':>8}{'of matrix rate':>16}"
           f"{'waiting':>9}{'s/step':>9}")  # fmt: skip
-    variants = {
-        "apc": [("fp32", 0.0)] if device.type == "cpu" else [("fp32", 0.0), ("bf16", 0.0)],
-        "mockingjay": [("fp32", 0.1), ("fp32", 0.0), ("bf16", 0.1), ("bf16", 0.0)],
-    }
+    eager = [("fp32", 0.1, False), ("fp32", 0.0, False), ("bf16", 0.1, False), ("bf16", 0.0, False)]
+    variants = {"apc": [("fp32", 0.0, False)], "mockingjay": eager}
+    if device.type == "cuda":
+        variants["apc"] += [("bf16", 0.0, False)]
+        variants["mockingjay"] += [("bf16", 0.1, True), ("bf16", 0.0, True)]
     with tempfile.TemporaryDirectory() as folder:
         for name in options.models:
             dim = 80 if name == "apc" else 160
@@ -208,23 +210,24 @@ def report(device: torch.device, options: argparse.Namespace) -> None:
             write_utterances(store, dim, options.utterances)
             plain, stopped = time_plain_within_limit(name, store, device, options)
             sign = "<" if stopped else ""
-            print(f"{name:12}{'plain, fp32':34}{sign + format(plain['frames_per_s'], '.0f'):>14}{1:>8.2f}"
+            print(f"{name:12}{'plain, fp32':45}{sign + format(plain['frames_per_s'], '.0f'):>14}{1:>8.2f}"
                   f"{'':16}{'':9}{plain['step_s']:>9.3f}")  # fmt: skip
-            for precision, dropout in variants[name]:
-                ours = time_ours(name, store, device, options, precision, dropout)
+            for precision, dropout, compiled in variants[name]:
+                ours = time_ours(name, store, device, options, precision, dropout, compiled)
                 lens = open_features(store).num_frames
                 mean_T = float((lens.astype(float) ** 2).sum() / lens.sum())  # of the utterance a frame is in
                 rate = ours["frames_per_s"] * flops_per_frame(name, dim, mean_T) / rates[precision]
                 label = f"ours, {precision}" + (f", attention dropout {dropout}" if name != "apc" else "")
+                label += ", compiled" if compiled else ""
                 ratio = (">" if stopped else "") + f"{ours['frames_per_s'] / plain['frames_per_s']:.2f}"
-                print(f"{name:12}{label:34}{ours['frames_per_s']:>14.0f}{ratio:>8}{rate:>15.1%} "
+                print(f"{name:12}{label:45}{ours['frames_per_s']:>14.0f}{ratio:>8}{rate:>15.1%} "
                       f"{ours['waiting']:>8.1%}{ours['step_s']:>9.3f}")  # fmt: skip
                 if name == "mockingjay" and device.type == "cuda" and precision == "bf16":
                     frames = PAPER_UTTS * float(lens.mean())
                     small = argparse.Namespace(
                         **vars(options) | {"max_frames": int(PAPER_UTTS * mean_T * 1.05)}
                     )
-                    paper = time_ours(name, store, device, small, precision, dropout)
+                    paper = time_ours(name, store, device, small, precision, dropout, compiled)
                     days = PAPER_STEPS * paper["step_s"] / 86400
                     print(f"{'':12}{PAPER_STEPS} steps of about {paper['frames']:.0f} frames (the paper: "
                           f"{PAPER_UTTS} utterances, {frames:.0f}) take {days:.2f} days")  # fmt: skip
@@ -247,7 +250,6 @@ def main() -> None:
     parser.add_argument("--plain-apc-utts", type=int, default=32 if gpu else 8, help="batch of the plain APC")
     parser.add_argument("--utterances", type=int, default=3000 if gpu else 100, help="in the store")
     parser.add_argument("--limit", type=float, default=300.0, help="CPU seconds for a plain loop")
-    parser.add_argument("--compile", type=lambda text: text == "true", default=False, help="true or false")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.set_float32_matmul_precision("highest")
