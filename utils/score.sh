@@ -39,13 +39,15 @@ root=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")
 . "$root/utils/venv.sh"
 scoring=$decode_dir/scoring
 mkdir -p "$scoring"
-rm -f "$scoring"/{best_wer,wer,wer.json,cer,cer.json} # none of an earlier run may stay beside an error
+rm -f "$scoring"/{best_wer,wer,wer.json,cer,cer.json} "$scoring"/details/*.trn # none of an earlier run may stay beside an error
 score=("$python" -m speechrep.bin.score_wer "$data_dir/text" "$decode_dir/hyp" --mode "$mode" --bootstrap "$bootstrap")
 [[ -z $compare ]] || score+=(--compare "$compare")
-"${score[@]}" --json "$scoring/wer.json" --utt2spk "$data_dir/utt2spk" \
-  --details "$scoring/details" --trn "$scoring/details" >"$scoring/wer.tmp"
+"${score[@]}" --json "$scoring/wer.json" --utt2spk "$data_dir/utt2spk" --details "$scoring/details" >"$scoring/wer.tmp"
 mv "$scoring/wer.tmp" "$scoring/wer"
 "${score[@]}" --unit char --json "$scoring/cer.json" | sed 's/%WER/%CER/' >"$scoring/cer.tmp"
 mv "$scoring/cer.tmp" "$scoring/cer"
 # The line that Kaldi's recipes collect: the rate, then what it was measured on.
 printf '%s %s\n' "$(head -n 1 "$scoring/wer")" "$decode_dir" | tee "$scoring/best_wer"
+"$python" -m speechrep.bin.score_wer "$data_dir/text" "$decode_dir/hyp" --mode "$mode" \
+  --utt2spk "$data_dir/utt2spk" --trn "$scoring/details" >/dev/null ||
+  echo "score.sh: warning: no files for sclite (see above)" >&2 # some words have no place in them

@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_choice(parser, "feature", choices, words)
     config = from_options(ExtractConfig, args)
     check_jobs(args.nj, args.job)
+    _require_apart(args.out_dir, args.data_dir, args.feature_config)
     meta, source = open_source(args.data_dir, args.feature, args.feature_config, config)
     if args.global_cmvn_from:
         require_global_cmvn(args.global_cmvn_from, meta)
@@ -92,6 +93,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     lost = f", {total - count} lost (see lost_utterances)" if count < total else ""
     _log.info("%s: %d utterances of %s, %d values every %g ms%s",
               args.out_dir, count, meta.feature, meta.dim, meta.frame_shift_ms, lost)  # fmt: skip
+
+
+def _require_apart(out_dir: Path, data_dir: Path, options: Any) -> None:
+    """Refuse to write where what is read lies: tables of the same names would be replaced."""
+    folders = {"the data directory itself": data_dir}
+    if isinstance(options, ReadyConfig):
+        folders["where --scp is"] = options.place(data_dir).parent
+    for what, folder in folders.items():
+        if out_dir.resolve() == folder.resolve():
+            raise InputError(f"is {what}", where=out_dir, mend="choose another --out-dir")
 
 
 def open_source(

@@ -60,6 +60,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.bootstrap < 10:
         raise InputError(f"want at least 10 draws, got {args.bootstrap}", where="--bootstrap")
+    for name in ("hyp", "baseline_hyp"):
+        paths = getattr(args, name)
+        if paths and len(paths) != len(args.ref):
+            raise InputError(
+                f"{len(paths)} files, but --ref has {len(args.ref)}", where=f"--{name.replace('_', '-')}"
+            )
     info = read_info(args.exp_dir)
     if info.get("task") != args.task:
         raise InputError(f"a model of task {info.get('task')!r}, not {args.task!r}", where=args.exp_dir)

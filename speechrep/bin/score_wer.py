@@ -16,6 +16,7 @@ from speechrep.io.table import read_table
 from speechrep.score import details, trn, wer
 from speechrep.score.edit import align
 from speechrep.score.significance import mapsswe
+from speechrep.text.char import SPACE
 
 DEFAULT_REPLICATIONS = 1000  # for the interval in --json where --bootstrap does not say
 
@@ -71,8 +72,12 @@ def _align(
     refs: dict[str, list[str]], hyps: dict[str, list[str]], utt_ids: list[str], unit: str
 ) -> dict[str, details.Pairs]:
     if unit == "char":
-        refs, hyps = ({u: list(" ".join(words)) for u, words in texts.items()} for texts in (refs, hyps))
+        refs, hyps = ({u: _characters(words) for u, words in texts.items()} for texts in (refs, hyps))
     return {utt_id: align(refs[utt_id], hyps.get(utt_id, [])) for utt_id in utt_ids}
+
+
+def _characters(words: list[str]) -> list[str]:
+    return [SPACE if character == " " else character for character in " ".join(words)]
 
 
 def _intervals(

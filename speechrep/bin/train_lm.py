@@ -13,12 +13,12 @@ from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser
 from speechrep.decode.lm import LmConfig
 from speechrep.decode.lm_task import LmBatches, LmTask
-from speechrep.decode.ngram import estimate, ngram_sentences, write_arpa
+from speechrep.decode.ngram import ARPA, ORDERS, RESERVED, estimate, ngram_sentences, write_arpa
 from speechrep.errors import InputError
 from speechrep.io.files import read_utf8
 from speechrep.io.model_files import read_info
 from speechrep.score.wer import read_text
-from speechrep.text.registry import FILE, load_tokenizer, parse_tokenizer
+from speechrep.text.registry import FILE, load_tokenizer, parse_tokenizer, save_tokenizer
 from speechrep.text.tokenizer import Tokenizer
 from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
@@ -47,10 +47,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not texts[0]:
         raise InputError("no text", where=args.train)
     if args.kind == "ngram":
-        if args.order < 2:
-            raise InputError(f"want 2 or more (kenlm reads no less), got {args.order}", where="--order")
+        if args.order not in ORDERS:
+            raise InputError(
+                f"want 2 to {ORDERS[-1]} (kenlm reads no other), got {args.order}", where="--order"
+            )
+        reserved = sorted(RESERVED.intersection(tokenizer.units))
+        if reserved:
+            raise InputError(
+                f"a unit {reserved[0]}, which n-gram models keep for themselves",
+                where=args.units_from, mend="<unk> is the word for what is not known",
+            )  # fmt: skip
         tables = estimate(ngram_sentences(texts[0], tokenizer), args.order, tokenizer.units[1:])
-        path = Path(args.exp_dir) / "lm.arpa"
+        path = Path(args.exp_dir) / ARPA
+        save_tokenizer(args.exp_dir, tokenizer)
         write_arpa(path, tables)
         log.info("%d-gram model of %d sentences in %s", args.order, len(texts[0]), path)
         return

@@ -187,6 +187,8 @@ def export_model(exp_dir: str | os.PathLike[str], project: str, path: str | os.P
     try:
         if isinstance(model, Mockingjay) and project == "mockingjay":
             content, notes = mockingjay.write(model, has_head, step)
+            if about.get("sequence_length"):
+                notes = [*notes, "S3PRL's pieces of so many frames have no place in it"]
         elif isinstance(model, Mockingjay) and project == "s3prl":
             length = int(about.get("sequence_length", 0))
             content, notes = s3prl.write_transformer(model, has_head, step, preset, length)

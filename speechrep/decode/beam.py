@@ -7,11 +7,12 @@ unfinished one can still enter the n-best list; with a bonus, and to save time, 
 ends, and no more than beam and n-best are kept of any utterance.
 """
 
+import math
 from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from speechrep.decode.ctc_score import CtcScorer
+from speechrep.decode.ctc_score import NEVER, CtcScorer
 from speechrep.decode.hypothesis import Hypothesis
 
 PRESELECT = 1.5  # candidates that CTC scores per hypothesis, times the beam (Watanabe et al. 2017)
@@ -97,12 +98,15 @@ def beam_search(
         last = (classes + 1) % num_units  # unit numbers; the end's class turns into the blank, which is none
         if ctc is not None and ctc_state is not None:
             prefixes = ctc.prefixes(ctc_state, last, utts, candidates + 1)
-            totals = totals + ctc_weight * prefixes
-            ended = ended + ctc_weight * ctc.end(ctc_state, utts)
+            ends = ctc.end(ctc_state, utts)
+            # What cannot be spelled in so many frames must not fill an n-best list or beam that has room.
+            totals = (totals + ctc_weight * prefixes).masked_fill(prefixes < NEVER / 2, -math.inf)
+            ended = (ended + ctc_weight * ends).masked_fill(ends < NEVER / 2, -math.inf)
         for utt, row, score in zip(utts.tolist(), ids, ended.tolist(), strict=True):
-            if length <= int(lens[utt]):
+            if length <= int(lens[utt]) and score > -math.inf:
                 finished[utt] = _ranked([*finished[utt], Hypothesis(row, score)], limits.nbest)
         kept = _best_per_utterance(totals, utts, limits.beam)  # indices into the (N, P) table
+        kept = kept[totals.flatten()[kept] > -math.inf]
         best_running = _running(totals.flatten()[kept], utts[kept // P])
         kept = _drop_hopeless(kept, utts[kept // P], best_running, finished, lens, length + 1, limits)
         if not len(kept):

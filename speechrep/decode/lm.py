@@ -10,7 +10,7 @@ from torch import nn
 from speechrep.config import from_dict, opt, to_dict
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_model
-from speechrep.text.registry import parse_tokenizer
+from speechrep.text.registry import parse_tokenizer, require_same_units
 from speechrep.text.tokenizer import Tokenizer
 
 KIND = "lm"  # model.json's "kind"
@@ -102,13 +102,7 @@ def load_lm(exp_dir: str | Path, tokenizer: Tokenizer, device: torch.device | st
             f"holds a model of kind {info.get('kind')!r}, not a language model", where=exp_dir,
             mend="give an experiment of train_lm",
         )  # fmt: skip
-    own = parse_tokenizer(info["tokenizer"], exp_dir)
-    if own.to_json() != tokenizer.to_json():
-        raise InputError(
-            f"the language model's {len(own.units)} units ({own.kind}) are not the recogniser's "
-            f"{len(tokenizer.units)} ({tokenizer.kind})",
-            where=exp_dir, mend="train it with --units-from the recogniser's experiment",
-        )  # fmt: skip
+    require_same_units(parse_tokenizer(info["tokenizer"], exp_dir), tokenizer, exp_dir)
     model = LstmLm(from_dict(LmConfig, info["config"], exp_dir), tokenizer)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     return model.eval().requires_grad_(False).to(device)

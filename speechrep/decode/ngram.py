@@ -1,5 +1,6 @@
 """N-gram language models: estimating one, and using any ARPA file in a search through kenlm."""
 
+import logging
 import math
 import re
 from collections import Counter, defaultdict
@@ -12,9 +13,15 @@ from numpy.typing import NDArray
 
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open
-from speechrep.text.tokenizer import Tokenizer
+from speechrep.text.registry import FILE, load_tokenizer, require_same_units
+from speechrep.text.tokenizer import UNKNOWN, Tokenizer
+
+logger = logging.getLogger(__name__)
 
 BEGIN, END = "<s>", "</s>"
+RESERVED = {BEGIN, END, "<S>", "</S>", "<UNK>"}  # no units of a text: kenlm takes them for its own signs
+ARPA = "lm.arpa"  # what train_lm calls it
+ORDERS = range(2, 7)  # that kenlm reads as it is commonly built
 _LOG10 = math.log(10.0)
 
 Gram = tuple[str, ...]
@@ -101,11 +108,11 @@ class NgramScorer:
     """An ARPA file in a search (see :class:`speechrep.decode.beam.Scorer`); a state is one history per row.
 
     Args:
-        path: ARPA or kenlm binary file whose words are the units of ``tokenizer``.
+        path: ARPA or kenlm binary file whose words are the units of ``tokenizer``, or what train_lm left.
         tokenizer: the recogniser's units.
 
     Raises:
-        InputError: kenlm is not installed, or the file cannot be read.
+        InputError: kenlm is not installed, the file cannot be read, or it has other units.
     """
 
     def __init__(self, path: str | Path, tokenizer: Tokenizer):
@@ -113,9 +120,10 @@ class NgramScorer:
             import kenlm
         except ImportError:
             raise InputError("n-gram models need kenlm", where=path, mend="pip install kenlm") from None
-        if not Path(path).is_file():
-            raise InputError("no such language model", where=path)
-        _require_counts(Path(path))
+        path = ngram_file(path)
+        if (path.parent / FILE).is_file():  # train_lm writes it
+            require_same_units(load_tokenizer(path.parent), tokenizer, path)
+        _require_counts(path)
         try:
             self._model = kenlm.Model(str(path))
         except (OSError, RuntimeError, ValueError) as error:
@@ -127,6 +135,12 @@ class NgramScorer:
             raise InputError(
                 f"{len(unknown)} of the recogniser's {len(self._words)} units are not in it",
                 where=path, mend="make it with train_lm --kind ngram --units-from the recogniser",
+            )  # fmt: skip
+        unknown = [word for word in unknown if word != UNKNOWN]
+        if unknown:
+            logger.warning(
+                "%s: no %s among its words, so it takes %d of the %d units for unknown ones",
+                path, " ".join(unknown[:5]), len(unknown), len(self._words),
             )  # fmt: skip
         self._scores: dict[tuple[int, ...], NDArray[np.float64]] = {}
 
@@ -188,6 +202,17 @@ def ngram_sentences(texts: Iterable[str], tokenizer: Tokenizer) -> list[list[str
     return [[tokenizer.units[number] for number in tokenizer.encode(text)] for text in texts]
 
 
+def ngram_file(path: str | Path) -> Path:
+    """The n-gram file that a path means: itself, or the one that train_lm left in an experiment."""
+    return Path(path) / ARPA if Path(path).is_dir() else Path(path)
+
+
 def is_ngram(path: str | Path) -> bool:
-    """Whether a language model is an n-gram file rather than an experiment directory."""
-    return Path(path).is_file()
+    """Whether a language model is an n-gram rather than an LSTM's experiment.
+
+    Raises:
+        InputError: there is nothing.
+    """
+    if not Path(path).exists():
+        raise InputError("no such language model", where=path)
+    return ngram_file(path).is_file()

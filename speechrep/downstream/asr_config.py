@@ -1,5 +1,6 @@
 """Options of the recogniser and of decoding with it."""
 
+import math
 from dataclasses import dataclass
 
 from speechrep.config import opt
@@ -93,10 +94,10 @@ class AsrDecodeConfig:
         ("greedy", "ctc-beam", "beam"),
     )
     beam: int = opt(10, "hypotheses kept")
-    nbest: int = opt(1, "hypotheses written per utterance; at most the beam")
+    nbest: int = opt(1, "hypotheses written per utterance; ctc-beam: at most the beam")
     length_bonus: float = opt(0.0, "added to the log probability per unit")
     ctc_share: float = opt(-1.0, "beam: CTC's weight against the decoder's; -1: as in training")
-    lm: str = opt("", "beam: experiment of train_lm, or an ARPA file over the same units")
+    lm: str = opt("", "beam: experiment of train_lm, or an ARPA file, over the same units")
     lm_weight: float = opt(0.3, "beam: factor on the language model's log probabilities")
     end_margin: float = opt(
         10.0, "beam: give up an utterance's unfinished hypotheses this far below its best finished one"
@@ -107,7 +108,11 @@ class AsrDecodeConfig:
         for name in ("beam", "nbest", "batch_frames"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}, want at least 1")
+        at_least(0, self, "end_margin")
+        for name in ("length_bonus", "lm_weight"):
+            if not math.isfinite(getattr(self, name)):
+                raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, want a finite number")
         if self.lm and self.method != "beam":
             raise InputError(f"{self.method} uses no language model", where="--lm", mend="--method beam does")
-        if self.ctc_share > 1 or (self.ctc_share < 0 and self.ctc_share != -1):
+        if not (0 <= self.ctc_share <= 1 or self.ctc_share == -1):
             raise InputError(f"ctc-share is {self.ctc_share}, want 0 to 1, or -1")

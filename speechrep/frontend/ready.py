@@ -31,6 +31,10 @@ class ReadyConfig:
     frame_shift: float = opt(10.0, "from one frame to the next, ms")
     sample_frequency: float = opt(16000.0, "sample rate of the audio they were made from, Hz")
 
+    def place(self, data_dir: Path) -> Path:
+        """The table of a data directory."""
+        return data_dir / self.scp.replace("{set}", data_dir.resolve().name)
+
     def identity(self) -> dict[str, Any]:
         """What ``features.json`` keeps as the configuration: not where the files happened to be."""
         return {"kind": self.kind} if self.kind else {}
@@ -49,7 +53,7 @@ class ReadySource:
     """
 
     def __init__(self, config: ReadyConfig, data_dir: Path, utt_ids: list[str] | None = None):
-        self.path = data_dir / config.scp.replace("{set}", data_dir.resolve().name)
+        self.path = config.place(data_dir)
         self._table = _read_places(self.path)
         self.utt_ids = list(self._table) if utt_ids is None else utt_ids
         self._identities: dict[str, list[object]] = {}

@@ -59,6 +59,8 @@ class Spectrogram(FrontEnd):
                 f"frames of {self._length} samples every {self._shift}, transform of {config.fft_length}; "
                 "want shift 1 or more and 2 <= frame <= transform"
             )
+        if config.fft_length % 2:
+            raise InputError(f"fft-length is {config.fft_length}, want an even number")
         angle = 2 * np.pi * np.arange(self._length) / self._length
         self._window = 0.5 - 0.5 * np.cos(angle)
         self.sample_rate = int(rate)
@@ -113,8 +115,9 @@ class Spectrogram(FrontEnd):
             emphasised[1:] -= self.precision(config.preemphasis_coefficient) * samples[:-1]
             samples = emphasised
         # The window fills the middle of the transform only. Where it lies there changes the phase, not the
-        # power, so no more than the window needs to be framed.
-        half = length // 2
+        # power, so no more than the window needs to be framed. The middle is at t shifts; a window of an odd
+        # number of samples has the greater part before it, as torch and librosa have it.
+        half = (length + 1) // 2
         mode = config.padding if len(samples) > 1 else "constant"
         padded = np.pad(samples, (half, length - half), mode=mode)
         return np.lib.stride_tricks.sliding_window_view(padded, length)[:: self._shift]

@@ -24,9 +24,9 @@ _OVERSHOOT_S = (
     0.5  # a segment may end this much after its recording and is cut, as in Kaldi's extract-segments
 )
 _CHUNK = struct.Struct("<4sI")  # of a RIFF file: name and size
-_UNKNOWN_SIZE = (
-    0x7FFFF000  # sizes from here on are what a program writes that could not go back to the header
-)
+# Sizes from here on are what a program writes that could not go back to the header: SoX 0x7FFFF000 rounded
+# down to whole blocks of all channels' samples, which have at most 65535 bytes.
+_UNKNOWN_SIZE = 0x7FFFF000 - 0xFFFF
 _UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's word for a FLAC whose program could not go back either
 _OGG_PAGE = struct.Struct("<4sBB20xB")  # magic, version, flags, number of lengths that follow
 _OGG_PAGE_MOST = _OGG_PAGE.size + 255 + 255 * 255  # bytes

@@ -35,7 +35,7 @@ import h5py
 import numpy as np
 
 from speechrep.config import to_dict
-from speechrep.errors import InputError
+from speechrep.errors import InputError, telling_of
 from speechrep.io.checks import BlockChecks
 from speechrep.io.feature_meta import FORMAT, FeatureMeta, parse_meta
 from speechrep.io.files import commit_file, identity, parse_json, temporary_name
@@ -271,7 +271,8 @@ class Store:
     def _read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill ``buffer``; a positioned read shares no file position with other processes."""
         if self._descriptor is None:
-            descriptor = os.open(self.path, os.O_RDONLY)
+            with telling_of(self.path):
+                descriptor = os.open(self.path, os.O_RDONLY)
             if identity(descriptor) != self._identity:
                 os.close(descriptor)
                 raise InputError("was replaced while in use", where=self.path, mend="start again")

@@ -1,5 +1,6 @@
 """Stores in the formats that other toolkits read."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -55,4 +56,4 @@ def export_ark(store: Store, folder: str | os.PathLike[str]) -> None:
     write_ark(folder / "feats.ark", items, scp=folder / "feats.scp")
     write_table(folder / "utt2num_frames", lengths)
     # What is written is normalised already; reading it must not do so again.
-    write_meta(folder / "features.json", store.meta)
+    write_meta(folder / "features.json", dataclasses.replace(store.meta, dtype="float32"))

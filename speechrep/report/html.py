@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -74,10 +74,10 @@ def report(
     )
 
 
-def _guarded(make: Callable[[Experiment], list[Html]], it: Experiment) -> list[Html]:
-    """A section's content, or what keeps it from being made."""
+def _guarded(make: Callable[..., list[Html]], *what: Any) -> list[Html]:
+    """A section's content or a part of it, or what keeps it from being made."""
     try:
-        return make(it)
+        return make(*what)
     except InputError as error:
         return [note(f"Not shown: {error}")]
 
@@ -223,10 +223,14 @@ def _phones(it: Experiment) -> list[Html]:
     found = [(run, folder) for run, folder in _decoded(it, "phone") if not is_control(run.name)]
     if not found:
         return [note("No phone task in this experiment.")]
-    parts, pictures = [], []
+    pictures, lists, damaged = [], [], []
     for run, folder in found:
         name = f"{run.name} on {folder.name.removeprefix('decode_')}"
-        counted = mistakes.confusion(folder / "ref", folder / "hyp")
+        try:
+            counted = mistakes.confusion(folder / "ref", folder / "hyp")
+        except InputError as error:
+            damaged.append(note(f"Not shown: {error}"))
+            continue
         pictures.append(
             _drawn(name, lambda counted=counted, name=name: mistakes.draw_confusion(counted, name))
         )
@@ -235,8 +239,8 @@ def _phones(it: Experiment) -> list[Html]:
             for said, heard, frames, share in mistakes.most_confused(counted, CONFUSED)
         ]
         listed = table(["said as heard", "frames", "% of the frames of what was said"], rows)
-        parts.append(folded(f"{name}: the commonest mistakes", listed))
-    return [figures(pictures), *parts]
+        lists.append(folded(f"{name}: the commonest mistakes", listed))
+    return [figures(pictures), *lists, *damaged]
 
 
 def _worst(it: Experiment) -> list[Html]:
@@ -251,9 +255,13 @@ def _worst(it: Experiment) -> list[Html]:
     ]
     for run, folder in found:
         parts.append(element("h3", f"{run.name} on {folder.name.removeprefix('decode_')}"))
-        worst = mistakes.worst_utterances(folder / "ref", folder / "hyp", WORST)
-        parts += [_aligned(utterance) for utterance in worst] or [note("Without an error.")]
+        parts += _guarded(_worst_of, folder)
     return parts
+
+
+def _worst_of(folder: Path) -> list[Html]:
+    worst = mistakes.worst_utterances(folder / "ref", folder / "hyp", WORST)
+    return [_aligned(utterance) for utterance in worst] or [note("Without an error.")]
 
 
 def _aligned(utterance: mistakes.WrongUtterance) -> Html:

@@ -47,6 +47,22 @@ def parse_tokenizer(values: Any, where: object) -> Tokenizer:
     return tokenizer
 
 
+def require_same_units(own: Tokenizer, tokenizer: Tokenizer, where: object) -> None:
+    """Refuse a language model over other units than a recogniser's.
+
+    Args:
+        own: the language model's.
+        tokenizer: the recogniser's.
+        where: the language model, for messages.
+    """
+    if own.to_json() != tokenizer.to_json():
+        raise InputError(
+            f"the language model's {len(own.units)} units ({own.kind}) are not the recogniser's "
+            f"{len(tokenizer.units)} ({tokenizer.kind})",
+            where=where, mend="train it with --units-from the recogniser's experiment",
+        )  # fmt: skip
+
+
 def save_tokenizer(directory: str | os.PathLike[str], tokenizer: Tokenizer) -> None:
     """Write ``tokenizer.json``, the list ``units.txt`` and, for SentencePiece, its ``tokenizer.model``."""
     directory = Path(directory)

@@ -18,13 +18,13 @@ class WordTokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int = 0) -> "WordTokenizer":
-        """The words of ``texts``, most frequent first, ties in alphabetical order.
+        """The words of ``texts``, most frequent first, ties in alphabetical order; ``<unk>`` is the unknown.
 
         Args:
             texts: one line per utterance.
             vocab_size: how many units to keep, blank and unknown included; 0 all.
         """
-        counts = Counter(word for text in texts for word in text.split(" ") if word)
+        counts = Counter(word for text in texts for word in text.split(" ") if word and word != UNKNOWN)
         words = sorted(counts, key=lambda word: (-counts[word], word))
         return cls(words[: vocab_size - 2] if vocab_size else words)
 

@@ -38,7 +38,8 @@ def build_optimizer(name: str, groups: Groups, lr: float, weight_decay: float) -
         name: a key of :data:`OPTIMIZERS`.
         groups: as torch takes them; each may have its own ``lr``, the peak of the schedule.
         lr: the peak for groups without their own.
-        weight_decay: of matrices; biases and normalisation weights are not decayed.
+        weight_decay: of parameters that are no vectors; biases and normalisation weights are, but for the
+            biases of a probe, which stand side by side.
     """
     if name not in OPTIMIZERS:
         raise InputError(f"unknown optimizer {name!r}; known are {sorted(OPTIMIZERS)}")

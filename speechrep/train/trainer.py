@@ -336,8 +336,11 @@ class Trainer:
         if self.first:
             self.log.pictures(self.progress.step, pictures(self.task))
         self.model.train()
-        progress = self.progress
-        stats = summary(self.task, averages(reduced(sums)))
+        progress, total = self.progress, reduced(sums)
+        if not total["weight"]:  # a loss of nothing is 0, which nothing could improve upon
+            raise InputError("nothing of the validation set is in the loss", where=self.exp_dir,
+                             mend="validate on longer utterances, or with their labels")  # fmt: skip
+        stats = summary(self.task, averages(total))
         value = stats[self.task.best_metric]
         if not math.isfinite(value):
             own = [utt_id for loss, utt_ids in losses if not loss.isfinite() for utt_id in utt_ids]

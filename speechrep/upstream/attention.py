@@ -87,7 +87,13 @@ def _begins(lens: torch.Tensor | int, rows: torch.Tensor) -> torch.Tensor:
 
 
 def _has_flash(device: torch.device, head_size: int) -> bool:
-    """Whether the kernels run there: from Ampere on, if not switched off with torch.backends.cuda."""
-    if device.type != "cuda" or head_size % 8 or head_size > 256:
+    """Whether the kernels run there: NVIDIA's from Ampere on, if built in and not switched off.
+
+    Above 192 values a head's gradient, with dropout, does not fit into the smaller ones of them.
+    """
+    if device.type != "cuda" or torch.version.hip or head_size % 8 or head_size > 192:
         return False
-    return torch.backends.cuda.flash_sdp_enabled() and torch.cuda.get_device_capability(device) >= (8, 0)
+    backends = torch.backends.cuda
+    if not (backends.flash_sdp_enabled() and backends.is_flash_attention_available()):
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 0)

@@ -40,7 +40,7 @@ class MockingjayConfig(TransformerConfig):
     lens_from: str = opt(
         "given",
         "where an utterance ends in training: as given, or, as in the original implementation, after as many "
-        "frames as have a sum other than 0",
+        "positions as have a target whose sum is not 0",
         choices=("given", "nonzero"),
     )
     loss_on: str = opt(
@@ -165,11 +165,11 @@ class Mockingjay(Upstream):
         stacked = self.stack(feats)
         aims = stacked if targets is None else self.stack(targets)
         B, T, _ = stacked.shape
-        if self.config.lens_from == "nonzero":
-            feat_lens = nonzero_lens(feats)
         if T == 0:
             return self.head["out"].bias.sum() * 0, {"weight": 0.0, "zero": 0.0}
         lens = None if feat_lens is None else feat_lens // self.downsample
+        if self.config.lens_from == "nonzero":
+            lens = nonzero_lens(aims)
         masked = self.mask(stacked, torch.full((B,), T, device=feats.device) if lens is None else lens)
         # the last layer and the head run on the chosen positions only; their number per utterance is bounded,
         # so no step waits for the device to count them: (B, M), the chosen first, the others are not summed
@@ -182,7 +182,7 @@ class Mockingjay(Upstream):
         return error.sum(), {"weight": chosen.sum(), "zero": aim.abs().mean(-1).sum()}
 
 
-def nonzero_lens(feats: torch.Tensor) -> torch.Tensor:
-    """(B,) the number of frames whose sum is not 0: the original's way to tell padding. It also counts out
-    silent frames inside an utterance, so give lengths where you have them."""
-    return (feats.sum(-1) != 0).sum(1)
+def nonzero_lens(stacked: torch.Tensor) -> torch.Tensor:
+    """(B,) the number of positions whose sum is not 0: the original's way to tell padding. It also counts out
+    silence inside an utterance, so give lengths where you have them."""
+    return (stacked.sum(-1) != 0).sum(1)

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from speechrep.config import opt, to_dict
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.features import FeatureReader
-from speechrep.data.identity import require_equal
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FORMAT
 from speechrep.upstream.base import Upstream, at_least
 from speechrep.upstream.checkpoint import describe
-from speechrep.upstream.represented import require_acoustic, require_input_of
+from speechrep.upstream.represented import require_acoustic, require_input_of, require_like
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +127,7 @@ class Pretraining:
             logger.info("%d utterances are too short to train on", samplers[0].num_dropped)
         self._targets = targets[0].meta if targets else None
         if targets:
-            require_equal(targets[0].meta.acoustic(), targets[1].meta.acoustic(), *(t.path for t in targets))
+            require_like(*targets)
         segments = [
             FeatureSegments(reader, target)
             for reader, target in zip((train, valid), targets or (None, None), strict=True)

@@ -66,12 +66,26 @@ def require_input_of(model: Upstream, reader: FeatureReader, where: object) -> N
     require_acoustic(reader)
     require_equal(model.meta.acoustic(), reader.meta.acoustic(), where, reader.path)
     if model.cmvn_stats is not None and reader.path.is_dir():
-        stats = Cmvn(reader.path, "global", reader.meta.norm_vars).stats("")
-        if not np.array_equal(stats, model.cmvn_stats):
-            raise InputError(
-                f"is normalised by other global statistics than {where} was made for", where=reader.path,
-                mend="extract it with --global-cmvn-from the training set's features",
-            )  # fmt: skip
+        _require_statistics(model.cmvn_stats, reader, f"{where} was made for")
+
+
+def require_like(first: FeatureReader, second: FeatureReader) -> None:
+    """Refuse a set whose features are not those of another."""
+    require_equal(first.meta.acoustic(), second.meta.acoustic(), first.path, second.path)
+    if first.meta.cmvn == "global" and first.path.is_dir() and second.path.is_dir():
+        _require_statistics(_global_statistics(first), second, first.path)
+
+
+def _require_statistics(stats: NDArray[np.float64], reader: FeatureReader, whose: object) -> None:
+    if not np.array_equal(_global_statistics(reader), stats):
+        raise InputError(
+            f"is normalised by other global statistics than {whose}", where=reader.path,
+            mend="extract it with --global-cmvn-from the training set's features",
+        )  # fmt: skip
+
+
+def _global_statistics(reader: FeatureReader) -> NDArray[np.float64]:
+    return Cmvn(reader.path, "global", reader.meta.norm_vars).stats("")
 
 
 def vector_lens(model: Upstream, reader: FeatureReader) -> NDArray[np.int64]:

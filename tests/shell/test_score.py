@@ -35,6 +35,18 @@ def test_it_writes_every_report(tmp_path):
     assert reports == ["hyp.trn", "ops", "per_spk", "per_utt", "ref.trn"]
 
 
+def test_words_that_sclite_cannot_take_cost_its_files_alone(tmp_path):
+    data, out = make(tmp_path)
+    assert score("--bootstrap", 50, "--python", sys.executable, data, out).returncode == 0
+    (out / "hyp").write_text("s1-u1 A B/C\ns2-u1 D\n")
+    result = score("--bootstrap", 50, "--python", sys.executable, data, out)
+    assert result.returncode == 0
+    assert result.stdout == f"%WER 50.00 [ 2 / 4, 0 ins, 1 del, 1 sub ] {out}\n"
+    assert "'B/C'" in result.stderr and "no files for sclite" in result.stderr
+    reports = sorted(path.name for path in (out / "scoring/details").iterdir())
+    assert [name for name in reports if name != "ref.trn"] == ["ops", "per_spk", "per_utt"]
+
+
 def test_a_failure_leaves_no_earlier_rate(tmp_path):
     data, out = make(tmp_path)
     assert score("--bootstrap", 50, "--python", sys.executable, data, out).returncode == 0

@@ -463,5 +463,5 @@ def test_a_search_the_model_cannot_do_is_refused(joint):
     model = recogniser(ctc_weight=0.0)
     with pytest.raises(InputError, match="the model has no CTC"):
         Searcher(model, AsrDecodeConfig(method="ctc-beam"))
-    with pytest.raises(InputError, match="no model"):
+    with pytest.raises(InputError, match="no such language model"):
         Searcher(model, AsrDecodeConfig(method="beam", lm="/nowhere/lm"))

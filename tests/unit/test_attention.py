@@ -77,18 +77,21 @@ def test_compiled_once_for_batches_of_all_shapes(flash, monkeypatch, has_flash):
 
 
 @pytest.mark.parametrize(
-    ("device", "head_size", "capability", "on", "has"),
+    ("device", "head_size", "capability", "on", "built", "has"),
     [
-        ("cuda", 64, (9, 0), True, True),
-        ("cuda", 64, (8, 0), True, True),
-        ("cuda", 64, (7, 5), True, False),
-        ("cuda", 60, (9, 0), True, False),
-        ("cuda", 264, (9, 0), True, False),
-        ("cuda", 64, (9, 0), False, False),
-        ("cpu", 64, (9, 0), True, False),
+        ("cuda", 64, (9, 0), True, True, True),
+        ("cuda", 64, (8, 0), True, True, True),
+        ("cuda", 192, (8, 6), True, True, True),
+        ("cuda", 200, (8, 6), True, True, False),
+        ("cuda", 64, (7, 5), True, True, False),
+        ("cuda", 60, (9, 0), True, True, False),
+        ("cuda", 64, (9, 0), False, True, False),
+        ("cuda", 64, (9, 0), True, False, False),
+        ("cpu", 64, (9, 0), True, True, False),
     ],
 )
-def test_where_flash_kernels_run(monkeypatch, device, head_size, capability, on, has):
+def test_where_flash_kernels_run(monkeypatch, device, head_size, capability, on, built, has):
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: built)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.backends.cuda, "flash_sdp_enabled", lambda: on)
     assert attention._has_flash(torch.device(device), head_size) is has

@@ -306,13 +306,15 @@ def test_other_toolkits_formats(feats, tmp_path):
     dump.main([*options, "--out", str(tmp_path / "ark"), "--format", "ark"])
     places = read_table(tmp_path / "e.scp")
     ark = open_features(tmp_path / "ark")
-    assert ark.meta.identity() == store.meta.identity()
+    assert ark.meta.identity() == store.meta.identity() and ark.meta.dtype == "float32"
     with h5py.File(tmp_path / "e.h5") as file:
         for utt_id in store.utt_ids:
             np.testing.assert_allclose(file[utt_id][:], store.read(utt_id), atol=1e-6)
             np.testing.assert_allclose(ark.read(utt_id), store.read(utt_id), atol=1e-6)
             assert places[utt_id] == f"{tmp_path / 'e.h5'}:{utt_id}"
     assert not list(tmp_path.glob("*.store.h5*"))
+    dump.main([*options, "--out", str(tmp_path / "half"), "--format", "ark", "--dtype", "float16"])
+    assert open_features(tmp_path / "half").meta.dtype == "float32"
     with pytest.raises(InputError, match="2 layers do not fit a Kaldi matrix"):
         dump.main([*options, "--out", str(tmp_path / "ark2"), "--format", "ark", "--layers", "all"])
 

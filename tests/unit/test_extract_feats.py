@@ -23,7 +23,7 @@ from speechrep.io.feature_meta import read_meta
 from speechrep.io.files import read_marker
 from speechrep.io.table import read_table
 from speechrep.upstream.registry import CONFIGS, build
-from speechrep.upstream.represented import require_input_of
+from speechrep.upstream.represented import require_input_of, require_like
 
 RATE = 16000
 SPEAKERS = ("s1", "s2")
@@ -158,6 +158,14 @@ def test_a_changed_archive_is_extracted_again(tmp_path: Path):
     assert not np.array_equal(*found)
 
 
+def test_a_copied_directory_reads_its_own_archives(data_dir: Path, tmp_path: Path):
+    shutil.copytree(extract(data_dir, tmp_path / "f"), tmp_path / "g")
+    before = open_features(tmp_path / "g").read("s1-03")
+    extract(data_dir, tmp_path / "f", "--low-freq", "300")
+    np.testing.assert_array_equal(open_features(tmp_path / "g").read("s1-03"), before)
+    assert not np.array_equal(open_features(tmp_path / "f").read("s1-03"), before)
+
+
 def test_a_moved_directory_still_reads(data_dir: Path, tmp_path: Path):
     extract(data_dir, tmp_path / "f").rename(tmp_path / "g")
     scp = load_scp(tmp_path / "g" / "feats.scp")
@@ -236,6 +244,9 @@ def test_a_model_refuses_features_with_statistics_of_their_own(data_dir: Path, b
         InputError, match="own: is normalised by other global statistics than the model was made"
     ):
         require_input_of(model, own, "the model")
+    require_like(train, same)  # as for the sets of target features
+    with pytest.raises(InputError, match="own: is normalised by other global statistics than .*train"):
+        require_like(train, own)
 
 
 def test_statistics_of_another_set(data_dir: Path, tmp_path: Path):

@@ -193,11 +193,14 @@ def test_confusions(exp):
 def test_what_is_missing_is_told(exp, tmp_path, capsys):
     shutil.rmtree(exp / "logs")
     (tmp_path / "dev.h5").unlink()
-    (exp / "phone_mockingjay/decode_test/hyp").write_text("u1 AA\n")
+    for name in ("phone_mockingjay", "asr_mockingjay"):
+        shutil.copytree(exp / name / "decode_test", exp / name / "decode_other")  # one is left
+        (exp / name / "decode_other/hyp").write_text("u1 AA\n")
     shown = " ".join(Elements(written(exp)).words)
     assert "No logs in" in shown
     assert "mockingjay: its pre-training task" in shown and "not drawn" in shown and "dev.h5" in shown
-    assert "Not shown:" in shown and "u1: 1 labels, but 5" in shown
+    assert shown.count("Not shown:") == 2 and "u1: 1 labels, but 5" in shown
+    assert "AA as AE" in shown and "1 errors in 2 words" in shown
     assert "61.2" in shown  # and the rest is there
 
 

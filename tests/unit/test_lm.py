@@ -7,7 +7,7 @@ import torch
 
 from speechrep.bin.train_lm import main
 from speechrep.decode.lm import LmConfig, LstmLm, LstmScorer, load_lm
-from speechrep.decode.ngram import NgramScorer, estimate, ngram_sentences, write_arpa
+from speechrep.decode.ngram import NgramScorer, estimate, is_ngram, ngram_sentences, write_arpa
 from speechrep.errors import InputError
 from speechrep.text.registry import save_tokenizer, train_tokenizer
 
@@ -92,11 +92,48 @@ def test_bad_language_models_are_refused(tmp_path):
     (tmp_path / "bad.arpa").write_text("hello\n")
     with pytest.raises(InputError, match=r"bad\.arpa: kenlm cannot read it"):
         NgramScorer(tmp_path / "bad.arpa", TOKENIZER)
-    with pytest.raises(InputError, match="no such language model"):
-        NgramScorer(tmp_path / "absent", TOKENIZER)
+    with pytest.raises(InputError, match=r"absent\.arpa: no such language model"):
+        is_ngram(tmp_path / "absent.arpa")
     write_arpa(tmp_path / "words.arpa", estimate([["CAT", "DOG"]], 2, ["CAT", "DOG"]))
     with pytest.raises(InputError, match="units are not in it"):
         NgramScorer(tmp_path / "words.arpa", TOKENIZER)
+
+
+def ngram(folder, tokenizer, *options):
+    """Train one over the units of a tokenizer; its experiment."""
+    save_tokenizer(folder / "units", tokenizer)
+    (folder / "text").write_text("".join(f"{text}\n" for text in TEXTS))
+    main(["--kind", "ngram", "--units-from", str(folder / "units"), "--plain", "--train",
+          str(folder / "text"), "--exp-dir", str(folder / "lm"), *options])  # fmt: skip
+    return folder / "lm"
+
+
+def test_an_ngram_of_other_units_is_refused(tmp_path, caplog):
+    """All its units are pieces of the other tokenizer's texts, so that few of them are missing."""
+    pytest.importorskip("kenlm", reason="kenlm is not installed")
+    lm = ngram(tmp_path, train_tokenizer("bpe", TEXTS, 30, "here"))
+    assert is_ngram(lm) and is_ngram(lm / "lm.arpa")
+    for path in (lm, lm / "lm.arpa"):
+        with pytest.raises(InputError, match=r"lm\.arpa: the language model's 30 units \(bpe\) are not"):
+            NgramScorer(path, TOKENIZER)
+    (lm / "tokenizer.json").unlink()  # as if made elsewhere
+    NgramScorer(lm, TOKENIZER)
+    assert "lm.arpa: no <space> among its words" in caplog.text
+    caplog.clear()
+    NgramScorer(ngram(tmp_path, TOKENIZER), TOKENIZER)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("order", ["1", "7"])
+def test_orders_that_kenlm_does_not_read(tmp_path, order):
+    with pytest.raises(InputError, match=r"--order: want 2 to 6"):
+        ngram(tmp_path, TOKENIZER, "--order", order)
+
+
+@pytest.mark.parametrize("word", ["<UNK>", "<s>", "</s>"])
+def test_units_that_ngrams_keep_for_themselves(tmp_path, word):
+    with pytest.raises(InputError, match=f"units: a unit {word}, which n-gram models keep"):
+        ngram(tmp_path, train_tokenizer("word", [*TEXTS, f"A {word}"], 0, "here"))
 
 
 def test_empty_lines_are_no_sentences(tmp_path):

@@ -58,6 +58,19 @@ def test_kaldi_table(data_dir: Path, tmp_path: Path):
     check(extract(data_dir, tmp_path / "f"))
 
 
+@pytest.mark.parametrize(("scp", "out", "what"), [("feats.scp", "d", "the data directory itself"),
+                                                  ("{tmp}/e/feats.scp", "e", "where --scp is")])  # fmt: skip
+def test_what_is_read_is_not_written_over(data_dir: Path, tmp_path: Path, scp: str, out: str, what: str):
+    (tmp_path / "e").mkdir()
+    folders = {"d": data_dir, "e": tmp_path / "e"}
+    for folder in folders.values():
+        write_ark(folder / "a.ark", FEATS.items(), folder / "feats.scp")
+    before = {path: path.read_bytes() for path in folders[out].iterdir()}
+    with pytest.raises(InputError, match=what):
+        extract(data_dir, folders[out], "--scp", scp.replace("{tmp}", str(tmp_path)))
+    assert {path: path.read_bytes() for path in folders[out].iterdir()} == before
+
+
 def test_kaldi_table_elsewhere_by_set(data_dir: Path, tmp_path: Path):
     (tmp_path / "fmllr-train").mkdir()
     write_ark(tmp_path / "fmllr-train" / "a.ark", FEATS.items(), tmp_path / "fmllr-train" / "feats.scp")

@@ -57,6 +57,28 @@ def test_mel_options_agree_with_librosa(options: dict, theirs: dict):
     np.testing.assert_allclose(make_frontend("mel", options)(signal(), RATE), expected.T, atol=1e-4)
 
 
+@pytest.mark.parametrize("frame_length", [25.0, 25.05])
+def test_windows_of_an_odd_number_of_samples_lie_as_librosas(frame_length: float):
+    """At 22.05 kHz 25 ms are 551 samples; 25.05 are 552."""
+    options = {
+        "sample_frequency": 22050.0,
+        "frame_length": frame_length,
+        "frame_shift": 10.0,
+        "fft_length": 1024,
+    }
+    theirs = librosa.feature.melspectrogram(
+        y=signal(), sr=22050, n_fft=1024, hop_length=220, win_length=round(22.05 * frame_length), n_mels=80,
+        pad_mode="reflect",
+    )  # fmt: skip
+    ours = make_frontend("mel", options)(signal(), 22050)
+    np.testing.assert_allclose(ours, np.log(theirs + 1e-6).T, atol=1e-4)
+
+
+def test_transforms_of_an_odd_length_are_refused():
+    with pytest.raises(InputError, match="fft-length is 1023, want an even number"):
+        make_frontend("mel", {"fft_length": 1023})
+
+
 @pytest.mark.parametrize(("fft", "length", "shift"), [(2048, 50.0, 12.5), (400, 25.0, 10.0)])
 def test_linear_agrees_with_librosa(fft: int, length: int, shift: float):
     samples = signal()

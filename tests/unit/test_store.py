@@ -214,3 +214,7 @@ def test_tells_an_unknown_utterance_and_a_replaced_file(tmp_path, utterances):
     for _ in range(2):  # the second time too
         with pytest.raises(InputError, match="replaced while in use"):
             store.read("spk-0")
+    store = Store(tmp_path / "x.h5")
+    (tmp_path / "x.h5").unlink()
+    with pytest.raises(InputError, match=r"x\.h5: no such file"):
+        store.read("spk-0")

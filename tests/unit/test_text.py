@@ -97,6 +97,12 @@ def test_frequent_words_first_and_limited():
     assert tokenizer.encode("c a") == [1, 3]
 
 
+def test_the_unknown_in_a_text_is_the_unknown():
+    tokenizer = train_tokenizer("word", ["a <unk> a", "<unk> b <unk>"], 0, "here")
+    assert tokenizer.units == ["<blank>", "<unk>", "a", "b"]
+    assert tokenizer.encode("a <unk>") == [2, 1] and tokenizer.decode([2, 1]) == "a <unk>"
+
+
 @pytest.mark.parametrize(
     ("kind", "texts", "size", "complaint"),
     [

@@ -344,6 +344,14 @@ def test_lengths_told_by_zeros_only_on_request():
         assert upstream.pretrain_loss(feats, None)[1]["weight"] == positions // 3 * 3
 
 
+def test_zeros_are_counted_in_stacked_targets():
+    """As the original: a silent frame shortens nothing where its neighbours speak, nor does one of the input."""
+    feats, targets = torch.randn(2, 31, 6), torch.randn(2, 31, 6)
+    feats[0, :20] = targets[0, 4] = targets[1, 24:] = 0  # the last frame is left over
+    upstream = model("mockingjay", lens_from="nonzero", downsample=3, mask_share=1.0, mask_span=1)
+    assert upstream.pretrain_loss(feats, None, targets)[1]["weight"] == 10 + 8
+
+
 def test_surface_context_repeats_the_edges():
     feats = torch.arange(1.0, 5.0).reshape(1, 4, 1)
     stacked = model("surface", dim=1, context=1)(torch.cat([feats, feats]), torch.tensor([4, 2])).hiddens[0]
