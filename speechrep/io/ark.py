@@ -121,8 +121,8 @@ def read_ark(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 def load_scp(path: str | os.PathLike[str]) -> dict[str, str]:
     """Read ``feats.scp``: utterance to what :func:`read_matrix` takes.
 
-    An archive beside the table is meant if there is none at the place written, or if ``features.json`` is there
-    too: the directory was moved or copied.
+    An archive beside the table is meant if there is none at the place written, or if ``features.json`` is
+    there too: the directory was moved or copied.
 
     Raises:
         InputError: a malformed line, naming file, line and utterance.

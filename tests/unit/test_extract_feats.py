@@ -245,7 +245,7 @@ def test_a_model_refuses_features_with_statistics_of_their_own(data_dir: Path, b
     ):
         require_input_of(model, own, "the model")
     require_like(train, same)  # as for the sets of target features
-    with pytest.raises(InputError, match="own: is normalised by other global statistics than .*train"):
+    with pytest.raises(InputError, match=r"own: is normalised by other global statistics than .*train"):
         require_like(train, own)
 
 

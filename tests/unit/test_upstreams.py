@@ -345,7 +345,7 @@ def test_lengths_told_by_zeros_only_on_request():
 
 
 def test_zeros_are_counted_in_stacked_targets():
-    """As the original: a silent frame shortens nothing where its neighbours speak, nor does one of the input."""
+    """As the original: a silent frame whose neighbours speak shortens nothing, nor does one of the input."""
     feats, targets = torch.randn(2, 31, 6), torch.randn(2, 31, 6)
     feats[0, :20] = targets[0, 4] = targets[1, 24:] = 0  # the last frame is left over
     upstream = model("mockingjay", lens_from="nonzero", downsample=3, mask_share=1.0, mask_span=1)
