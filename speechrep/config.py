@@ -159,7 +159,7 @@ def load_yaml(stream: Any, where: object) -> dict[Any, Any]:
 
 
 class PlainLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, with an end to brackets within brackets."""
+    """PyYAML's safe loader, with an end to brackets within brackets, and no key twice."""
 
     def fetch_flow_collection_start(self, token: Any) -> None:
         """One more ``[`` or ``{`` is open."""
@@ -168,6 +168,16 @@ class PlainLoader(yaml.SafeLoader):
                 None, None, f"more than {MOST_NESTED} brackets within each other", self.get_mark()
             )
         super().fetch_flow_collection_start(token)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As PyYAML's, which would take the last of equal keys without a word."""
+        seen = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            name = _option(key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{name} stands twice", key.start_mark)
+            seen |= {name} - {None}
+        return super().construct_mapping(node, deep)
 
 
 class _Parser(configargparse.ArgParser):

@@ -24,7 +24,7 @@ from speechrep.io.model_files import read_info, weights_sha256
 from speechrep.upstream.apc import Apc
 from speechrep.upstream.base import Upstream
 from speechrep.upstream.card import write_card
-from speechrep.upstream.checkpoint import describe, load, outline, rebuild, save_model
+from speechrep.upstream.checkpoint import describe, load, outline, put_on, rebuild, save_model
 from speechrep.upstream.mockingjay import Mockingjay
 
 PROJECTS = ("mockingjay", "apc", "s3prl")
@@ -229,4 +229,4 @@ def load_any(path: str | os.PathLike[str], device: torch.device | str = "cpu") -
         return load(path, device)
     model = import_model(path).model
     logger.info("%s: read as another project's checkpoint for the features %s", path, preset_name(model.meta))
-    return model.requires_grad_(False).to(device)
+    return put_on(device, model.requires_grad_(False))

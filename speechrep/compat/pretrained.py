@@ -1,21 +1,23 @@
 """Models as folders in the manner of model hubs: safetensors, JSON and a card; saved, loaded, passed on."""
 
 import os
+from pathlib import Path
 
 import torch
 
 from speechrep.compat.convert import load_any
-from speechrep.io.model_files import weights_sha256
+from speechrep.errors import InputError
+from speechrep.io.model_files import read_info, weights_sha256
 from speechrep.upstream.base import Upstream
-from speechrep.upstream.card import write_card
-from speechrep.upstream.checkpoint import save_model
+from speechrep.upstream.card import LOG, write_card
+from speechrep.upstream.checkpoint import arrays, save_model
 
 
 def save_pretrained(model: Upstream, folder: str | os.PathLike[str], licence: str = "unknown") -> str:
     """Write ``model.safetensors``, ``model.json`` and the card ``README.md``.
 
     What the model's file told of its weights is kept: where they come from and, unless they were changed
-    since, their training.
+    since, their training. Of changed ones it is told which they were.
 
     Args:
         model: what.
@@ -24,11 +26,22 @@ def save_pretrained(model: Upstream, folder: str | os.PathLike[str], licence: st
 
     Returns:
         The weights' SHA-256.
+
+    Raises:
+        InputError: the folder is that of the training of other weights.
     """
-    weights = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
-    changed = weights_sha256(weights) != model.weights_sha256
-    lasting = ("target", "imported")  # the training that is told of did not make other weights
+    own = weights_sha256(arrays(model))
+    if (Path(folder) / LOG).exists() and read_info(folder).get("weights_sha256") != own:
+        raise InputError("holds the training of other weights", where=folder, mend="choose another folder")
+    changed = own != model.weights_sha256
+    lasting = (
+        "target",
+        "imported",
+        "changed_from",
+    )  # the training that is told of did not make other weights
     about = {key: value for key, value in model.about.items() if not changed or key in lasting}
+    if changed and model.weights_sha256:
+        about["changed_from"] = model.weights_sha256
     sha = save_model(folder, model, about)
     write_card(folder, licence)
     return sha

@@ -47,7 +47,7 @@ class Loader:
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             prefetch_factor=4 if num_workers else None,
-            worker_init_fn=_outlive_sigterm,
+            worker_init_fn=_outlive_signals,
             pin_memory=pin_memory,
         )
         self._running: Iterator[dict[str, Any]] = iter(())
@@ -118,9 +118,10 @@ class _Batches(torch.utils.data.Dataset):
             return {_REFUSED: (error.what, error.where, error.mend)}
 
 
-def _outlive_sigterm(_worker: int) -> None:
+def _outlive_signals(_worker: int) -> None:
     """Read on when the whole process group is told to end: the main process saves first, then ends us."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def pad_arrays(arrays: Sequence[np.ndarray], value: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -58,9 +58,10 @@ class FrontEnd:
     def _resample(self, samples: np.ndarray, rate: int) -> np.ndarray:
         option = "allow_downsample" if rate > self.sample_rate else "allow_upsample"
         if not getattr(self.config, option, False):
+            flag = f"; extract_feats also takes --{option.replace('_', '-')} true"
             raise InputError(
                 f"the sample rate is {rate} Hz, want {self.sample_rate} Hz",
-                mend=f"resample the audio; extract_feats also takes --{option.replace('_', '-')} true",
+                mend="resample the audio" + flag * hasattr(self.config, option),
             )
         import soxr  # here, because few runs need it
 

@@ -50,7 +50,7 @@ NOTES = "SPEECHREP_INTERRUPTED"
 
 
 class Interrupted(SystemExit):
-    """SIGTERM came: the state is saved and the same command continues. Exit status 75 ("try again").
+    """A signal came: the state is saved and the same command continues. Exit status 75 ("try again").
 
     A process of several tells :mod:`speechrep.train.launch` in a folder that it names.
     """
@@ -97,7 +97,7 @@ def train(
     Raises:
         InputError: the loss or the gradient is not finite, the newest checkpoint is damaged, or the model
             that is there is of other units or classes.
-        Interrupted: on SIGTERM, after saving.
+        Interrupted: on SIGTERM or an interrupt from the terminal, after saving.
     """
     if resume and Path(exp_dir, INFO).exists():
         _require_outputs(task, read_info(exp_dir), exp_dir)
@@ -190,7 +190,9 @@ class Trainer:
 
     def run(self) -> dict[str, float]:
         """Train to the end."""
-        before = signal.signal(signal.SIGTERM, self._on_sigterm)
+        before = {
+            number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)
+        }
         try:
             self.log.say(
                 f"{sum(p.numel() for p in self.trainable)} trainable parameters, {self.total_steps} steps, "
@@ -205,7 +207,8 @@ class Trainer:
                 self._train_epochs()
             return self._finish()
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
             self.loader.close()
             self.log.close()
 
@@ -236,7 +239,7 @@ class Trainer:
                 if last:
                     return
                 if stop:
-                    self.log.say(f"SIGTERM: saved step {progress.step}; the same command continues")
+                    self.log.say(f"interrupted: saved step {progress.step}; the same command continues")
                     raise Interrupted
 
     def _out_of_patience(self) -> bool:
@@ -363,11 +366,12 @@ class Trainer:
         about = {"step": self.progress.best_step, "valid": self.best_stats, "train": to_dict(self.config)}
         write_model(self.exp_dir, weights, self.task.describe() | about)
 
-    def _on_sigterm(self, number: int, frame: Any) -> None:
+    def _on_signal(self, number: int, frame: Any) -> None:
         self.stop_signal = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the next one does not wait for a step
 
     def _stop_everywhere(self, log_due: bool) -> bool:
-        """Whether SIGTERM reached any process. Several agree on it in the step; a GPU is asked rarely."""
+        """Whether a signal reached any process. Several agree on it in the step; a GPU is asked rarely."""
         if self.world == 1:
             return self.stop_signal
         return (log_due or self.device.type == "cpu") and bool(self.stops)

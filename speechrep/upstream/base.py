@@ -14,6 +14,8 @@ from speechrep.io.audio import read_audio
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.upstream.waveform import LongFeatures, ReadSamples, features, open_file, open_samples
 
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
 
 @dataclasses.dataclass
 class Output:
@@ -121,8 +123,7 @@ class Upstream(torch.nn.Module):
     def layer_dims(self) -> list[int]:
         """D of every layer of the output, found by trying."""
         training = self.training
-        device = next(self.parameters(), torch.zeros(())).device
-        hiddens = self.eval()(torch.zeros(1, self.downsample, self.meta.dim, device=device)).hiddens
+        hiddens = self.eval()(self._batch(np.zeros((self.downsample, self.meta.dim), np.float32))).hiddens
         self.train(training)
         return [hidden.shape[-1] for hidden in hiddens]
 
@@ -155,7 +156,7 @@ class Upstream(torch.nn.Module):
             samples: float (N,) in [-1, 1]; an hour at 16 kHz has 230 MB, or none as a ``numpy.memmap``.
             sample_rate: Hz.
             window: frames of a piece; a multiple of the down-sampling rate is made of it.
-            margin: frames seen but not given on each side, likewise.
+            margin: frames seen but not given on each side, likewise; 0 and more.
         """
         return self._pieces(open_samples(samples), len(samples), sample_rate, "samples", window, margin)
 
@@ -173,7 +174,7 @@ class Upstream(torch.nn.Module):
 
     def _stream(self, feats: LongFeatures, window: int, margin: int) -> Iterator[Output]:
         r, T = self.downsample, feats.num_frames
-        window, margin = (window // r or 1) * r, margin // r * r
+        window, margin = (window // r or 1) * r, max(0, margin) // r * r
         for start in range(0, T // r * r, window):
             first, end = max(0, start - margin), min(T, start + window)
             output = self(self._batch(feats.read(first, min(T, end + margin))))
@@ -182,14 +183,21 @@ class Upstream(torch.nn.Module):
             yield Output(pieces, torch.tensor([pieces[0].shape[1]]), output.frame_shift_ms)
 
     def _features(self, samples: np.ndarray, sample_rate: int, where: object) -> torch.Tensor:
-        return self._batch(features(samples, sample_rate, self.meta, self.cmvn_stats, where))
+        feats = features(samples, sample_rate, self.meta, self.cmvn_stats, where)
+        if len(feats) < self.downsample:
+            raise InputError(
+                f"{len(feats)} frames give no vector, which joins {self.downsample}", where=where
+            )
+        return self._batch(feats)
 
     def _batch(self, feats: np.ndarray) -> torch.Tensor:
-        """(T, F) to (1, T, F) on the model's device."""
-        return torch.from_numpy(feats)[None].to(next(self.parameters(), torch.zeros(())).device)
+        """(T, F) to (1, T, F) as the model's weights are: on their device, of their type."""
+        return torch.from_numpy(feats)[None].to(next(self.parameters(), torch.zeros(())))
 
     def _check(self, feats: torch.Tensor, feat_lens: torch.Tensor | None) -> torch.Tensor:
-        if feats.ndim != 3 or feats.shape[-1] != self.meta.dim:
+        if not isinstance(feats, torch.Tensor):
+            raise InputError(f"feats is a {type(feats).__name__}, want a torch.Tensor", where=self.name)
+        if feats.ndim != 3 or feats.shape[-1] != self.meta.dim or not feats.numel():
             want = (
                 f"want (B, T, {self.meta.dim}), {self.meta.feature} frames of {self.meta.frame_shift_ms} ms"
             )
@@ -197,12 +205,14 @@ class Upstream(torch.nn.Module):
         B, T, _ = feats.shape
         if feat_lens is None:
             return torch.full((B,), T, device=feats.device)
-        if feat_lens.shape != (B,) or feat_lens.is_floating_point() or feat_lens.is_complex():
+        feat_lens = torch.as_tensor(feat_lens)
+        if feat_lens.shape != (B,) or feat_lens.dtype not in _INTEGERS:
             shape, dtype = tuple(feat_lens.shape), feat_lens.dtype
             raise InputError(f"feat_lens is {dtype} {shape}", where=self.name, mend=f"want int64 ({B},)")
-        if B and (int(feat_lens.max()) > T or int(feat_lens.min()) < 0):
-            raise InputError(f"feat_lens has {int(feat_lens.max())} of {T} frames", where=self.name)
-        return feat_lens.to(feats.device)
+        least, most = int(feat_lens.min()), int(feat_lens.max())
+        if least < 0 or most > T:
+            raise InputError(f"feat_lens has {least if least < 0 else most} of {T} frames", where=self.name)
+        return feat_lens.to(feats.device, torch.int64)
 
 
 def valid_mask(lens: torch.Tensor, T: int) -> torch.Tensor:

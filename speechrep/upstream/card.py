@@ -13,6 +13,7 @@ from speechrep.errors import InputError
 from speechrep.io.files import atomic_open, read_train_log
 from speechrep.io.model_files import WEIGHTS, model_folder, read_info
 
+LOG = "train_log.jsonl"
 MARK = "<!-- written by speechrep; delete this line to keep your changes -->"
 
 
@@ -94,6 +95,9 @@ def card(
 
 
 def _training(info: dict[str, Any], options: dict[str, Any], log: list[dict[str, Any]]) -> list[str]:
+    if "changed_from" in info:
+        first = " imported from another project" if "imported" in info else ""
+        return [f"Changed since from the weights `{info['changed_from'][:16]}`{first}; how is not told.\n"]
     if "imported" in info:
         source = info["imported"]
         notes = "".join(f"- {note}\n" for note in source["notes"])
@@ -146,7 +150,7 @@ def _options(folder: Path) -> dict[str, Any]:
 
 
 def _log(folder: Path) -> list[dict[str, Any]]:
-    return read_train_log(folder / "train_log.jsonl")
+    return read_train_log(folder / LOG)
 
 
 def _num_parameters(folder: Path) -> int:

@@ -15,7 +15,14 @@ from speechrep.upstream.base import Upstream
 from speechrep.upstream.registry import UPSTREAMS, build
 
 KIND = "upstream"
-ABOUT = ("step", "valid", "train", "target", "imported")  # of a description, what the weights do not need
+ABOUT = (
+    "step",
+    "valid",
+    "train",
+    "target",
+    "imported",
+    "changed_from",
+)  # of a description, what the weights do not need
 
 
 def describe(model: Upstream) -> dict[str, Any]:
@@ -77,8 +84,16 @@ def save_model(
         model: what.
         about: more plain values to keep in the JSON, such as where the weights came from.
     """
-    weights = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
-    return write_model(exp_dir, weights, describe(model) | dict(about or {}))
+    return write_model(exp_dir, arrays(model), describe(model) | dict(about or {}))
+
+
+def arrays(model: torch.nn.Module) -> dict[str, np.ndarray]:
+    """The weights by name; those of 16 bits as float32, for numpy knows no bfloat16."""
+    halves = (torch.bfloat16, torch.float16)
+    return {
+        name: (value.float() if value.dtype in halves else value).cpu().numpy()
+        for name, value in model.state_dict().items()
+    }
 
 
 def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Upstream:
@@ -106,4 +121,19 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Up
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     model.weights_sha256 = info["weights_sha256"]
     model.about = {key: info[key] for key in ABOUT if key in info}
-    return model.eval().requires_grad_(False).to(device)
+    return put_on(device, model.eval().requires_grad_(False))
+
+
+def put_on(device: torch.device | str, model: Upstream) -> Upstream:
+    """The model on a device.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).partition("\n")[0]
+        raise InputError(
+            f"cannot be put on {device}: {why}", where="the model", mend='"cpu" is there'
+        ) from error

@@ -98,7 +98,7 @@ class LongFeatures:
         config, shift = self._frontend.config, self._shift
         reach = math.ceil(config.frame_length / config.frame_shift) + 1
         # Deltas look so far on each side; near the ends of a stretch they are not those of the middle.
-        reach += 2 * config.delta_order * getattr(config, "delta_window", 4)
+        reach += 2 * getattr(config, "delta_order", 0) * getattr(config, "delta_window", 4)
         first = max(0, start - reach)
         end = min(
             self._num_samples, (stop + reach + math.ceil(config.frame_length / config.frame_shift)) * shift
@@ -173,7 +173,8 @@ def _stats(meta: FeatureMeta, cmvn_stats: np.ndarray | None, where: object) -> n
 def _shift(frontend: FrontEnd, rate: int) -> int:
     """Samples from frame to frame; 0 where a stretch of samples does not give the frames of the whole."""
     config = frontend.config
-    whole = rate != frontend.sample_rate or config.unit_norm != "none"
+    whole = rate != frontend.sample_rate or not hasattr(config, "frame_length")
+    whole |= getattr(config, "unit_norm", "none") != "none"
     whole |= bool(getattr(config, "target_level", 0) or getattr(config, "dither", 0))
     whole |= bool(getattr(config, "subtract_mean", False))
     shift = rate * config.frame_shift / 1000

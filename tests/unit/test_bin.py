@@ -1,5 +1,6 @@
 """What a command says when something breaks around it."""
 
+import signal
 import subprocess
 import sys
 
@@ -52,3 +53,15 @@ def test_a_dead_process_of_a_pool_is_told_in_words():
     done = subprocess.run([sys.executable, "-c", POOL], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "error: a worker process died, is memory short?" in done.stderr
+
+
+INTERRUPTED = """
+import os, signal
+from speechrep.bin import run
+run(lambda: os.kill(os.getpid(), signal.SIGINT))
+"""
+
+
+def test_an_interrupt_is_told_in_a_line_and_handed_on():
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGINT and done.stderr == "-c: interrupted\n"

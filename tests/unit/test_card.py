@@ -5,17 +5,21 @@ import json
 from pathlib import Path
 
 import compat_fixtures as fixtures
+import numpy as np
 import pytest
 import torch
 import yaml
 from models import model
 
+import speechrep
 from speechrep.bin import import_checkpoint
 from speechrep.compat.pretrained import from_pretrained, save_pretrained
 from speechrep.errors import InputError
+from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.model_files import read_info, write_model
 from speechrep.upstream.card import MARK, write_card
 from speechrep.upstream.checkpoint import save_model
+from speechrep.upstream.registry import CONFIGS, build
 
 
 def front_matter(text: str) -> dict[str, object]:
@@ -42,12 +46,34 @@ def test_what_a_file_told_of_its_weights_is_passed_on(tmp_path: Path) -> None:
     next(loaded.parameters()).add_(1.0)
     save_pretrained(loaded, tmp_path / "other")  # no longer what those steps made
     assert not {"step", "valid"} & set(read_info(tmp_path / "other"))
+    told = f"Changed since from the weights `{loaded.weights_sha256[:16]}`; how is not told."
+    assert told in (tmp_path / "other/README.md").read_text()
+    (tmp_path / "exp/train_log.jsonl").touch()  # the folder of that training
+    with pytest.raises(InputError, match="exp: holds the training of other weights"):
+        save_pretrained(loaded, tmp_path / "exp")
+    save_pretrained(from_pretrained(tmp_path / "exp"), tmp_path / "exp")
     file = fixtures.save(fixtures.apc_weights(80, 3, 10), tmp_path / "apc.model")
     import_checkpoint.main(["--from", "apc", str(file), "--out", str(tmp_path / "imported")])
     for source in (tmp_path / "imported", file):  # the folder, and the file as it is
         save_pretrained(from_pretrained(source), tmp_path / "again")
         assert read_info(tmp_path / "again")["imported"] == read_info(tmp_path / "imported")["imported"]
         assert "apc.model" in (tmp_path / "again/README.md").read_text()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_models_of_other_number_formats(tmp_path: Path, dtype: torch.dtype) -> None:
+    original = speechrep.load(saved(tmp_path / "exp")).to(dtype)
+    samples = np.random.default_rng(0).standard_normal(8000).astype(np.float32) / 10
+    assert original.extract(samples, 16000).hiddens[-1].dtype == dtype and original.layer_dims()
+    save_pretrained(original, tmp_path / "again")
+    again = speechrep.load(tmp_path / "again").to(dtype)
+    assert all(torch.equal(a, b) for a, b in zip(original.parameters(), again.parameters(), strict=True))
+
+
+def saved(folder: Path) -> Path:
+    meta = FeatureMeta("fbank", {"num_mel_bins": 80}, 80, 10.0, 16000, cmvn="utterance")
+    save_model(folder, build("apc", CONFIGS["apc"](hidden_size=4, num_layers=1), meta))
+    return folder
 
 
 def test_a_trained_models_card_tells_data_features_steps_and_losses(tmp_path: Path) -> None:

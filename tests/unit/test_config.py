@@ -70,6 +70,8 @@ def test_bad_options_are_named(argv, complaint, capsys):
         ("- 1\n", "want 'key: value' lines"),
         ("a: [\n", "not valid YAML"),
         ('a: "\\UFFFFFFFF"\n', "not valid YAML"),
+        ("lr: 1\nlr: 2\n", "not valid YAML: lr stands twice"),
+        ("num-layers: 1\nnum_layers: 2\n", "not valid YAML: num-layers stands twice"),
         ("a: " + "[" * 51 + "]" * 51, "not valid YAML: more than 50 brackets within each other"),
     ],
 )

@@ -23,13 +23,17 @@ from speechrep.data.features import open_features
 from speechrep.downstream.base import Kind, NoOptions
 from speechrep.downstream.inside import with_upstream
 from speechrep.downstream.registry import TASKS
+from speechrep.errors import InputError
 from speechrep.frontend.fbank import FbankConfig
+from speechrep.frontend.registry import FRONTENDS
 from speechrep.io.data_dir import DataDir
+from speechrep.io.feature_meta import FeatureMeta
+from speechrep.io.model_files import read_info
 from speechrep.io.store import StoreWriter
 from speechrep.io.table import read_table, write_table
 from speechrep.upstream.apc import ApcConfig
 from speechrep.upstream.checkpoint import save_model
-from speechrep.upstream.registry import build
+from speechrep.upstream.registry import CONFIGS, build
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
@@ -96,12 +100,22 @@ def test_a_store_is_read_by_h5py_alone(tmp_path, monkeypatch, layers):
     assert (names["feats"] == feats).all()
 
 
-def test_adding_a_front_end_and_a_model():
+def test_adding_a_front_end_and_a_model(monkeypatch):
     energy, smooth, _ = blocks("adding.md")
     names = run_block(energy, "adding.md", {"__name__": "adding"})
     frontend = names["Energy"](names["EnergyConfig"]())
     feats = frontend(np.full(16000, 0.1, np.float32), 16000)
     assert feats.shape == (100, 1) and np.allclose(feats, np.log(0.01), atol=1e-4)
+    click = np.zeros(16159, np.float32)  # as many frames, and nothing drifts
+    click[160 * 50 - 70 : 160 * 50 + 70] = 1
+    assert np.flatnonzero(frontend(click, 16000)[:, 0] > -1).tolist() == [50]
+
+    monkeypatch.setitem(FRONTENDS, "energy", (names["EnergyConfig"], names["Energy"]))
+    surface = build("surface", CONFIGS["surface"](), FeatureMeta("energy", {}, 1, 10.0, 16000))
+    pieces = [piece.hiddens[0] for piece in surface.stream(click, 16000, window=30)]
+    torch.testing.assert_close(torch.cat(pieces, 1), surface.extract(click, 16000).hiddens[0])
+    with pytest.raises(InputError, match=r"want 16000 Hz \(resample the audio\)$"):
+        surface.extract(click, 8000)
 
     names = run_block(smooth, "adding.md", {"__name__": "adding"})
     upstream = names["Smooth"](names["SmoothConfig"](), meta())
@@ -130,6 +144,18 @@ def test_adding_a_task(tmp_path, monkeypatch):
     decode.main([*words, "--out-dir", str(tmp_path / "out")])
     refs, hyps = read_table(tmp_path / "out/ref"), read_table(tmp_path / "out/hyp")
     assert refs == hyps == {utt_id: sexes[utt_id[:5]] for utt_id in refs} and len(refs) == 16
+    decode.main([*words, "--out-dir", str(tmp_path / "part"), "--split", "test"])
+    assert len(read_table(tmp_path / "part/ref")) == 4
+
+    def sha(*options):
+        words = ["--task", "sex", *map(str, sets), "--exp-dir", str(tmp_path / "other"), "--max-steps", "0"]
+        train_downstream.main([*words, "--overwrite", *options])
+        return read_info(tmp_path / "other")["weights_sha256"]
+
+    assert len({sha(), sha("--train-proportion", "0.5"), sha("--train-split", "train")}) == 3
+    write_table(data / "spk2gender", sexes | {"101-7": "M"})
+    with pytest.raises(InputError, match="spk2gender: M is the sex of 101-7"):
+        sha()
 
 
 def test_adding_a_corpus(tmp_path):

@@ -76,6 +76,13 @@ def test_a_path_without_a_model_is_told(tmp_path):
         speechrep.load(tmp_path / "exp")
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:7"])
+def test_a_device_that_is_not_there_is_told(tmp_path, device):
+    save_model(tmp_path, model("apc"))
+    with pytest.raises(InputError, match=f"cannot be put on {device}: "):
+        speechrep.load(tmp_path, device)
+
+
 def test_weights_and_description_stay_together(tmp_path):
     write_model(tmp_path, {}, {"kind": "toy"})
     weights, info = read_model(tmp_path)

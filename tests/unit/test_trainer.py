@@ -105,14 +105,15 @@ train(ToyTask(2), long, {out!r})
 """
 
 
-def test_sigterm_to_the_whole_group_saves_too(tmp_path):
-    """As launchers, timeout and Slurm send it: to those that read the data as well."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_group_saves_too(tmp_path, number):
+    """As launchers, timeout, Slurm and a terminal send it: to those that read the data as well."""
     process = start_script(tmp_path, GROUP, out=str(tmp_path / "exp"))
     log, deadline = tmp_path / "exp/train_log.jsonl", time.monotonic() + 60
     while not log.exists() or log.read_text().count("train") < 3:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, number)
     try:
         assert process.wait(60) == 75
     except BaseException:

@@ -352,6 +352,24 @@ def test_zeros_are_counted_in_stacked_targets():
     assert upstream.pretrain_loss(feats, None, targets)[1]["weight"] == 10 + 8
 
 
+@pytest.mark.parametrize("name", ["apc", "apc_transformer", "mockingjay", "surface"])
+@pytest.mark.parametrize(
+    ("feats", "lens", "complaint"),
+    [
+        (torch.zeros(0, 5, 6), None, r"feats has shape \(0, 5, 6\)"),
+        (torch.zeros(2, 0, 6), None, r"feats has shape \(2, 0, 6\)"),
+        (torch.zeros(2, 5, 6).numpy(), None, "feats is a ndarray, want a torch.Tensor"),
+        (torch.zeros(2, 5, 6), [5, -1], "feat_lens has -1 of 5 frames"),
+        (torch.zeros(2, 5, 6), [5, 6], "feat_lens has 6 of 5 frames"),
+        (torch.zeros(2, 5, 6), [True, True], "feat_lens is torch.bool"),
+    ],
+)
+def test_batches_that_are_none_are_told(name, feats, lens, complaint):
+    with pytest.raises(InputError, match=complaint):
+        model(name)(feats, lens)
+    assert model(name)(torch.zeros(2, 5, 6), [5, 3]).hidden_lens.tolist() == [5, 3]  # a list will do
+
+
 def test_surface_context_repeats_the_edges():
     feats = torch.arange(1.0, 5.0).reshape(1, 4, 1)
     stacked = model("surface", dim=1, context=1)(torch.cat([feats, feats]), torch.tensor([4, 2])).hiddens[0]

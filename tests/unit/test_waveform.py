@@ -149,6 +149,11 @@ def test_bad_samples(samples, rate, complaint):
         next(small("apc").stream(samples, rate))
 
 
+def test_too_few_frames_for_a_vector_are_told():
+    with pytest.raises(InputError, match="2 frames give no vector, which joins 3"):
+        small("mockingjay", downsample=3).extract(noise(0.04), RATE)
+
+
 def test_stereo_and_foreign_features_are_told(tmp_path):
     soundfile.write(tmp_path / "two.wav", np.zeros((RATE, 2)), RATE)
     for call in (small("apc").extract_file, lambda path: next(small("apc").stream_file(path))):
