@@ -14,7 +14,10 @@ class TrainConfig:
     """How to train; what is trained is the task's affair."""
 
     seed: int = opt(1, "seed of data order, dropout and masks")
-    max_steps: int = opt(1000, "optimiser steps; 0 saves the untrained model, -1 lets max-epochs rule")
+    max_steps: int = opt(
+        1000,
+        "optimiser steps; 0: none, a linear probe is solved, others stay untrained; -1: max-epochs rules",
+    )
     max_epochs: int = opt(0, "passes over the data after which to stop, 0 for no limit")
     accumulate: int = opt(1, "batches per process in one optimiser step")
     optimizer: str = opt("adamw", "optimiser", choices=sorted(OPTIMIZERS))

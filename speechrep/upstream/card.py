@@ -69,6 +69,7 @@ def card(
         if features["norm_vars"] or features["cmvn"] == "none"
         else f"{features['cmvn']}, mean"
     )
+    alone = ", but normalised over the recording, not all of its speaker's" * (features["cmvn"] == "speaker")
     rows = [
         ("parameters", f"{num_parameters:,}"),
         ("weights", f"SHA-256 `{info['weights_sha256'][:16]}`"),
@@ -84,7 +85,7 @@ def card(
         "## Use\n",
         '```python\nimport speechrep\n\nmodel = speechrep.load("path/to/this/folder")\n'
         'hiddens = model.extract_file("audio.wav").hiddens  # one (1, T, D) tensor per layer\n```\n',
-        "The folder holds everything that is needed; features are made as the model was trained on them.\n",
+        f"The folder holds everything that is needed; features are made as the model was trained on them{alone}.\n",
         "## Training\n",
         *_training(info, options, log),
         "## Configuration\n",

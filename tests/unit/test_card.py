@@ -34,6 +34,7 @@ def test_saved_and_loaded_as_hubs_do(tmp_path: Path) -> None:
     assert loaded.weights_sha256 == sha
     assert all(torch.equal(a, b) for a, b in zip(original.parameters(), loaded.parameters(), strict=True))
     text = (tmp_path / "README.md").read_text()
+    assert "not all of its speaker's" not in text
     assert front_matter(text)["license"] == "cc-by-4.0" and "mockingjay" in front_matter(text)["tags"]
 
 
@@ -70,8 +71,16 @@ def test_models_of_other_number_formats(tmp_path: Path, dtype: torch.dtype) -> N
     assert all(torch.equal(a, b) for a, b in zip(original.parameters(), again.parameters(), strict=True))
 
 
-def saved(folder: Path) -> Path:
-    meta = FeatureMeta("fbank", {"num_mel_bins": 80}, 80, 10.0, 16000, cmvn="utterance")
+def test_features_of_speakers_are_told(tmp_path: Path) -> None:
+    save_pretrained(speechrep.load(saved(tmp_path / "exp", "speaker")), tmp_path / "again")
+    assert (
+        "on them, but normalised over the recording, not all of its"
+        in (tmp_path / "again/README.md").read_text()
+    )
+
+
+def saved(folder: Path, cmvn: str = "utterance") -> Path:
+    meta = FeatureMeta("fbank", {"num_mel_bins": 80}, 80, 10.0, 16000, cmvn=cmvn)
     save_model(folder, build("apc", CONFIGS["apc"](hidden_size=4, num_layers=1), meta))
     return folder
 
