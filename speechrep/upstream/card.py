@@ -85,7 +85,7 @@ def card(
         "## Use\n",
         '```python\nimport speechrep\n\nmodel = speechrep.load("path/to/this/folder")\n'
         'hiddens = model.extract_file("audio.wav").hiddens  # one (1, T, D) tensor per layer\n```\n',
-        f"The folder holds everything that is needed; features are made as the model was trained on them{alone}.\n",
+        f"The folder holds all that is needed; features are made as the model was trained on them{alone}.\n",
         "## Training\n",
         *_training(info, options, log),
         "## Configuration\n",
