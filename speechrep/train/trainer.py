@@ -191,7 +191,9 @@ class Trainer:
     def run(self) -> dict[str, float]:
         """Train to the end."""
         before = {
-            number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)
+            number: signal.signal(number, self._on_signal)
+            for number in (signal.SIGTERM, signal.SIGINT)
+            if signal.getsignal(number) != signal.SIG_IGN  # as of a job in the background
         }
         try:
             self.log.say(
@@ -368,7 +370,8 @@ class Trainer:
 
     def _on_signal(self, number: int, frame: Any) -> None:
         self.stop_signal = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # the next one does not wait for a step
+        if number == signal.SIGINT:  # the next one does not wait for a step
+            signal.signal(number, signal.default_int_handler)
 
     def _stop_everywhere(self, log_due: bool) -> bool:
         """Whether a signal reached any process. Several agree on it in the step; a GPU is asked rarely."""

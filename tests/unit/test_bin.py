@@ -58,6 +58,7 @@ def test_a_dead_process_of_a_pool_is_told_in_words():
 INTERRUPTED = """
 import os, signal
 from speechrep.bin import run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it would be ignored
 run(lambda: os.kill(os.getpid(), signal.SIGINT))
 """
 

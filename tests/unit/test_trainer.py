@@ -95,7 +95,8 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 
 GROUP = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it would be ignored
 sys.path.insert(0, {here!r})
 from toy_task import ToyTask
 from speechrep.train.config import TrainConfig
