@@ -159,6 +159,10 @@ def _utt2num_frames(args: argparse.Namespace) -> None:
             utt_id: int((seconds - _WINDOW_LESS_SHIFT_S) / args.frame_shift + 1e-6)
             for utt_id, seconds in DataDir(args.data_dir).utt2dur.items()
         }
+    short = next((utt_id for utt_id, count in counts.items() if count < 1), None)
+    if short is not None:
+        raise InputError(f"utterance {short} is too short for a frame", where=data.path,
+                         mend="take it out and run utils/fix_data_dir.sh")  # fmt: skip
     write_table(data.path / "utt2num_frames", {utt_id: str(count) for utt_id, count in counts.items()})
     print(f"get_utt2num_frames.sh: computed {data.path}/utt2num_frames")
 

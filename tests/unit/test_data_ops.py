@@ -323,6 +323,14 @@ def test_copy_renames(tmp_path):
     assert not (tmp_path / "c").exists()
 
 
+def test_an_utterance_without_a_frame_is_named(tmp_path):
+    path = make(tmp_path / "d", {"a": 2})
+    (path / "utt2dur").write_text("a-00 1.5\na-01 0.0001\n")
+    with pytest.raises(InputError, match="utterance a-01 is too short for a frame"):
+        main(["utt2num-frames", str(path)])
+    assert not (path / "utt2num_frames").exists()
+
+
 def test_lengths(tmp_path, capsys):
     path = make(tmp_path / "d", {"a": 2})
     main(["utt2num-frames", str(path)])  # from utt2dur, 25 ms windows every 10 ms

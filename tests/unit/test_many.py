@@ -90,5 +90,8 @@ def test_a_difference_draws_the_same_utterances_of_both(rotation):
     found = scored(rotation, "--baseline", "fbank", *base)["accuracy - fbank"]
     # Unpaired, the interval would be as wide as the accuracy's; both ends are a part drawn twice.
     assert found["value"] == pytest.approx(20) and found["ci95"] == pytest.approx([10, 30])
-    with pytest.raises(InputError, match="no utterance b1"):
+    with pytest.raises(InputError, match="--baseline-hyp: 1 files, but --ref has 2"):
         scored(rotation, *base[:2])
+    write_table(rotation / "b.other", {"b2": "A"})
+    with pytest.raises(InputError, match="no utterance b1"):
+        scored(rotation, *base[:2], str(rotation / "b.other"))
