@@ -169,15 +169,16 @@ class PlainLoader(yaml.SafeLoader):
             )
         super().fetch_flow_collection_start(token)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """As PyYAML's, which would take the last of equal keys without a word."""
+        node = super().compose_mapping_node(anchor)
         seen = set()
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            name = _option(key.value) if isinstance(key, yaml.ScalarNode) else None
-            if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{name} stands twice", key.start_mark)
-            seen |= {name} - {None}
-        return super().construct_mapping(node, deep)
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.composer.ComposerError(None, None, f"{key.value} stands twice", key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
 
 
 class _Parser(configargparse.ArgParser):
@@ -218,7 +219,10 @@ class _FlatYaml(configargparse.YAMLConfigFileParser):
             text = " ".join(map(str, value)) if isinstance(value, list) else value
             if text == "--":  # argparse would make an empty list of it, whatever the option's type
                 raise configargparse.ConfigFileParserException(f"{where}: {key} is '--'; want a value")
-            flat[_option(str(key))] = "" if text is None else str(text)
+            name = _option(str(key))
+            if name in flat:
+                raise configargparse.ConfigFileParserException(f"{where}: {name} stands twice")
+            flat[name] = "" if text is None else str(text)
         return flat
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from speechrep.config import load_yaml
 from speechrep.errors import InputError
 
-MADE = ("model.json", "model.safetensors", "tokenizer.json")
+MADE = ("model.json", "model.safetensors", "tokenizer.json", "lm.arpa")
 MOST = 1000  # more, one for each utterance say, are too many for a command line: then their folders
 
 

@@ -1,5 +1,6 @@
 """One thin command per step: ``python -m speechrep.bin.<name> --help``."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -27,6 +28,8 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(f"{os.path.basename(sys.argv[0])}: error: {error}")
     except KeyboardInterrupt:  # in one line; and as the signal, so that a shell stops too
         print(f"{os.path.basename(sys.argv[0])}: interrupted", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     except BrokenPipeError:  # the reader of our output left, as head does

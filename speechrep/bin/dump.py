@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = from_options(DumpConfig, args)
     if not config.max_frames:  # who waits for jobs must foresee the same batches
         config = dataclasses.replace(config, max_frames=BATCH_FRAMES[args.ngpu > 0])
-    if args.format == "ark" and Path(args.out).resolve() == reader.path.resolve():
+    if reader.path.resolve() in (Path(args.out).resolve(), Path(store_path).resolve()):
         raise InputError("holds the features to represent", where=args.out, mend="choose another --out")
     work = Dump(model, reader, store_path, config, args.upstream, args.nj, mix)
     if mix:

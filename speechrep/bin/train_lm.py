@@ -16,7 +16,7 @@ from speechrep.decode.lm_task import LmBatches, LmTask
 from speechrep.decode.ngram import ARPA, ORDERS, RESERVED, estimate, ngram_sentences, write_arpa
 from speechrep.errors import InputError
 from speechrep.io.files import read_utf8
-from speechrep.io.model_files import read_info
+from speechrep.io.model_files import INFO, read_info
 from speechrep.score.wer import read_text
 from speechrep.text.registry import FILE, load_tokenizer, parse_tokenizer, save_tokenizer
 from speechrep.text.tokenizer import Tokenizer
@@ -46,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     texts = [_sentences(path, args.plain) for path in (args.train, args.valid) if path]
     if not texts[0]:
         raise InputError("no text", where=args.train)
+    other = Path(args.exp_dir) / (INFO if args.kind == "ngram" else ARPA)
+    if other.exists():
+        raise InputError("there is a model of another kind", where=other, mend="choose another --exp-dir")
     if args.kind == "ngram":
         if args.order not in ORDERS:
             raise InputError(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open
+from speechrep.io.model_files import INFO
 from speechrep.text.registry import FILE, load_tokenizer, require_same_units
 from speechrep.text.tokenizer import UNKNOWN, Tokenizer
 
@@ -215,4 +216,4 @@ def is_ngram(path: str | Path) -> bool:
     """
     if not Path(path).exists():
         raise InputError("no such language model", where=path)
-    return ngram_file(path).is_file()
+    return ngram_file(path).is_file() and not (Path(path) / INFO).exists()

@@ -121,8 +121,7 @@ def read_ark(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 def load_scp(path: str | os.PathLike[str]) -> dict[str, str]:
     """Read ``feats.scp``: utterance to what :func:`read_matrix` takes.
 
-    An archive beside the table is meant if there is none at the place written, or if ``features.json`` is
-    there too: the directory was moved or copied.
+    An archive that is not at the place written but beside the table is meant too: the directory was moved.
 
     Raises:
         InputError: a malformed line, naming file, line and utterance.
@@ -149,16 +148,10 @@ def found_spec(path: str | os.PathLike[str], spec: str, beside: dict[str, str]) 
     """
     archive = parse_spec(spec)[0]
     if archive not in beside:
-        folder = Path(path).parent
-        moved = folder / Path(archive).name
-        here = not _is_file(moved) or (_is_file(archive) and not _is_copied(folder, archive, moved))
+        moved = Path(path).parent / Path(archive).name
+        here = _is_file(archive) or not _is_file(moved)
         beside[archive] = archive if here else str(moved)
     return spec if beside[archive] == archive else beside[archive] + spec[len(archive) :]
-
-
-def _is_copied(folder: Path, archive: str, moved: Path) -> bool:
-    """Whether a directory that tells its features has archives of its own, not the ones it names."""
-    return (folder / "features.json").is_file() and not os.path.samefile(archive, moved)
 
 
 def parse_spec(spec: str) -> tuple[str, int, tuple[int, int] | None, tuple[int, int] | None]:

@@ -1,4 +1,4 @@
-"""torchrun that ends as one process alone does when SIGTERM comes: with 75 if all its processes have saved.
+"""torchrun that ends as one process alone does when a signal comes: with 75 if all its processes have saved.
 
 python -m speechrep.train.launch [torchrun's options] -m MODULE [its options]
 """

@@ -97,7 +97,8 @@ def train(
     Raises:
         InputError: the loss or the gradient is not finite, the newest checkpoint is damaged, or the model
             that is there is of other units or classes.
-        Interrupted: on SIGTERM or an interrupt from the terminal, after saving.
+        Interrupted: on SIGTERM, after saving.
+        KeyboardInterrupt: on Ctrl-C, likewise; at once on a second one.
     """
     if resume and Path(exp_dir, INFO).exists():
         _require_outputs(task, read_info(exp_dir), exp_dir)
@@ -144,7 +145,7 @@ class Trainer:
         self.best_stats: dict[str, float] = {}
         self.sums: dict[str, float | torch.Tensor] = {}  # since the last log line
         self.watch = Watch(self.exp_dir)
-        self.stop_signal, self.stops = False, torch.zeros(())  # here, and on how many processes
+        self.stop_signal, self.stops = 0, torch.zeros(())  # here, and on how many processes
         self.data_wait = 0.0
         self.left_out = torch.zeros((), device=device)  # steps in a row that fp16's scaler did not take
         if self.trainable:
@@ -207,7 +208,10 @@ class Trainer:
                 self._validate()  # the untrained model: the first point of every curve
             if self.progress.step < self.total_steps and not self._out_of_patience():
                 self._train_epochs()
-            return self._finish()
+            found = self._finish()
+            if self.stop_signal:  # no step came that would have ended it
+                raise self._interruption()
+            return found
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -242,7 +246,7 @@ class Trainer:
                     return
                 if stop:
                     self.log.say(f"interrupted: saved step {progress.step}; the same command continues")
-                    raise Interrupted
+                    raise self._interruption()
 
     def _out_of_patience(self) -> bool:
         return bool(self.config.patience) and self.progress.unimproved >= self.config.patience
@@ -264,7 +268,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         utt_ids: list[str] = []
         total = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, weight, wishes to stop
-        total[2] = float(self.stop_signal)
+        total[2] = float(bool(self.stop_signal))
         for i, batch in enumerate(micro_batches):
             last = i == len(micro_batches) - 1
             exchange = contextlib.nullcontext() if last else self.forward.without_exchange()
@@ -342,7 +346,9 @@ class Trainer:
             self.log.pictures(self.progress.step, pictures(self.task))
         self.model.train()
         progress, total = self.progress, reduced(sums)
-        if not total["weight"]:  # a loss of nothing is 0, which nothing could improve upon
+        if (
+            self.total_steps and not total["weight"]
+        ):  # a loss of nothing is 0, which nothing could improve upon
             raise InputError("nothing of the validation set is in the loss", where=self.exp_dir,
                              mend="validate on longer utterances, or with their labels")  # fmt: skip
         stats = summary(self.task, averages(total))
@@ -369,14 +375,19 @@ class Trainer:
         write_model(self.exp_dir, weights, self.task.describe() | about)
 
     def _on_signal(self, number: int, frame: Any) -> None:
-        self.stop_signal = True
+        self.stop_signal = number
         if number == signal.SIGINT:  # the next one does not wait for a step
             signal.signal(number, signal.default_int_handler)
+
+    def _interruption(self) -> BaseException:
+        """What ends this process: an interrupt as one, so that a shell's loop of trainings ends, too."""
+        alone = self.world == 1  # torchrun tells of its processes itself
+        return KeyboardInterrupt() if alone and self.stop_signal == signal.SIGINT else Interrupted()
 
     def _stop_everywhere(self, log_due: bool) -> bool:
         """Whether a signal reached any process. Several agree on it in the step; a GPU is asked rarely."""
         if self.world == 1:
-            return self.stop_signal
+            return bool(self.stop_signal)
         return (log_due or self.device.type == "cpu") and bool(self.stops)
 
     def _save(self) -> None:

@@ -98,7 +98,8 @@ def card(
 def _training(info: dict[str, Any], options: dict[str, Any], log: list[dict[str, Any]]) -> list[str]:
     if "changed_from" in info:
         first = " imported from another project" if "imported" in info else ""
-        return [f"Changed since from the weights `{info['changed_from'][:16]}`{first}; how is not told.\n"]
+        old = f"the weights `{info['changed_from'][:16]}`{first}"
+        return [f"From {old}, changed since or kept in another number format; how is not told.\n"]
     if "imported" in info:
         source = info["imported"]
         notes = "".join(f"- {note}\n" for note in source["notes"])

@@ -47,7 +47,7 @@ def test_what_a_file_told_of_its_weights_is_passed_on(tmp_path: Path) -> None:
     next(loaded.parameters()).add_(1.0)
     save_pretrained(loaded, tmp_path / "other")  # no longer what those steps made
     assert not {"step", "valid"} & set(read_info(tmp_path / "other"))
-    told = f"Changed since from the weights `{loaded.weights_sha256[:16]}`; how is not told."
+    told = f"From the weights `{loaded.weights_sha256[:16]}`, changed since or"
     assert told in (tmp_path / "other/README.md").read_text()
     (tmp_path / "exp/train_log.jsonl").touch()  # the folder of that training
     with pytest.raises(InputError, match="exp: holds the training of other weights"):

@@ -71,7 +71,7 @@ def test_bad_options_are_named(argv, complaint, capsys):
         ("a: [\n", "not valid YAML"),
         ('a: "\\UFFFFFFFF"\n', "not valid YAML"),
         ("lr: 1\nlr: 2\n", "not valid YAML: lr stands twice"),
-        ("num-layers: 1\nnum_layers: 2\n", "not valid YAML: num-layers stands twice"),
+        ("num-layers: 1\nnum_layers: 2\n", "num-layers stands twice"),
         ("a: " + "[" * 51 + "]" * 51, "not valid YAML: more than 50 brackets within each other"),
     ],
 )
@@ -81,6 +81,12 @@ def test_bad_files_are_refused(text, told, tmp_path, capsys):
         parse("--upstream", "gru", "--config", str(tmp_path / "bad.yaml"))
     assert exit_.value.code == 2
     assert f"bad.yaml: {told}" in capsys.readouterr().err
+
+
+def test_merged_keys_stand_once():
+    text = "a: &a {x: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b, y: 1}\n1: int\n'1': text\n"
+    values = load_yaml(io.StringIO(text), "here")
+    assert values["c"] == {"x": 2, "y": 1} and (values[1], values["1"]) == ("int", "text")
 
 
 def test_brackets_within_brackets_cost_no_time():

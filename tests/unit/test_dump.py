@@ -313,6 +313,9 @@ def test_other_toolkits_formats(feats, tmp_path):
             np.testing.assert_allclose(ark.read(utt_id), store.read(utt_id), atol=1e-6)
             assert places[utt_id] == f"{tmp_path / 'e.h5'}:{utt_id}"
     assert not list(tmp_path.glob("*.store.h5*"))
+    for words in (["ark", "--out", str(feats)], ["hdf5", "--feats-dir", str(tmp_path / "x.h5")]):
+        with pytest.raises(InputError, match="holds the features to represent"):
+            dump.main([*options, "--out", str(tmp_path / "x.h5"), "--format", *words])
     dump.main([*options, "--out", str(tmp_path / "half"), "--format", "ark", "--dtype", "float16"])
     assert open_features(tmp_path / "half").meta.dtype == "float32"
     with pytest.raises(InputError, match="2 layers do not fit a Kaldi matrix"):

@@ -158,14 +158,6 @@ def test_a_changed_archive_is_extracted_again(tmp_path: Path):
     assert not np.array_equal(*found)
 
 
-def test_a_copied_directory_reads_its_own_archives(data_dir: Path, tmp_path: Path):
-    shutil.copytree(extract(data_dir, tmp_path / "f"), tmp_path / "g")
-    before = open_features(tmp_path / "g").read("s1-03")
-    extract(data_dir, tmp_path / "f", "--low-freq", "300")
-    np.testing.assert_array_equal(open_features(tmp_path / "g").read("s1-03"), before)
-    assert not np.array_equal(open_features(tmp_path / "f").read("s1-03"), before)
-
-
 def test_a_moved_directory_still_reads(data_dir: Path, tmp_path: Path):
     extract(data_dir, tmp_path / "f").rename(tmp_path / "g")
     scp = load_scp(tmp_path / "g" / "feats.scp")

@@ -9,6 +9,7 @@ from speechrep.bin.train_lm import main
 from speechrep.decode.lm import LmConfig, LstmLm, LstmScorer, load_lm
 from speechrep.decode.ngram import NgramScorer, estimate, is_ngram, ngram_sentences, write_arpa
 from speechrep.errors import InputError
+from speechrep.io.model_files import write_model
 from speechrep.text.registry import save_tokenizer, train_tokenizer
 
 TEXTS = ["THE CAT SAT", "THE CAT RAN", "A DOG SAT", "THE DOG RAN", "THE CAT SAT ON A DOG"] * 3
@@ -122,6 +123,17 @@ def test_an_ngram_of_other_units_is_refused(tmp_path, caplog):
     caplog.clear()
     NgramScorer(ngram(tmp_path, TOKENIZER), TOKENIZER)
     assert not caplog.text
+
+
+def test_the_two_kinds_do_not_share_a_folder(tmp_path):
+    lm = ngram(tmp_path, TOKENIZER)
+    words = ["--units-from", str(tmp_path / "units"), "--plain", "--train", str(tmp_path / "text")]
+    with pytest.raises(InputError, match=r"lm\.arpa: there is a model of another kind"):
+        main([*words, "--valid", str(tmp_path / "text"), "--exp-dir", str(lm)])
+    write_model(lm, {}, {"kind": "lm"})
+    assert not is_ngram(lm)  # as it was taken before n-grams told of their units
+    with pytest.raises(InputError, match=r"model\.json: there is a model of another kind"):
+        main([*words, "--kind", "ngram", "--exp-dir", str(lm)])
 
 
 @pytest.mark.parametrize("order", ["1", "7"])
