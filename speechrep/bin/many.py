@@ -3,8 +3,8 @@
     python -m speechrep.bin.many <<<'dump --upstream exp/apc --feats-dir dump/fbank80/dev --out apc.h5'
 
 They are decode, dump, pretrain, score, train_downstream and verify. Starting Python and importing torch takes
-seconds, a linear probe often less. The first command that fails
-ends it. A training on several GPUs takes the process over: what follows it would not run.
+seconds, a linear probe often less. The first command that fails ends it. A training on several GPUs takes the
+process over: what follows it would not run.
 """
 
 import logging

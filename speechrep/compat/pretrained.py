@@ -34,11 +34,8 @@ def save_pretrained(model: Upstream, folder: str | os.PathLike[str], licence: st
     if (Path(folder) / LOG).exists() and read_info(folder).get("weights_sha256") != own:
         raise InputError("holds the training of other weights", where=folder, mend="choose another folder")
     changed = own != model.weights_sha256
-    lasting = (
-        "target",
-        "imported",
-        "changed_from",
-    )  # the training that is told of did not make other weights
+    # the training that is told of did not make other weights
+    lasting = ("target", "imported", "changed_from")
     about = {key: value for key, value in model.about.items() if not changed or key in lasting}
     if changed and model.weights_sha256:
         about["changed_from"] = model.weights_sha256

@@ -346,9 +346,7 @@ class Trainer:
             self.log.pictures(self.progress.step, pictures(self.task))
         self.model.train()
         progress, total = self.progress, reduced(sums)
-        if (
-            self.total_steps and not total["weight"]
-        ):  # a loss of nothing is 0, which nothing could improve upon
+        if self.total_steps and not total["weight"]:  # a loss of nothing is 0: nothing could improve upon it
             raise InputError("nothing of the validation set is in the loss", where=self.exp_dir,
                              mend="validate on longer utterances, or with their labels")  # fmt: skip
         stats = summary(self.task, averages(total))

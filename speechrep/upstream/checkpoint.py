@@ -15,14 +15,8 @@ from speechrep.upstream.base import Upstream
 from speechrep.upstream.registry import UPSTREAMS, build
 
 KIND = "upstream"
-ABOUT = (
-    "step",
-    "valid",
-    "train",
-    "target",
-    "imported",
-    "changed_from",
-)  # of a description, what the weights do not need
+# of a description, what the weights do not need
+ABOUT = ("step", "valid", "train", "target", "imported", "changed_from")
 
 
 def describe(model: Upstream) -> dict[str, Any]:
