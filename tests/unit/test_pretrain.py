@@ -206,7 +206,7 @@ def test_sets_of_different_kind_are_refused(tmp_path, sets):
 
 
 def test_a_validation_set_without_anything_to_reconstruct_is_refused(tmp_path, sets):
-    """The original choice of masks leaves utterances below 47 frames alone: a loss of 0 that none improves."""
+    """The original choice of masks leaves what is below 47 frames alone: a loss of 0, which none improves."""
     words = [
         *SMALL["mockingjay"],
         *sets,
