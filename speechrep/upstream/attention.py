@@ -94,6 +94,7 @@ def _has_flash(device: torch.device, head_size: int) -> bool:
     if device.type != "cuda" or torch.version.hip or head_size % 8 or head_size > 192:
         return False
     backends = torch.backends.cuda
-    if not (backends.flash_sdp_enabled() and backends.is_flash_attention_available()):
+    built_in = getattr(backends, "is_flash_attention_available", lambda: True)  # torch 2.4 does not tell
+    if not (backends.flash_sdp_enabled() and built_in()):
         return False
     return torch.cuda.get_device_capability(device) >= (8, 0)
