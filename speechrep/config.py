@@ -5,6 +5,7 @@ option (``--num-layers 3``), the key in a ``conf/*.yaml`` file (``num-layers: 3`
 reading of stored JSON. Nothing else repeats an option's name or default.
 """
 
+import argparse
 import dataclasses
 import difflib
 import sys
@@ -39,9 +40,11 @@ def opt(default: Any, help: str, choices: Sequence[Any] = ()) -> Any:
 def make_parser(description: str) -> configargparse.ArgParser:
     """A parser whose options can also come from ``--config FILE`` (flat YAML), the command line winning."""
     parser = _Parser(
-        description=description,
+        description=description.replace("``", ""),
+        epilog="--config FILE holds options, too, as 'name: value' lines; those given here count before it.",
         config_file_parser_class=_FlatYaml,
-        formatter_class=configargparse.ArgumentDefaultsHelpFormatter,
+        add_config_file_help=False,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     parser.add_argument("--config", is_config_file=True, metavar="FILE", help="YAML file of options")
@@ -181,6 +184,14 @@ class PlainLoader(yaml.SafeLoader):
         return node
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of a description, whose last ones are examples, and tells of defaults."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        default = "" if action.nargs == 0 or action.default is None else _as_written(action.default)
+        return f"{action.help} (default: {default})" if default else action.help or ""
+
+
 class _Parser(configargparse.ArgParser):
     """Tells of a mistake in a ``--config`` file by file and key."""
 
@@ -249,6 +260,13 @@ def _converter(kind: Any) -> Callable[[str], Any]:
 
         return true_or_false
     return kind  # int, float, str
+
+
+def _as_written(value: Any) -> str:
+    """A value as :func:`_converter` reads it."""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _check(kind: Any, value: Any, name: str, where: object) -> Any:

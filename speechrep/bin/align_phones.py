@@ -247,7 +247,7 @@ def _align_one(utt_id: str) -> _Result:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--data-dir", required=True, help="the data directory; phones.ctm is written into it")
     parser.add_argument("--nj", type=int, default=1, help="processes")
     add_options(parser, AlignConfig, title="alignment")

@@ -17,7 +17,7 @@ _log = logging.getLogger("copy_feats")
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("source", metavar="RSPECIFIER", help="such as scp:feats.scp, ark:feats.ark or ark:-")
     parser.add_argument(
         "target", metavar="WSPECIFIER", help="such as ark:out.ark, ark,t:- or ark,scp:o.ark,o.scp"

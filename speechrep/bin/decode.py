@@ -1,7 +1,7 @@
 """Decode a set with a trained downstream model: writes hyp and ref as Kaldi text.
 
-python -m speechrep.bin.decode --exp-dir exp/phone_apc --data dump/apc/test.h5 --data-dir data/test \\
-    --out-dir exp/phone_apc/decode_test
+    python -m speechrep.bin.decode --exp-dir exp/phone_apc --data dump/apc/test.h5 --data-dir data/test \\
+        --out-dir exp/phone_apc/decode_test
 
 --nj makes jobs of it where that is worth it; run again after a failure, the finished ones are kept.
 """

@@ -279,7 +279,7 @@ def _md5(path: Path) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--parts", required=True, help=f"which parts, blanks between: {', '.join(PARTS)}")
     parser.add_argument("--out-dir", required=True, help="gets the archives and LibriSpeech/")
     add_options(parser, DownloadConfig, title="source")

@@ -16,7 +16,7 @@ logger = logging.getLogger("export_checkpoint")
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("exp_dir", type=Path, help="an experiment directory, or the model.safetensors in it")
     parser.add_argument("--to", dest="project", choices=PROJECTS, required=True, help="whose format")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")

@@ -1,6 +1,6 @@
 """Extract the acoustic features of a data directory to Kaldi archives, in parallel jobs.
 
-    python -m speechrep.bin.extract_feats --config conf/fbank80.yaml --data-dir data/train \
+    python -m speechrep.bin.extract_feats --config conf/fbank80.yaml --data-dir data/train \\
         --out-dir dump/fbank80/train --nj 4
 
 Run again, it does only what is not done: nothing at all, or the jobs that failed or were killed.
@@ -51,7 +51,7 @@ class ExtractConfig:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = make_parser("Extract the acoustic features of a data directory.")
+    parser = make_parser(__doc__)
     parser.add_argument("--data-dir", required=True, type=Path, help="Kaldi data directory with wav.scp")
     parser.add_argument("--out-dir", required=True, type=Path, help="where features.json and archives go")
     parser.add_argument("--nj", type=int, default=1, help="how many jobs, one archive each")

@@ -1,6 +1,6 @@
 """Write the configuration of the features that trained models take, so that a new corpus is given the same.
 
-python -m speechrep.bin.feature_conf --models exp/demo/apc exp/demo/mockingjay --out conf/like_demo.yaml
+    python -m speechrep.bin.feature_conf --models exp/demo/apc exp/demo/mockingjay --out conf/like_demo.yaml
 
 ``extract_feats --config`` takes what it writes.
 """

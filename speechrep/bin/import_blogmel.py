@@ -35,7 +35,7 @@ _OPENERS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument(
         "--file", required=True, help=".blogmel, also with .gz, .xz or .bz2; - for standard input"
     )

@@ -20,7 +20,7 @@ logger = logging.getLogger("import_checkpoint")
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("file", type=Path, help="the other project's checkpoint; nothing in it is run")
     parser.add_argument("--from", dest="project", choices=PROJECTS, required=True, help="whose it is")
     parser.add_argument("--out", type=Path, required=True, help="the experiment directory to write")

@@ -174,7 +174,7 @@ def _write_texts(root: Path, utterances: Sequence[Utterance]) -> dict[str, float
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--out-dir", required=True, help="where the corpus goes")
     parser.add_argument("--nj", type=int, default=1, help="utterances made at a time")
     add_options(parser, MiniCorpusConfig, title="corpus")

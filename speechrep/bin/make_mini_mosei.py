@@ -233,7 +233,7 @@ def _write_labels(path: Path, videos: Sequence[Video]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command-line entry."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--out-dir", required=True, help="where it goes")
     parser.add_argument("--nj", type=int, default=1, help="opinions spoken at a time")
     add_options(parser, MiniMoseiConfig, title="corpus")

@@ -35,7 +35,6 @@ Pictures = Iterator[tuple[str, Figure]]  # file name without .png, figure
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser = make_parser(__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter  # keeps the examples' lines
     parser.add_argument("--exp-dir", required=True, metavar="DIR", help="a trained model's folder")
     parser.add_argument("--what", required=True, choices=sorted(DRAWN), help="what to draw")
     parser.add_argument(

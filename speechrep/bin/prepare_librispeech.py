@@ -280,7 +280,7 @@ def _keep_alignments(old: Path, new: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--corpus", required=True, help="holds SPEAKERS.TXT and the sets, or LibriSpeech/")
     parser.add_argument("--sets", required=True, help="names of folders in the corpus, blanks between")
     parser.add_argument("--out-dir", required=True, help="where the data directories go")

@@ -65,7 +65,7 @@ class Hazard(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command-line entry."""
-    parser = make_parser(__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     add_options(parser, PrepareConfig)
     config = from_options(PrepareConfig, parser.parse_args(argv))
     if not config.mosei_dir:

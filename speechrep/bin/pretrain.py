@@ -1,6 +1,6 @@
 """Pre-train an upstream on features; --max-steps 0 saves the untrained model.
 
-    python -m speechrep.bin.pretrain --config conf/apc.yaml \
+    python -m speechrep.bin.pretrain --config conf/apc.yaml \\
         --train-dir dump/fbank80/train --valid-dir dump/fbank80/dev --exp-dir exp/apc
 """
 

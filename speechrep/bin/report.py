@@ -1,7 +1,7 @@
 """Print the table of results and write it for people.
 
-python -m speechrep.bin.report --results exp/demo/results.json --out exp/demo/RESULTS.md \\
-    --html exp/demo/report.html
+    python -m speechrep.bin.report --results exp/demo/results.json --out exp/demo/RESULTS.md \\
+        --html exp/demo/report.html
 """
 
 import logging

@@ -1,7 +1,7 @@
 """What saying always the same reaches in the sentiment task: a row of results.json to stand beside models.
 
-python -m speechrep.bin.score_majority --train-data data/train --data-dir data/test --features fbank80 \\
-    --set test --out exp/demo/results.json
+    python -m speechrep.bin.score_majority --train-data data/train --data-dir data/test --features fbank80 \\
+        --set test --out exp/demo/results.json
 
 Per figure, the constant answer that is best on the training set is scored on the test set.
 """

@@ -1,8 +1,8 @@
 """Train a downstream task on features or representations.
 
-python -m speechrep.bin.train_downstream --task phone --config conf/phone.yaml \\
-    --train dump/apc/train.h5 --train-data data/train --valid dump/apc/dev.h5 --valid-data data/dev \\
-    --exp-dir exp/phone_apc
+    python -m speechrep.bin.train_downstream --task phone --config conf/phone.yaml \\
+        --train dump/apc/train.h5 --train-data data/train --valid dump/apc/dev.h5 --valid-data data/dev \\
+        --exp-dir exp/phone_apc
 """
 
 from collections.abc import Sequence

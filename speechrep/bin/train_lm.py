@@ -1,7 +1,7 @@
 """Train a language model over a recogniser's text units, for decoding: LSTM, or an n-gram ARPA file.
 
-python -m speechrep.bin.train_lm --units-from exp/asr_fbank --train data/train/text --valid data/dev/text \\
-    --exp-dir exp/lm
+    python -m speechrep.bin.train_lm --units-from exp/asr_fbank --exp-dir exp/lm \\
+        --train data/train/text --valid data/dev/text
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Make text units from transcripts: characters, words, or SentencePiece (unigram, bpe).
 
-python -m speechrep.bin.train_tokenizer --text data/train_clean_100/text --unit unigram --vocab-size 1000 \
-    --out-dir exp/tokenizer
+    python -m speechrep.bin.train_tokenizer --text data/train_clean_100/text --out-dir exp/tokenizer \\
+        --unit unigram --vocab-size 1000
 """
 
 import logging

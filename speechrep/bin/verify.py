@@ -1,7 +1,7 @@
 """Speaker verification by the cosine of mean representations: equal error rate and minimum detection cost.
 
-python -m speechrep.bin.verify --data dump/apc/test.h5 --data-dir data/test --upstream apc \\
-    --features fbank80 --set test --out exp/results.json
+    python -m speechrep.bin.verify --data dump/apc/test.h5 --data-dir data/test --upstream apc \\
+        --features fbank80 --set test --out exp/results.json
 
 Nothing is trained: the vectors of an utterance are averaged and, with --center-on, moved by the mean of
 another set. Pairs come from --trials or are all pairs of the set, of at most 6325 utterances; of a larger set

@@ -108,7 +108,7 @@ def test_no_torch_below_the_models(part):
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "bin").glob("[a-z]*.py")), ids=lambda path: path.stem)
-def test_every_command_has_a_main_and_help(path):
+def test_every_command_has_a_main_and_help(path, capsys):
     if 'if __name__ == "__main__"' not in path.read_text(encoding="utf-8"):
         return  # what commands share
     module = importlib.import_module(f"speechrep.bin.{path.stem}")
@@ -116,6 +116,8 @@ def test_every_command_has_a_main_and_help(path):
     with pytest.raises(SystemExit) as exit_:
         module.main(["--help"])
     assert exit_.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(line in shown for line in module.__doc__.replace("``", "").splitlines()), "lines are joined"
 
 
 CONFIGS = sorted([*(REPOSITORY / "egs").rglob("*.yaml"), *(REPOSITORY / "tests/recipe").rglob("*.yaml")])

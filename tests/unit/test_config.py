@@ -116,7 +116,12 @@ def test_help_of_the_chosen_class(capsys):
     with pytest.raises(SystemExit) as exit_:
         parse("--upstream", "gru", "--help")
     assert exit_.value.code == 0
-    assert "--shifts" in capsys.readouterr().out
+    told = " ".join(capsys.readouterr().out.split())
+    assert "--shifts" in told
+    assert "layers (default: 3)" in told
+    assert "its output (default: true)" in told
+    assert "frames ahead (default: 1 2)" in told
+    assert "None" not in told  # of --upstream, which has no default
 
 
 @pytest.mark.parametrize(
