@@ -39,7 +39,7 @@ root=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")
 . "$root/utils/venv.sh"
 scoring=$decode_dir/scoring
 mkdir -p "$scoring"
-rm -f "$scoring"/{best_wer,wer,wer.json,cer,cer.json} "$scoring"/details/*.trn # none of an earlier run may stay beside an error
+rm -f "$scoring"/{best_wer,wer,wer.json,cer,cer.json} "$scoring"/*.tmp "$scoring"/details/{*.trn,per_utt,per_spk,ops} # none of an earlier run may stay beside an error
 score=("$python" -m speechrep.bin.score_wer "$data_dir/text" "$decode_dir/hyp" --mode "$mode" --bootstrap "$bootstrap")
 [[ -z $compare ]] || score+=(--compare "$compare")
 "${score[@]}" --json "$scoring/wer.json" --utt2spk "$data_dir/utt2spk" --details "$scoring/details" >"$scoring/wer.tmp"

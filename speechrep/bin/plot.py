@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of masks and of random choices")
     add_options(parser, embedding.EmbeddingConfig, "embedding")
     args = parser.parse_args(argv)
+    if args.seed < 0:
+        raise InputError(f"want 0 or more, got {args.seed}", where="--seed")
     for name, figure in DRAWN[args.what](args):
         path = Path(args.out_dir) / f"{style.file_name(name)}.png"
         style.save(figure, path)

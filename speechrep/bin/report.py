@@ -14,6 +14,7 @@ from speechrep.bin import run
 from speechrep.config import make_parser
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open
+from speechrep.report.runs import info_of
 from speechrep.report.table import Result, in_order, markdown, named, read_results, terminal
 
 logger = logging.getLogger("report")
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "command": args.made_by or "not recorded",
         "commit": ", ".join(sorted({result.commit for result in results})),
         "seed": ", ".join(sorted({str(result.seed) for result in results})),
-        "machine": provenance.machine(),
+        "machine": _machines(results),
     }
     if args.out:
         code = {"command": f"`{args.made_by}`"} if args.made_by else {}
@@ -74,6 +75,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         with atomic_open(args.html) as stream:
             stream.write(page)
         logger.info("the same with pictures: %s", args.html)
+
+
+def _machines(results: Sequence[Result]) -> str:
+    """Where the models were trained; this machine where none tells."""
+    told = {str(info_of(result.checkpoint).get("machine", "")) for result in results} - {""}
+    return "; ".join(sorted(told)) or provenance.machine()
 
 
 def _refuse_twice(results: Sequence[Result]) -> None:

@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.bootstrap < 0:
         raise InputError(f"want 0 or more draws, got {args.bootstrap}", where="--bootstrap")
+    if args.seed < 0:
+        raise InputError(f"want 0 or more, got {args.seed}", where="--seed")
     if args.trn and not args.utt2spk:
         raise InputError("trn needs speakers", where="--trn", mend="give --utt2spk")
 

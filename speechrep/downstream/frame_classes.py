@@ -11,6 +11,7 @@ from speechrep.data.frame_labels import IGNORE, MAX_APART, frame_times_s, label_
 from speechrep.errors import InputError
 from speechrep.io.alignment import ARPABET, SILENCE, SPOKEN_NOISE, Interval, fold_phone, read_ctm
 from speechrep.io.phone_labels import CPC_PHONES, read_frame_ids, read_textgrids, read_word_alignments
+from speechrep.score.classification import IGNORED
 
 VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
 STRESSED = sorted(
@@ -139,5 +140,6 @@ def _stressed(label: str) -> str:
 
 
 def _written(label: str) -> str:
-    """A label that a Kaldi table can hold."""
-    return "_".join(label.split()) or SILENCE
+    """A label that a Kaldi table can hold and that is not the sign of frames without one."""
+    written = "_".join(label.split()) or SILENCE
+    return "_" if written == IGNORED else written

@@ -54,7 +54,10 @@ def write_model(
     finally:
         temporary.unlink(missing_ok=True)
     sha = weights_sha256(weights)
-    made = {"weights_sha256": sha, "commit": provenance.commit(), "created": provenance.now()}
+    made = {
+        "weights_sha256": sha, "commit": provenance.commit(), "created": provenance.now(),
+        "machine": provenance.machine(),
+    }  # fmt: skip
     write_json(exp_dir / INFO, {"format": FORMAT} | made | dict(info))
     return sha
 

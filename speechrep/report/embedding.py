@@ -1,6 +1,5 @@
 """Hidden vectors of many utterances in a plane: do phones and speakers lie together?"""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,9 @@ from speechrep.io.alignment import ARPABET, SILENCE, SPOKEN_NOISE, fold_phone, r
 from speechrep.io.data_dir import DataDir
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.report import style
-from speechrep.upstream.base import Upstream
+from speechrep.upstream.base import Upstream, at_least
 from speechrep.upstream.dumping import parse_layers
+from speechrep.upstream.represented import represented_meta
 
 PROJECTIONS = ("pca", "tsne")
 # Forty colours cannot be told apart, six ways of making a sound can.
@@ -46,6 +46,9 @@ class EmbeddingConfig:
     projection: str = opt("pca", "to two dimensions by principal components or t-SNE", PROJECTIONS)
     max_utts: int = opt(100, "utterances to look at, at random")
     points_per_phone: int = opt(60, "frames of each phone to show, at random")
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "max_utts", "points_per_phone")
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,12 @@ def vectors_of(
         chosen = choose_layer(reader, layer)
         return Vectors(chosen.meta, {utt_id: chosen.read(utt_id) for utt_id in utt_ids})
     require_equal(model.meta.acoustic(), reader.meta.acoustic(), where, reader.path)
-    made, shift = {}, reader.meta.frame_shift_ms
-    for utt_id in utt_ids:
-        output = model(torch.from_numpy(reader.read(utt_id))[None])
-        shift, number = output.frame_shift_ms, _one(layer, len(output.hiddens))
-        made[utt_id] = output.hiddens[number][0].float().numpy()
-    return Vectors(dataclasses.replace(reader.meta, frame_shift_ms=shift, layers=(number,)), made)
+    number = _one(layer, len(model.layer_dims()))
+    made = {
+        utt_id: model(torch.from_numpy(reader.read(utt_id))[None]).hiddens[number][0].float().numpy()
+        for utt_id in utt_ids
+    }
+    return Vectors(represented_meta(model, reader.meta, (number,)), made)
 
 
 def phone_points(
@@ -116,6 +119,8 @@ def phone_points(
             frame = int(np.abs(times_s - offset / 1000 - (start_s + end_s) / 2).argmin())
             if labels[frame] != IGNORE:
                 frames.setdefault(_PHONES[labels[frame]], []).append(feats[frame])
+    if not frames:
+        raise InputError(f"no phone but {SPOKEN_NOISE} in these utterances", where=path)
     rng = np.random.default_rng(seed)
     points, names = [], []
     for phone in sorted(frames):
@@ -193,7 +198,7 @@ def draw_speakers(plane: NDArray, speakers: Sequence[str], axes_names: Sequence[
         axis.scatter(
             *plane[names == name].T, s=22, color=style.COLOURS[i % count],
             marker=style.MARKERS[(i + i // count) % len(style.MARKERS)], alpha=0.75, linewidth=0,
-            label=f" {name}" if name.startswith("_") else name,  # else matplotlib would leave it out
+            label=style.literal(name),
         )  # fmt: skip
     if len(people) <= 28:
         _finish(drawn, axis, axes_names, columns=4, markers=1.0)

@@ -62,7 +62,8 @@ def report(
         only: names of results with parts of the labels, as :func:`label_share.read_shares` takes them.
     """
     shown = {f"{result.task}_{result.upstream}" for result in results}
-    models = [run for run in runs.read_runs(exp, order, reused) if run.is_upstream or run.name in shown]
+    found = runs.read_runs(exp, order, reused)
+    models = [run for run in found if run.is_upstream or run.damage or run.name in shown]
     it = Experiment(Path(exp), list(results), models, only)
     told = [
         element("li", join([element("b", name), escape(f": {value}")], "")) for name, value in about.items()
@@ -291,6 +292,9 @@ def _decoded(it: Experiment, task: str) -> list[tuple[Run, Path]]:
 def _configuration(it: Experiment) -> list[Html]:
     parts = []
     for run in it.runs:
+        if run.damage:
+            parts.append(note(f"Not shown: {run.damage}"))
+            continue
         sha = str(run.info.get("weights_sha256", ""))[:16]
         made = f"weights {sha}, made {run.info.get('created', '?')}, commit {run.info.get('commit', '?')}"
         text = runs.read_options(run) or "no config.yaml"
@@ -330,7 +334,8 @@ def _times(it: Experiment) -> list[Html]:
         table(["stage", "steps", "seconds, steps added up", "slowest step"], stages),
         note(
             "Steps of a stage run side by side where there are cores: a stage takes less than its steps "
-            "together. What another experiment made before, data and features above all, is not made again: "
+            "together. Of a step that was interrupted only the time since it went on counts. What another "
+            "experiment made before, data and features above all, is not made again: "
             "its logs are there."
         ),
         folded("Every step: seconds and command", table(["step", "seconds", "command"], rows)),

@@ -32,7 +32,7 @@ def draw(results: Sequence[Result], title: str = "") -> Figure:
                 markerfacecolor="white" if control else colour,
             )
         names = [f"{row.upstream} ({row.features})" if several else row.upstream for row in rows]
-        axis.set_yticks(range(len(rows)), names)
+        axis.set_yticks(range(len(rows)), map(style.literal, names))
         axis.set_ylim(len(rows) - 0.5, -0.5)
         axis.margins(x=0.08)
         axis.grid(axis="x", color="#dddddd", linewidth=0.6)

@@ -18,10 +18,12 @@ from speechrep.report.table import (
     MISSING,
     Result,
     Summary,
+    barred,
     in_order,
     is_rate,
     over_seeds,
     read_results,
+    rounded,
     titled,
 )
 
@@ -109,7 +111,7 @@ def markdown(found: Sequence[Curves]) -> str:
         lines += [f"## {task}, {titled(one.first)}, {set_name}", ""]
         table = [["representation", *(f"{100 * share:g} %" for share in shares)], ["---"] * (len(shares) + 1)]
         table += [[name, *(_cell(row.get(share)) for share in shares)] for name, row in one.rows.items()]
-        lines += [*(f"| {' | '.join(cells)} |" for cells in table), ""]
+        lines += [*(f"| {' | '.join(map(barred, cells))} |" for cells in table), ""]
     return "\n".join(lines)
 
 
@@ -123,7 +125,7 @@ def draw(one: Curves) -> Figure:
             [100 * share for share in row], [score.value for score in row.values()],
             yerr=np.nan_to_num([score.spread for score in row.values()]),
             color=style.COLOURS[i % len(style.COLOURS)], marker=style.MARKERS[i % len(style.MARKERS)],
-            markersize=4, linewidth=1.2, capsize=2, label=name,
+            markersize=4, linewidth=1.2, capsize=2, label=style.literal(name),
         )  # fmt: skip
     axis.set_xscale("log")
     ticks = sorted({100 * share for row in one.rows.values() for share in row})
@@ -139,4 +141,4 @@ def _cell(score: Summary | None) -> str:
     if score is None:
         return MISSING
     digits = 1 if is_rate(score.metric) else 3
-    return f"{score.value:.{digits}f}" + (f" ± {score.spread:.{digits}f}" if score.seeds > 1 else "")
+    return rounded(score.value, digits) + (f" ± {score.spread:.{digits}f}" if score.seeds > 1 else "")

@@ -22,6 +22,7 @@ _ORDER = (
     "IY IH EY EH AE AH ER AA AO OW UH UW AY AW OY W Y R L M N NG B D G P T K DH V Z ZH TH F S SH HH JH CH SIL"
 )
 PHONE_ORDER = tuple(_ORDER.split())
+MOST_DRAWN = 72  # the Mockingjay paper's phones; more could not be read
 
 
 class Confusion(NamedTuple):
@@ -76,7 +77,11 @@ def most_confused(of: Confusion, count: int) -> list[tuple[str, str, int, float]
 
 
 def draw_confusion(of: Confusion, title: str) -> Figure:
-    """Each row in percent of what was said."""
+    """Each row in percent of what was said; of many labels the :data:`MOST_DRAWN` that were said most."""
+    if len(of.labels) > MOST_DRAWN:
+        kept = np.sort(np.argsort(-of.counts.sum(1), kind="stable")[:MOST_DRAWN])
+        title += f": the {MOST_DRAWN} most frequent of {len(of.labels)}"
+        of = Confusion([of.labels[i] for i in kept], of.counts[np.ix_(kept, kept)])
     totals = of.counts.sum(1, keepdims=True)
     percent = np.where(totals > 0, 100 * of.counts / np.maximum(totals, 1), np.nan)
     drawn, axes = style.figure(1, heights=[style.WIDTH - 0.6], title=title)
@@ -84,8 +89,9 @@ def draw_confusion(of: Confusion, title: str) -> Figure:
     norm = PowerNorm(0.5, 0, 100)  # the mistakes are rare beside what is right, and are what is looked for
     image = axis.imshow(percent, cmap=style.SEQUENTIAL, norm=norm, interpolation="nearest")
     places, size = np.arange(len(of.labels)), style.FONT - (4 if len(of.labels) > 20 else 1)
-    axis.set_xticks(places, of.labels, rotation=90, fontsize=size)
-    axis.set_yticks(places, of.labels, fontsize=size)
+    names = [style.literal(name) for name in of.labels]
+    axis.set_xticks(places, names, rotation=90, fontsize=size)
+    axis.set_yticks(places, names, fontsize=size)
     style.label(axis, x="heard", y="said")
     bar = drawn.colorbar(image, ax=axis, fraction=0.045, pad=0.02)
     bar.ax.tick_params(labelsize=style.FONT - 1)

@@ -4,13 +4,11 @@ Liu, Yang, Chi, Hsu and Lee, "Mockingjay", ICASSP 2020: table 2, and for phones 
 gives differences only; those that follow from its sums are marked.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from speechrep.errors import InputError
-from speechrep.io.model_files import read_info
+from speechrep.report.runs import info_of
 
 OTHER_UPSTREAMS = "Features and pre-training are those of each row's own model, not the paper's."
 SOURCE = "Liu et al., Mockingjay, ICASSP 2020"
@@ -74,7 +72,7 @@ def comparable(task: str, sets: Sequence[str], checkpoints: Sequence[str] = ()) 
         checkpoints: the models behind the results, whose options tell the rest: all must be the paper's, but
             for those that are gone.
     """
-    infos = [info for info in map(_info, checkpoints) if info]
+    infos = [info for info in map(info_of, checkpoints) if info]
     if any(info.get("config", {}).get("train_proportion", 1.0) != 1.0 for info in infos):
         return "no: trained on a part of the labels"
     if task == "sentiment":
@@ -100,13 +98,6 @@ def comparable(task: str, sets: Sequence[str], checkpoints: Sequence[str] = ()) 
             f"{OTHER_UPSTREAMS}"
         )
     return "no: other labels and sets, a linear probe of single frames, other training data"
-
-
-def _info(checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
-    try:
-        return read_info(Path(checkpoint).parent)
-    except InputError:
-        return {}
 
 
 def _is_papers_sentiment(info: dict[str, Any]) -> bool:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from speechrep import provenance
+from speechrep.config import load_yaml
+from speechrep.errors import InputError
 from speechrep.io.files import read_utf8
 from speechrep.io.model_files import INFO, read_info
 
@@ -24,7 +26,9 @@ class Run(NamedTuple):
     name: str
     folder: Path
     info: dict[str, Any]
-    """Its ``model.json``."""
+    """Its ``model.json``; empty where that is damaged."""
+    damage: str = ""
+    """What is wrong with it."""
 
     @property
     def is_upstream(self) -> bool:
@@ -56,13 +60,8 @@ def read_runs(
     others = [Path(folder) for folder in reused]
     unused = {folder.name for folder in others}  # made before by this experiment
     own = [path.parent for path in sorted(Path(exp).glob(f"*/{INFO}")) if path.parent.name not in unused]
-    runs = [
-        Run(folder.name, folder, read_info(folder))
-        for folder in own
-        if folder.suffix != ".old"  # what a changed step moved aside
-    ]
-    for folder in others:
-        runs.append(Run(f"{folder.name} (reused from {folder.parent.name})", folder, read_info(folder)))
+    runs = [_run(folder.name, folder) for folder in own if folder.suffix != ".old"]  # by a changed step
+    runs += [_run(f"{folder.name} (reused from {folder.parent.name})", folder) for folder in others]
     place = {name: i for i, name in enumerate(names)}
 
     def order(run: Run) -> tuple[bool, int, int, str]:
@@ -75,12 +74,19 @@ def read_runs(
     return sorted(runs, key=order)
 
 
+def _run(name: str, folder: Path) -> Run:
+    try:
+        return Run(name, folder, read_info(folder))
+    except InputError as error:
+        return Run(name, folder, {}, str(error))
+
+
 def read_steps(logs: str | os.PathLike[str]) -> list[Step]:
     """The steps whose logs ``<stage>_<name>.log`` lie in a folder, in the order in which they began."""
     steps = []
     for path in Path(logs).glob("*.log"):
         named = re.fullmatch(r"(\d+)_(.+)\.log", path.name)
-        if named is None:
+        if named is None or not path.is_file():
             continue
         with open(path, "rb") as stream:
             head = stream.read(20000).decode(errors="replace")
@@ -108,17 +114,24 @@ def read_options(run: Run) -> str:
     return read_utf8(path) if path.is_file() else ""
 
 
-def option(run: Run, name: str) -> str:
-    """The value of one option in ``config.yaml``, "" if it is not there."""
-    found = re.search(rf"^{re.escape(name)}: *(.*)$", read_options(run), re.MULTILINE)
-    return found[1].strip().strip("'\"") if found else ""
-
-
 def path_option(run: Run, name: str) -> str:
     """A path in ``config.yaml``, which counts from a folder above the run, the recipe's; "" if not there."""
-    given = option(run, name)
-    found = [base for base in run.folder.parents if given and (base / given).exists()]
-    return str(found[0] / given) if found else given
+    given = load_yaml(read_options(run), run.folder / "config.yaml").get(name)
+    return found_above(run.folder, str(given)) if given else ""
+
+
+def found_above(path: str | os.PathLike[str], given: str) -> str:
+    """What ``given`` names, counted from the nearest folder above ``path`` that has it; else ``given``."""
+    found = (base / given for base in Path(path).absolute().parents if os.path.exists(base / given))
+    return str(next(found, given))
+
+
+def info_of(checkpoint: str | os.PathLike[str]) -> dict[str, Any]:
+    """The ``model.json`` of a result's model; empty if that is gone, or damaged."""
+    try:
+        return read_info(Path(checkpoint).parent)
+    except InputError:
+        return {}
 
 
 def versions() -> list[tuple[str, str]]:
@@ -136,7 +149,7 @@ def versions() -> list[tuple[str, str]]:
 def _sortable(began: str) -> str:
     """The output of ``date`` so that text order is time order; unknown ones last."""
     try:
-        without_zone = re.sub(r" [A-Z]{3,4} ", " ", began)
+        without_zone = re.sub(r" \S+ (?=\d+$)", " ", began)
         return datetime.datetime.strptime(without_zone, "%a %b %d %H:%M:%S %Y").isoformat()
     except ValueError:
         return "~"

@@ -47,11 +47,11 @@ def figure(
 def label(axis: Axes, title: str = "", x: str = "", y: str = "") -> None:
     """Title and labels in the house's sizes."""
     if title:
-        axis.set_title(title, fontsize=FONT, loc="left", pad=3)
+        axis.set_title(literal(title), fontsize=FONT, loc="left", pad=3)
     if x:
-        axis.set_xlabel(x, fontsize=FONT)
+        axis.set_xlabel(literal(x), fontsize=FONT)
     if y:
-        axis.set_ylabel(y, fontsize=FONT)
+        axis.set_ylabel(literal(y), fontsize=FONT)
 
 
 def legend(axis: Axes, **where: object) -> None:
@@ -82,15 +82,20 @@ def save(drawn: Figure, path: str | os.PathLike[str]) -> None:
         stream.write(content)
 
 
+def literal(text: str) -> str:
+    """``text`` that matplotlib shows as it is: no mathematics, nor left out of a legend for its ``_``."""
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
+
+
 def file_name(text: str) -> str:
     """``text`` with whatever a file name had better not hold replaced by ``_``."""
     return re.sub(r"[^\w.+-]", "_", text)
 
 
 def _broken(title: str, most: int = 62) -> list[str]:
-    """Lines of at most so many characters, if the words allow; signs of mathematics are taken literally."""
+    """Lines of at most so many characters, if the words allow."""
     lines = [""]
-    for word in title.replace("$", r"\$").split():
+    for word in literal(title).split():
         if len(lines[-1]) + len(word) >= most and lines[-1]:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()

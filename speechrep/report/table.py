@@ -13,6 +13,7 @@ from speechrep.config import from_dict
 from speechrep.errors import InputError
 from speechrep.io.files import read_json
 from speechrep.report import paper
+from speechrep.report.runs import found_above
 
 logger = logging.getLogger(__name__)
 RATES = ("wer", "cer", "eer", "accuracy", "acc2", "acc2_non0", "f1", "f1_non0", "acc5", "acc7")  # in percent
@@ -69,7 +70,7 @@ class Result:
 
 
 def read_results(path: str | os.PathLike[str]) -> list[Result]:
-    """Read results.json.
+    """Read results.json; checkpoints, which count from the recipe's folder, as paths from anywhere.
 
     Raises:
         InputError: it is not a list of results, naming the entry that is wrong.
@@ -83,6 +84,7 @@ def read_results(path: str | os.PathLike[str]) -> list[Result]:
         if not isinstance(entry, dict):
             raise InputError(f"want an object, got {entry!r}", where=where)
         result = from_dict(Result, entry, where)
+        result = dataclasses.replace(result, checkpoint=found_above(path, result.checkpoint))
         if len(result.ci95) != 2:
             raise InputError(f"ci95 is {list(result.ci95)}, want [low, high]", where=where)
         if result.better not in ARROWS:
@@ -213,7 +215,7 @@ def published(results: Sequence[Result]) -> list[str]:
         if members:
             sets = sorted({result.set for result in members})
             verdict = paper.comparable(task, sets, [result.checkpoint for result in members])
-            told.append(f"Comparable with {paper.SOURCE}, {task}: {verdict}.")
+            told.append(f"Comparable with {paper.SOURCE}, {task}: {verdict.rstrip('.')}.")
     return told
 
 
@@ -236,14 +238,12 @@ def markdown(results: Sequence[Result], about: dict[str, Any]) -> str:
     """
     header, body = layout(results)
     titles = [" <br> ".join(filter(None, cells)) for cells in zip(*header, strict=True)]
-    # A bar would end the cell.
-    told = {name: str(value).replace("|", "\\|") for name, value in about.items()}
     lines = [
         "# Results",
         "",
-        *(f"- {name}: {value}" for name, value in told.items()),
+        *(f"- {name}: {barred(str(value))}" for name, value in about.items()),
         "",
-        *(f"| {' | '.join(line)} |" for line in [titles, ["---"] * len(titles), *body]),
+        *(f"| {' | '.join(map(barred, line))} |" for line in [titles, ["---"] * len(titles), *body]),
         "",
         *how_to_read(results),
         *published(results),
@@ -251,13 +251,23 @@ def markdown(results: Sequence[Result], about: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def barred(text: str) -> str:
+    """``text`` whose bars do not end a cell of a Markdown table."""
+    return text.replace("|", "\\|")
+
+
 def _cell(summary: Summary | None) -> str:
     if summary is None:
         return MISSING
     digits = 1 if is_rate(summary.metric) else 3
-    low, high = summary.ci95
+    value, low, high = (rounded(number, digits) for number in (summary.value, *summary.ci95))
     spread = f" ±{summary.spread:.{digits}f}" if summary.seeds > 1 else ""
-    return f"{summary.value:.{digits}f}{spread} [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{value}{spread} [{low}, {high}]"
+
+
+def rounded(value: float, digits: int) -> str:
+    """``value`` with so many digits; no sign on a zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def _range(counts: Iterable[int]) -> str:

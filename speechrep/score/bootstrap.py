@@ -27,7 +27,9 @@ def ratio_interval(
     rates = np.empty(replications)
     for begin, times in _draws(counts.shape[1], replications, seed):
         top, bottom = counts @ times.T
-        rates[begin : begin + len(times)] = top / np.maximum(bottom, np.finfo(float).tiny)
+        # A draw of nothing to score has no rate; it is left out.
+        with np.errstate(invalid="ignore"):
+            rates[begin : begin + len(times)] = top / bottom
     return _percentiles(rates)
 
 

@@ -59,20 +59,29 @@ def align(ref: Sequence[str], hyp: Sequence[str]) -> list[tuple[str | None, str 
     Returns:
         pairs ``(ref unit, hyp unit)``; None in the first is an insertion, in the second a deletion.
     """
-    rows = [list(range(len(hyp) + 1))]
-    for m, unit in enumerate(ref):
-        above, row = rows[-1], [m + 1]
-        for n, other in enumerate(hyp):
-            row.append(min(above[n] + (unit != other), above[n + 1] + 1, row[n] + 1))
-        rows.append(row)
+    vocabulary: dict[str, int] = {}
+    ref_ids, hyp_ids = (
+        np.array([vocabulary.setdefault(unit, len(vocabulary)) for unit in units], np.int32)
+        for units in (ref, hyp)
+    )
+    ramp = np.arange(len(hyp) + 1, dtype=np.int32)
+    costs = np.empty((len(ref) + 1, len(hyp) + 1), np.int32)
+    costs[0] = ramp
+    for m, unit in enumerate(ref_ids):
+        above, row = costs[m], costs[m + 1]
+        np.add(above, 1, out=row)
+        np.minimum(row[1:], above[:-1] + (hyp_ids != unit), out=row[1:])
+        # Insertions: from the cheapest place to the left, each step to the right costing one.
+        np.minimum.accumulate(row - ramp, out=row)
+        row += ramp
     pairs: list[tuple[str | None, str | None]] = []
     m, n = len(ref), len(hyp)
     while m or n:
-        cost = rows[m][n]
-        if m and n and rows[m - 1][n - 1] + (ref[m - 1] != hyp[n - 1]) == cost:
+        cost = costs[m, n]
+        if m and n and costs[m - 1, n - 1] + (ref[m - 1] != hyp[n - 1]) == cost:
             m, n = m - 1, n - 1
             pairs.append((ref[m], hyp[n]))
-        elif m and rows[m - 1][n] + 1 == cost:
+        elif m and costs[m - 1, n] + 1 == cost:
             m -= 1
             pairs.append((ref[m], None))
         else:

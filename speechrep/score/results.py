@@ -39,8 +39,10 @@ def add_results(path: str | os.PathLike[str], entries: Sequence[dict[str, Any]])
         if not isinstance(old, list) or not all(isinstance(entry, dict) for entry in old):
             raise InputError("not a list of results", where=path, mend="move it away")
         renewed = {_identity(entry) for entry in entries} | {_checkpoint(entry) for entry in entries}
-        kept = [entry for entry in old if not renewed & {_identity(entry), _checkpoint(entry)}]
-        write_json(path, [*kept, *entries])
+        kept = [not renewed & {_identity(entry), _checkpoint(entry)} for entry in old]
+        place = kept.index(False) if False in kept else len(old)  # where it stood, so does it in the table
+        behind = [entry for entry, keep in zip(old[place:], kept[place:], strict=True) if keep]
+        write_json(path, [*old[:place], *entries, *behind])
 
 
 def _identity(entry: dict[str, Any]) -> str:

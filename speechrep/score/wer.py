@@ -121,9 +121,12 @@ def bootstrap(scores: Sequence[Scores], replications: int, seed: int) -> NDArray
     generator = np.random.default_rng(seed)
     rates = np.empty((len(scores), replications))
     for index in range(replications):
-        # How often each utterance is drawn; one product then sums errors and reference units.
-        times = np.bincount(generator.integers(count, size=count), minlength=count)
-        rates[:, index] = 100.0 * (totals @ times) / max(1, int(ref_units @ times))
+        units = 0
+        while not units:  # a draw of empty references only has no rate
+            # How often each utterance is drawn; one product then sums errors and reference units.
+            times = np.bincount(generator.integers(count, size=count), minlength=count)
+            units = int(ref_units @ times)
+        rates[:, index] = 100.0 * (totals @ times) / units
     return rates
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from speechrep import provenance
 from speechrep.config import to_dict
 from speechrep.errors import InputError
 from speechrep.io.files import read_json, write_json
@@ -370,6 +371,8 @@ class Trainer:
             return
         weights = {name: value.cpu().numpy() for name, value in self.model.state_dict().items()}
         about = {"step": self.progress.best_step, "valid": self.best_stats, "train": to_dict(self.config)}
+        if self.device.type == "cuda":
+            about["machine"] = f"{provenance.machine()}, {torch.cuda.get_device_name(self.device)}"
         write_model(self.exp_dir, weights, self.task.describe() | about)
 
     def _on_signal(self, number: int, frame: Any) -> None:

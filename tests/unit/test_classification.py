@@ -65,3 +65,7 @@ def test_interval_of_a_metric_that_is_no_ratio():
     hyp = np.where(rng.random(200) < 0.8, ref, 1 - ref)
     low, high = interval(lambda drawn: f1_score(ref[drawn], hyp[drawn]), 200, replications=200)
     assert low < f1_score(ref, hyp) < high and 0.05 < high - low < 0.2
+
+
+def test_draws_of_nothing_to_score_are_left_out():
+    assert ratio_interval(np.array([9, 0, 0]), np.array([10, 0, 0])) == (0.9, 0.9)

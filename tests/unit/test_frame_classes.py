@@ -173,3 +173,11 @@ def test_a_share_of_the_training_utterances(tmp_path):
     for proportion in (0.0, 1.5):
         with pytest.raises(InputError, match="train-proportion"):
             draw(frames, proportion, 0)
+
+
+def test_a_label_that_is_the_sign_of_no_label_is_a_class_like_others(store, tmp_path):
+    write_ctm(tmp_path / "phones.ctm", {"u-1": [Interval(0, 0.1, "-"), Interval(0.1, 0.3021, "a")]})
+    source = FrameClasses(tmp_path / "phones.ctm", "", "data", "0")
+    names = source.classes(["u-1"])
+    assert names == ("_", "a")
+    assert source.frames("u-1", store, 28, names).tolist()[:10] == [0] * 9 + [1]

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from speechrep import provenance
 from speechrep.bin import report as report_command
 from speechrep.config import add_options, from_options, make_parser, to_dict
 from speechrep.downstream.registry import TASKS
@@ -204,6 +206,61 @@ def test_what_is_missing_is_told(exp, tmp_path, capsys):
     assert "61.2" in shown  # and the rest is there
 
 
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_one_damaged_model_does_not_stop_the_report(exp, content):
+    (exp / "phone_apc").mkdir()
+    (exp / "phone_apc/model.json").write_text(content)
+    (exp / "logs/5_score.log").mkdir()
+    shown = " ".join(Elements(written(exp)).words)
+    assert "Not shown: " in shown and "phone_apc/model.json" in shown
+    assert "mockingjay: its pre-training task" in shown and "AA as AE" in shown
+
+
+def test_names_are_no_mathematics(exp):
+    decoded = exp / "phone_mockingjay/decode_te$t_{$"
+    decoded.mkdir()
+    (decoded / "ref").write_text("u1 a $x$ $\\frac$\n")
+    (decoded / "hyp").write_text("u1 a $x$ $\\frac$\n")
+    results = json.loads((exp / "results.json").read_text())
+    (exp / "results.json").write_text(json.dumps([one | {"set": "te$t_{$"} for one in results[-3:]]))
+    assert "not drawn" not in written(exp)
+
+
+def test_many_classes_are_drawn_as_far_as_they_can_be_read():
+    count = mistakes.MOST_DRAWN + 9
+    counts = np.diag(np.arange(count))
+    drawn = mistakes.draw_confusion(mistakes.Confusion([f"c{i}" for i in range(count)], counts), "x")
+    shown = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
+    assert shown == [f"c{i}" for i in range(9, count)]
+    assert drawn._suptitle.get_text() == f"x: the {count - 9} most frequent of {count}"
+
+
+def test_the_machine_is_where_the_models_were_trained(exp, tmp_path):
+    results = json.loads((exp / "results.json").read_text())
+    for place, name in enumerate(("mockingjay", "fbank")):
+        info = json.loads((exp / name / "model.json").read_text())
+        assert info["machine"] == provenance.machine()
+        (exp / name / "model.json").write_text(json.dumps(info | {"machine": f"{name}'s"}))
+        results[place] |= {"checkpoint": f"exp/{name}/model.safetensors"}
+    (exp / "results.json").write_text(json.dumps(results))
+    assert "fbank's; mockingjay's" in " ".join(Elements(written(exp)).words)
+
+
+def test_a_path_is_looked_for_from_the_recipes_folder_whatever_the_working_directory(
+    exp, tmp_path, monkeypatch
+):
+    (exp / "x").mkdir()
+    monkeypatch.chdir(exp / "x")
+    assert runs.found_above("../results.json", "exp/mockingjay") == str(exp / "mockingjay")
+    assert runs.found_above(exp / "results.json", "exp/mockingjay") == str(exp / "mockingjay")
+    assert runs.found_above(exp / "results.json", "exp/gone") == "exp/gone"
+    long = "a folder/" + "whose name has blanks and is long/" * 3
+    (exp / long).mkdir(parents=True)
+    (exp / "mockingjay/config.yaml").write_text(yaml.safe_dump({"note": 1, "valid-dir": f"exp/{long}"}))
+    run = next(run for run in runs.read_runs(exp) if run.name == "mockingjay")
+    assert runs.path_option(run, "valid-dir") == str(exp / long)
+
+
 def test_upstreams_of_another_experiment_are_shown_as_such(exp, tmp_path):
     """Also where its paths count from another recipe's folder; what this one made before is not used."""
     other = tmp_path / "egs/exp/other/mockingjay"
@@ -320,6 +377,13 @@ def test_steps_in_the_order_they_began(exp):
         (2, "mockingjay", 61), (2, "fbank", 4), (4, "phone_mockingjay", None),
     ]  # fmt: skip
     assert steps[0].command.startswith("python -m speechrep.bin.pretrain")
+
+
+@pytest.mark.parametrize("zone", ["UTC", "-03", "+0545", "ChST"])
+def test_times_of_any_zone_are_in_order(exp, zone):
+    for path in (exp / "logs").iterdir():
+        path.write_text(path.read_text().replace(" UTC ", f" {zone} "))
+    assert [step.name for step in runs.read_steps(exp / "logs")][:2] == ["mockingjay", "fbank"]
 
 
 def test_escaping_is_done_once():

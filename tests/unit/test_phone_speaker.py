@@ -291,7 +291,7 @@ def test_results_renew_their_own_entry(tmp_path):
     path = tmp_path / "results.json"
     add_results(path, [result(1.0), result(2.0, task="y", checkpoint="c")])
     add_results(path, [result(3.0)])
-    assert [entry["value"] for entry in json.loads(path.read_text())] == [2.0, 3.0]
+    assert [entry["value"] for entry in json.loads(path.read_text())] == [3.0, 2.0]  # in its old place
     add_results(path, [result(4.0, seed=2, checkpoint="other")])  # another seed stands beside the first
     add_results(path, [result(5.0, seed=3)])  # the same checkpoint trained anew with another seed
     assert sorted(entry["value"] for entry in json.loads(path.read_text())) == [2.0, 4.0, 5.0]

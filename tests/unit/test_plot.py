@@ -1,5 +1,6 @@
 """Pictures: the right values on the right axes, files that are whole, and what is refused."""
 
+import dataclasses
 import json
 import struct
 
@@ -9,6 +10,8 @@ import soundfile
 import torch
 
 from speechrep.bin import plot
+from speechrep.data.features import open_features
+from speechrep.data.frame_labels import frame_times_s
 from speechrep.downstream.layer_sum import learned_weights
 from speechrep.errors import InputError
 from speechrep.frontend.registry import FRONTENDS, make_frontend
@@ -19,6 +22,7 @@ from speechrep.report import attention, board, curves, embedding, scales, spectr
 from speechrep.report.utterance import Utterance, read_utterance
 from speechrep.upstream.checkpoint import load, save_model
 from speechrep.upstream.registry import CONFIGS, build
+from speechrep.upstream.represented import represented_meta
 from tests.unit.models import model as small_model
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -204,8 +208,6 @@ def test_embedding(exp):
     names = [path.name for path in plotted(exp, "embedding", "--data-dir", str(data), name="apc")]
     assert names == ["embedding_phones_pca.png", "embedding_speakers_pca.png"]
     model = load(exp / "apc")
-    from speechrep.data.features import open_features
-
     vectors = embedding.vectors_of(model, open_features(exp / "feats.h5"), "last", 10, 0, "")
     points, phones = embedding.phone_points(vectors, data, 60, 0)
     assert sorted(phones) == ["AA"] * 3 + ["S"] + ["SIL"] * 3 + ["T"] * 3  # noise is left out
@@ -266,8 +268,6 @@ def test_board_skips_what_is_too_short(exp):
     meta = model.meta
     with StoreWriter(exp / "short.h5", meta, ["s"], [10]) as store:
         store.write("s", np.zeros((10, 6), np.float32))
-    from speechrep.data.features import open_features
-
     assert board.pictures(model, open_features(exp / "short.h5")) == {}
 
 
@@ -298,8 +298,6 @@ def test_stores_of_another_model_are_refused(exp):
     meta = FeatureMeta("fbank", {}, 8, 10.0, RATE, upstream="apc", weights_sha256="other", layers=(1,))
     with StoreWriter(exp / "reps.h5", meta, ["u1"], [60]) as store:
         store.write("u1", np.zeros((60, 8), np.float32))
-    from speechrep.data.features import open_features
-
     with pytest.raises(InputError, match="weights_sha256"):
         embedding.vectors_of(model, open_features(exp / "reps.h5"), "last", 10, 0, "")
     assert "holds representations of apc" in refused(exp, "hidden", name="apc", data="reps.h5")
@@ -315,3 +313,29 @@ def test_other_targets_have_their_own_axis_and_no_error():
     told = {"target": {"format": "speechrep-features/1"} | vars(linear)}
     assert spectrogram.target_of(told | {"target": told["target"] | {"layers": []}}, "x") == linear
     assert spectrogram.target_of({}, "x") is None
+
+
+def test_representations_lie_in_time_where_a_dump_of_them_does(exp):
+    """Of ready-made features, too, whose configuration does not tell of a frame shift."""
+    model = small_model("mockingjay", downsample=3)
+    model.meta = meta = dataclasses.replace(model.meta, feature="kaldi", config={})
+    with StoreWriter(exp / "ready.h5", meta, ["u1"], [60]) as store:
+        store.write("u1", np.zeros((60, 6), np.float32))
+    vectors = embedding.vectors_of(model, open_features(exp / "ready.h5"), "last", 1, 0, "")
+    wanted = represented_meta(model, meta, vectors.meta.layers)
+    assert frame_times_s(vectors.meta, 3).tolist() == frame_times_s(wanted, 3).tolist()
+    assert wanted.config["frame_shift"] == 10
+
+
+def test_embeddings_of_nothing_are_refused(exp):
+    data = exp / "data"
+    data.mkdir()
+    (data / "utt2spk").write_text("u1 a\nu2 a\nu3 a\n")
+    (data / "phones.ctm").write_text("u1 1 0.0 0.60 SPN\n")
+    for words, message in (
+        (["--max-utts", "0"], "max-utts is 0, want at least 1"),
+        (["--points-per-phone", "0"], "points-per-phone is 0, want at least 1"),
+        (["--seed", "-1"], "--seed: want 0 or more, got -1"),
+        ([], "no phone but SPN"),
+    ):
+        assert message in refused_embedding(exp, data, *words)

@@ -186,3 +186,9 @@ def test_no_results_at_all(results, tmp_path):
     (tmp_path / "results.json").write_text("{}")
     with pytest.raises(InputError, match="want a list"):
         report.main(["--results", str(tmp_path / "results.json")])
+
+
+def test_no_sign_on_a_zero_and_bars_stay_in_their_cells(results):
+    rows = [entry(upstream="a|b", value=-0.04, ci95=[-0.2, 0.04])]
+    assert "-0.0 " not in terminal(read_results(results(*rows)))
+    assert "| a\\|b | fbank80 | 0.0 [-0.2, 0.0] |" in markdown(read_results(results(*rows)), {})

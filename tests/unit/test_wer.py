@@ -167,3 +167,15 @@ def test_comparing_two_systems(tmp_path, capsys):
     assert json.loads((tmp_path / "o.json").read_text())["compare"]["wer"] == 5.0
     main([ref, better, "--compare", worse, "--bootstrap", "200"])
     assert "Probability of Set2 improving Set1: 0.00" in capsys.readouterr().out
+
+
+def test_draws_of_nothing_to_score_are_drawn_anew():
+    """Of three utterances only one has words: all that is drawn tells of it, and says 50 %."""
+    scores = wer.Scores(["u1", "u2", "u3"], np.array([2, 0, 0]), np.array([[0, 0, 1], [0] * 3, [0] * 3]))
+    assert set(wer.bootstrap([scores], 100, seed=0)[0]) == {50.0}
+
+
+def test_a_negative_seed_is_refused(tmp_path):
+    ref = write(tmp_path / "ref", "u1 a\n")
+    with pytest.raises(InputError, match="--seed: want 0 or more, got -1"):
+        main([ref, ref, "--bootstrap", "10", "--seed", "-1"])
