@@ -17,6 +17,7 @@ from speechrep.bin.jobs import check_jobs, run_launcher, run_local
 from speechrep.compat.convert import load_any
 from speechrep.config import add_options, from_options, make_parser
 from speechrep.data.features import open_features
+from speechrep.downstream.inside import source_sha256
 from speechrep.downstream.layer_sum import learned_weights
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_info
@@ -53,10 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if reader.path.resolve() in (Path(args.out).resolve(), Path(store_path).resolve()):
         raise InputError("holds the features to represent", where=args.out, mend="choose another --out")
     work = Dump(model, reader, store_path, config, args.upstream, args.nj, mix)
-    if mix:
-        made_for = read_info(args.layer_weights_from).get("features", {}).get("weights_sha256")
-        if made_for not in (None, "", model.weights_sha256):
-            raise InputError("was trained on layers of another model", where=args.layer_weights_from)
+    if mix and source_sha256(read_info(args.layer_weights_from)) not in ("", model.weights_sha256):
+        raise InputError("was trained on layers of another model", where=args.layer_weights_from)
     if args.verify:
         if args.format != "hdf5":
             raise InputError("checks stores; leave out --format", where="--verify")

@@ -11,9 +11,10 @@ from pathlib import Path
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, parse_choice
 from speechrep.data.features import open_features
-from speechrep.data.identity import require_equal
+from speechrep.data.identity import require_like
 from speechrep.data.layers import choose_layer
 from speechrep.downstream.base import Labelled, Loading, require_features
+from speechrep.downstream.inside import require_pretrained
 from speechrep.downstream.registry import TASKS
 from speechrep.io.model_files import INFO, read_info
 from speechrep.train import distributed
@@ -54,9 +55,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             for name in SETS
         ]
         first, second = (labelled.feats for labelled in sets)
-        require_equal(first.meta.identity(), second.meta.identity(), first.path, second.path)
+        require_like(first, second)
         if (Path(args.exp_dir) / INFO).exists():  # by the same paths, but they may hold others since
-            require_features(read_info(args.exp_dir), first, args.exp_dir)
+            info = read_info(args.exp_dir)
+            require_features(info, first, args.exp_dir)
+            require_pretrained(info, args.exp_dir)
         task = TASKS[args.task].build(args.task_config, *sets, loading)
         if hasattr(task, "prepare") and not (Path(args.exp_dir) / "checkpoints" / FINISHED).exists():
             task.prepare(device)

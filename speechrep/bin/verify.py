@@ -20,7 +20,7 @@ from speechrep import provenance
 from speechrep.bin import run
 from speechrep.config import make_parser
 from speechrep.data.features import FeatureReader, open_features
-from speechrep.data.identity import require_equal
+from speechrep.data.identity import require_like
 from speechrep.data.layers import choose_layer
 from speechrep.downstream.base import Labelled
 from speechrep.downstream.speaker import pool, speakers_of
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     centre = np.zeros(feats.meta.dim)
     if args.center_on:
         other = choose_layer(open_features(args.center_on), args.layer)
-        require_equal(feats.meta.identity(), other.meta.identity(), feats.path, other.path)
+        require_like(feats, other)
         some = other.utt_ids[:: len(other.utt_ids) // CENTRED_ON + 1]
         centre = np.mean(_vectors(other, some), 0)
     first, second, same = _pairs(args.trials, list(speakers.items()))

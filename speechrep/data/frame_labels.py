@@ -22,6 +22,7 @@ from speechrep.io.feature_meta import FeatureMeta
 
 IGNORE = -1  # a frame without a label
 MAX_APART = 3  # frames by which labels and features may end apart
+MAX_APART_S = 0.03  # and at any frame shift: recognisers leave out up to a window at the end
 RECOGNISER_STEP_MS, RECOGNISER_OFFSET_MS = 10.0, 7.5
 
 
@@ -75,22 +76,25 @@ def label_frames(
         (T,) ids, :data:`IGNORE` where a frame has none.
 
     Raises:
-        InputError: a label not in ``ids``, or labels and features that end more than three frames apart:
-            they belong to different audio, or one of their frame shifts is not what it is said to be.
+        InputError: a label not in ``ids``, or labels and features that end more than three frames, and more
+            than 30 ms, apart: they belong to different audio, or one of their frame shifts is not what it is
+            said to be.
     """
     unknown = next((label for _, _, label in intervals if label not in ids), None)
     if unknown is not None:
-        raise InputError(f"label {unknown!r} is not one of {sorted(ids)}", where=where)
+        some = ", ".join(sorted(ids)[:50]) + (", ..." if len(ids) > 50 else "")
+        raise InputError(f"label {unknown!r} is not one of the {len(ids)} known: {some}", where=where)
     if not intervals or not len(times_s):
         raise InputError("no labels" if len(times_s) else "no frames", where=where)
     starts = np.array([start_s for start_s, _, _ in intervals]) + offset_ms / 1000
     ends = np.array([end_s for _, end_s, _ in intervals]) + offset_ms / 1000
     shift_s = times_s[1] - times_s[0] if len(times_s) > 1 else 0.01
-    apart = (times_s[-1] + shift_s / 2 - ends[-1]) / shift_s
-    if abs(apart) > MAX_APART + 1e-6:
+    # The audio goes on behind the last centre for as long as before the first, or up to a frame longer.
+    apart_s = max(times_s[-1] - ends[-1], ends[-1] - (times_s[-1] + times_s[0] + shift_s))
+    if apart_s > max(MAX_APART * shift_s, MAX_APART_S) + 1e-6:
         raise InputError(
             f"labels end at {ends[-1]:.3f} s but the {len(times_s)} frames of {1000 * shift_s:g} ms at "
-            f"{times_s[-1]:.3f} s, {abs(apart):.1f} frames apart",
+            f"{times_s[-1]:.3f} s, {apart_s / shift_s:.1f} frames apart",
             where=where, mend="labels and features must be of the same audio, with the right frame shift",
         )  # fmt: skip
     # A boundary on a frame's centre goes to the later label, whatever the rounding of its decimals.

@@ -5,10 +5,16 @@ they mean is its default, so both sides are filled up before they are compared. 
 defaults, hence this lies above :mod:`speechrep.io.feature_meta`.
 """
 
+import hashlib
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from speechrep.config import from_dict, to_dict
+from speechrep.data.features import FeatureReader
 from speechrep.errors import InputError
+from speechrep.frontend.cmvn import Cmvn
 from speechrep.frontend.registry import FRONTENDS
 
 
@@ -34,6 +40,39 @@ def require_equal(want: dict[str, Any], got: dict[str, Any], want_where: object,
         raise InputError(
             "; ".join(differing), where=got_where, mend="extract features with the same configuration"
         )
+
+
+def sha256_of(stats: NDArray[np.float64] | None) -> str:
+    """What tells statistics of CMVN from others; "" for none."""
+    return "" if stats is None else hashlib.sha256(np.ascontiguousarray(stats).tobytes()).hexdigest()
+
+
+def statistics_sha256(feats: FeatureReader) -> str:
+    """Of the statistics by which a feature directory is normalised as a whole; "" where there are none."""
+    if feats.meta.cmvn != "global" or not feats.path.is_dir():
+        return ""
+    return sha256_of(Cmvn(feats.path, "global", feats.meta.norm_vars).stats(""))
+
+
+def require_statistics(want_sha256: str, feats: FeatureReader, whose: object) -> None:
+    """Refuse features that are normalised by other global statistics; what tells of none is taken.
+
+    Args:
+        want_sha256: as of :func:`sha256_of`.
+        feats: the features.
+        whose: what has these statistics, for the message.
+    """
+    if want_sha256 and statistics_sha256(feats) not in ("", want_sha256):
+        raise InputError(
+            f"is normalised by other global statistics than {whose}", where=feats.path,
+            mend="extract it with --global-cmvn-from the training set's features",
+        )  # fmt: skip
+
+
+def require_like(first: FeatureReader, second: FeatureReader) -> None:
+    """Refuse a set whose features are not those of another."""
+    require_equal(first.meta.identity(), second.meta.identity(), first.path, second.path)
+    require_statistics(statistics_sha256(first), second, first.path)
 
 
 def are_equal(one: dict[str, Any], other: dict[str, Any]) -> bool:

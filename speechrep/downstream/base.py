@@ -16,7 +16,7 @@ import torch
 from speechrep.config import opt, to_dict
 from speechrep.data.batches import BatchSampler
 from speechrep.data.features import FeatureReader
-from speechrep.data.identity import require_equal
+from speechrep.data.identity import require_equal, require_statistics, statistics_sha256
 from speechrep.data.loader import Loader
 from speechrep.downstream.layer_sum import layer_sum_option
 from speechrep.errors import InputError
@@ -141,7 +141,8 @@ def description(task: str, config: Any, feats: FeatureReader, **more: Any) -> di
     """The plain values that ``model.json`` must hold for every task, and ``more``."""
     return {
         "kind": KIND, "task": task, "config": to_dict(config), "features": feats.meta.identity(),
-        "features_path": str(feats.path), "layer": getattr(feats, "choice", ""),
+        "cmvn_sha256": statistics_sha256(feats), "features_path": str(feats.path),
+        "layer": getattr(feats, "choice", ""),
     } | more  # fmt: skip
 
 
@@ -163,3 +164,4 @@ def require_features(model_json: dict[str, Any], feats: FeatureReader, where: ob
         )
     # JSON knows no tuples: compare what both would be in it.
     require_equal(model_json["features"], feats.meta.identity(), where, feats.path)
+    require_statistics(model_json.get("cmvn_sha256", ""), feats, f"those that {where} was trained on")

@@ -6,6 +6,7 @@ probe come out as they would of one. In training, batches hold acoustic features
 model first; what is left of the task sees vectors as ever.
 """
 
+import logging
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,10 +19,13 @@ from speechrep.data.loader import Loader
 from speechrep.downstream.base import Kind, Labelled, Loading, TaskConfig, description
 from speechrep.downstream.probe import Probe
 from speechrep.errors import InputError
+from speechrep.io.model_files import read_info
 from speechrep.train.task import Task
 from speechrep.upstream.base import Upstream, valid_mask
 from speechrep.upstream.checkpoint import describe, load, rebuild
 from speechrep.upstream.represented import Represented
+
+logger = logging.getLogger(__name__)
 
 
 class LabelledSet(Protocol):
@@ -97,7 +101,8 @@ class TunedTask:
         self.head, self.config = head, config
         self.best_metric, self.best_is_lower = head.best_metric, head.best_is_lower
         self.leaves_unused = config.fine_tune  # what only pre-training needs, and all of it before its time
-        self._upstream_json, self._acoustic = describe(upstream), train
+        self._upstream_json = describe(upstream) | {"weights_sha256": upstream.weights_sha256}
+        self._acoustic, self._begins = train, config.fine_tune_after
         self._train, self._valid = head.train.over(train), head.valid.over(valid)
         self.model = WithUpstream(upstream, head.model, config)
 
@@ -116,24 +121,20 @@ class TunedTask:
         return self.head.loader(self._valid, shuffle=False)
 
     def begin_run(self, total_steps: int) -> None:
-        """Refuse a training that ends before the upstream's time; one of no steps trains nothing anyway.
-
-        Raises:
-            InputError: the upstream would stay frozen.
-        """
-        if self.config.fine_tune and total_steps and not self._is_time(total_steps - 1):
-            raise InputError(
-                f"training ends after {total_steps} steps, so the model inside would stay frozen",
-                where=f"--fine-tune-after {self.config.fine_tune_after}",
-                mend="begin earlier, or train longer",
-            )
+        """Of a training that ends before the upstream's time, as on a share of the labels, half is it."""
+        if self.config.fine_tune and 0 < total_steps <= self._begins:
+            self._begins = total_steps // 2
+            logger.warning(
+                "--fine-tune-after %d: training ends after %d steps; the model inside joins after %d",
+                self.config.fine_tune_after, total_steps, self._begins,
+            )  # fmt: skip
 
     def begin_step(self, step: int) -> None:
         """The upstream joins once its time has come."""
         self.model.set_tuning(self._is_time(step))
 
     def _is_time(self, step: int) -> bool:
-        return self.config.fine_tune and step >= self.config.fine_tune_after
+        return self.config.fine_tune and step >= self._begins
 
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """The task's, of the upstream's vectors."""
@@ -203,6 +204,26 @@ def with_upstream(kind: Kind) -> Kind:
         kind.decode(model, data, out_dir, options)
 
     return kind._replace(build=build, load=load_model, decode=decode)
+
+
+def source_sha256(model_json: dict[str, Any]) -> str:
+    """The SHA-256 of the weights of the model whose vectors a task reads; "" where it does not say."""
+    inside = model_json.get("pretrained") or {}
+    return str(inside.get("weights_sha256") or model_json.get("features", {}).get("weights_sha256") or "")
+
+
+def require_pretrained(model_json: dict[str, Any], where: object) -> None:
+    """Refuse a task's model that was trained with another model inside than is there now.
+
+    Raises:
+        InputError: naming both.
+    """
+    path = model_json.get("config", {}).get("pretrained", "")
+    if path and source_sha256(model_json) not in ("", read_info(path).get("weights_sha256")):
+        raise InputError(
+            f"was trained with another model inside than {path} is now", where=where,
+            mend="put that model back, or --overwrite starts anew",
+        )  # fmt: skip
 
 
 def _through(data: Labelled, upstream: Upstream, config: TaskConfig) -> Labelled:

@@ -14,8 +14,17 @@ import numpy as np
 import torch
 
 from speechrep.config import opt
+from speechrep.data.frame_labels import IGNORE
 from speechrep.downstream import split
-from speechrep.downstream.base import Labelled, Loading, TaskConfig, description, num_layers_of
+from speechrep.downstream.base import (
+    MAY_LACK,
+    Labelled,
+    Loading,
+    TaskConfig,
+    description,
+    num_layers_of,
+    with_features,
+)
 from speechrep.downstream.frame_classes import INVENTORIES, FrameClasses
 from speechrep.downstream.labelled_frames import LabelledFrames
 from speechrep.downstream.probe import Probe, ProbeConfig, check_probe, load_probe
@@ -58,7 +67,7 @@ class PhoneConfig(ProbeConfig, TaskConfig):
 
 
 def read_frames(
-    data: Labelled, config: PhoneConfig, classes: Sequence[str] = ()
+    data: Labelled, config: PhoneConfig, classes: Sequence[str] = (), may_lack: float = 0.0
 ) -> tuple[LabelledFrames, tuple[str, ...]]:
     """The utterances of a set that have both features and labels, and the classes.
 
@@ -66,10 +75,11 @@ def read_frames(
         data: the set.
         config: which labels, and what becomes of them.
         classes: those of the training set; empty where this is the training set.
+        may_lack: the share of utterances that may have no features.
 
     Raises:
-        InputError: no labels, labels that do not fit the features in time, none in common, or more than
-            :data:`MAX_UNALIGNED` of the utterances without labels.
+        InputError: no labels, labels that do not fit the features in time, none in common, more than
+            :data:`MAX_UNALIGNED` of the utterances without labels, or no frame with a class.
     """
     path = Path(data.data_dir) / config.labels
     if not path.exists() and "/" in config.labels:
@@ -77,7 +87,8 @@ def read_frames(
     if not path.exists():
         raise InputError("no phone alignment", where=path, mend="give --alignments or --aligner to run.sh")
     found = FrameClasses(path, config.tier, config.classes, config.label_offset_ms)
-    chosen = set(split.part_of(DataDir(data.data_dir).utt2spk, data.split, data.data_dir))
+    part = split.part_of(DataDir(data.data_dir).utt2spk, data.split, data.data_dir)
+    chosen = with_features(dict.fromkeys(part), data.feats, data.data_dir, may_lack)
     lengths = dict(zip(data.feats.utt_ids, data.feats.num_frames.tolist(), strict=True))
     wanted = [utt_id for utt_id in data.feats.utt_ids if utt_id in chosen]
     known = found.utt_ids
@@ -93,6 +104,8 @@ def read_frames(
         logger.warning("%s: %d utterances have no alignment, first %s", path, len(missing), missing[0])
     names = tuple(classes) or found.classes(utt_ids)
     labels = [found.frames(utt_id, data.feats, lengths[utt_id], names) for utt_id in utt_ids]
+    if not any((row != IGNORE).any() for row in labels):
+        raise InputError("no frame has one of the classes", where=path)
     return LabelledFrames(data.feats, utt_ids, labels, config.frame_stride), names
 
 
@@ -108,8 +121,8 @@ def draw(frames: LabelledFrames, proportion: float, seed: int) -> LabelledFrames
 
 def build(config: PhoneConfig, train: Labelled, valid: Labelled, loading: Loading) -> ProbeTask:
     """The task of training a probe of single frames."""
-    train_frames, classes = read_frames(train, config)
-    valid_frames, _ = read_frames(valid, config, classes)
+    train_frames, classes = read_frames(train, config, may_lack=MAY_LACK)
+    valid_frames, _ = read_frames(valid, config, classes, MAY_LACK)
     train_frames = draw(train_frames, config.train_proportion, loading.seed)
     return ProbeTask(
         classes, config, train_frames, valid_frames, loading, config.batch_frames,

@@ -22,7 +22,15 @@ from speechrep.config import from_dict, opt
 from speechrep.data.batches import Segment
 from speechrep.data.features import FeatureReader
 from speechrep.downstream import split
-from speechrep.downstream.base import Labelled, Loading, TaskConfig, description, num_layers_of
+from speechrep.downstream.base import (
+    MAY_LACK,
+    Labelled,
+    Loading,
+    TaskConfig,
+    description,
+    num_layers_of,
+    with_features,
+)
 from speechrep.downstream.labelled_frames import LabelledFrames
 from speechrep.downstream.probe import Probe, ProbeConfig, check_probe
 from speechrep.downstream.probe_task import ProbeTask
@@ -98,44 +106,56 @@ def pool(feats: NDArray[np.float32], pooling: str) -> NDArray[np.float32]:
     return np.concatenate(parts, -1).astype(np.float32)
 
 
-def speakers_of(data: Labelled, min_utts: int = 0) -> dict[str, str]:
+def speakers_of(data: Labelled, min_utts: int = 0, may_lack: float = 0.0) -> dict[str, str]:
     """Utterance to person, for the utterances of the chosen part that have features, in the readers' order.
 
     Args:
         data: the set.
         min_utts: people with fewer utterances in the whole set are left out.
+        may_lack: the share of utterances that may have no features.
 
     Raises:
-        InputError: an utterance with features that ``utt2spk`` does not know, or none at all.
+        InputError: an utterance with features that ``utt2spk`` does not know, too many without features, or
+            no utterance at all.
     """
     utt2spk = {utt_id: reader_of(spk) for utt_id, spk in DataDir(data.data_dir).utt2spk.items()}
     counts = Counter(utt2spk.values())
-    chosen = {u for u in split.part_of(utt2spk, data.split, data.data_dir) if counts[utt2spk[u]] >= min_utts}
+    part = split.part_of(utt2spk, data.split, data.data_dir)
+    part = [utt_id for utt_id in part if counts[utt2spk[utt_id]] >= min_utts]
+    chosen = with_features(dict.fromkeys(part), data.feats, data.data_dir, may_lack)
     unknown = next((utt_id for utt_id in data.feats.utt_ids if utt_id not in utt2spk), None)
     if unknown is not None:
         raise InputError(f"no utterance {unknown} of {data.feats.path}", where=data.data_dir / "utt2spk")
     speakers = {utt_id: utt2spk[utt_id] for utt_id in data.feats.utt_ids if utt_id in chosen}
     if not speakers:
-        raise InputError("no utterance of this set has features", where=data.feats.path)
+        few = f", or none is of a speaker with min-utts {min_utts}" if min_utts else ""
+        raise InputError(f"no utterance of this set has features{few}", where=data.feats.path)
     return speakers
 
 
-def labels_of(data: Labelled, people: Sequence[str], min_utts: int) -> dict[str, int]:
+def labels_of(data: Labelled, people: Sequence[str], min_utts: int, may_lack: float = 0.0) -> dict[str, int]:
     """Utterance to the index of its speaker in ``people``.
 
+    Args:
+        data: the set.
+        people: whom the training set taught; with ``min_utts`` others are left out, for they may be those
+            that it was told to leave out.
+        min_utts: as of the training set.
+        may_lack: the share of utterances that may have no features.
+
     Raises:
-        InputError: a speaker that is not one of ``people``.
+        InputError: a speaker that is not one of ``people``, or no speaker that is.
     """
     ids = {name: i for i, name in enumerate(people)}
-    speakers = speakers_of(data, min_utts)
-    for utt_id, name in speakers.items():
-        if name not in ids:
-            raise InputError(
-                f"{utt_id}: speaker {name} is not one of the {len(people)} the model knows",
-                where=data.data_dir / "utt2spk",
-                mend="test on a held-out part of the training set: --split test",
-            )
-    return {utt_id: ids[name] for utt_id, name in speakers.items()}
+    speakers = speakers_of(data, 0, may_lack)
+    unknown = [utt_id for utt_id, name in speakers.items() if name not in ids]
+    if unknown and (not min_utts or len(unknown) == len(speakers)):
+        raise InputError(
+            f"{unknown[0]}: speaker {speakers[unknown[0]]} is not one of the {len(people)} the model knows",
+            where=data.data_dir / "utt2spk",
+            mend="test on a held-out part of the training set: --split test",
+        )
+    return {utt_id: ids[name] for utt_id, name in speakers.items() if name in ids}
 
 
 def pooled(data: Labelled, labels: dict[str, int], pooling: str) -> PooledUtterances:
@@ -155,11 +175,11 @@ def build(
     config: SpeakerConfig, train: Labelled, valid: Labelled, loading: Loading
 ) -> ProbeTask | SpeakerGruTask:
     """The task of training what ``config.model`` says."""
-    people = sorted(set(speakers_of(train, config.min_utts).values()))
+    people = sorted(set(speakers_of(train, config.min_utts, MAY_LACK).values()))
     if len(people) < 2:
         raise InputError("only one speaker to recognise", where=train.data_dir / "utt2spk")
     about, num_layers = description("speaker", config, train.feats), num_layers_of(train.feats)
-    labels = [labels_of(data, people, config.min_utts) for data in (train, valid)]
+    labels = [labels_of(data, people, config.min_utts, MAY_LACK) for data in (train, valid)]
     kept = split.draw(list(labels[0]), config.train_proportion, loading.seed, labels[0])
     labels[0] = {utt_id: labels[0][utt_id] for utt_id in kept}
     sets = list(zip((train, valid), labels, strict=True))

@@ -22,8 +22,12 @@ PARTS = ("train", "valid", "test")
 
 
 def reader_of(speaker: str) -> str:
-    """The person behind a speaker id: of LibriSpeech's ``<reader>-<chapter>`` the reader, else the id."""
-    return speaker.split("-")[0] if re.fullmatch(r"\d+-\d+", speaker) else speaker
+    """The person behind a speaker id: of LibriSpeech's ``<reader>-<chapter>`` the reader, else the id.
+
+    Kaldi's recipe has put ``lbi-`` before it since 2021.
+    """
+    found = re.fullmatch(r"(?:lbi-)?(\d+)-\d+", speaker)
+    return found[1] if found else speaker
 
 
 def split_by_utterance(utt2spk: Mapping[str, str], held_out: float = 0.1) -> dict[str, list[str]]:

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from speechrep.config import opt, to_dict
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.features import FeatureReader
+from speechrep.data.identity import require_like
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FORMAT
 from speechrep.upstream.base import Upstream, at_least
 from speechrep.upstream.checkpoint import describe
-from speechrep.upstream.represented import require_acoustic, require_input_of, require_like
+from speechrep.upstream.represented import require_acoustic, require_input_of
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from speechrep import provenance
 from speechrep.data.features import FeatureReader
-from speechrep.data.identity import require_equal
+from speechrep.data.identity import require_equal, require_statistics, sha256_of
 from speechrep.errors import InputError
-from speechrep.frontend.cmvn import Cmvn
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.upstream.base import Upstream
 
@@ -65,27 +64,7 @@ def require_input_of(model: Upstream, reader: FeatureReader, where: object) -> N
     """Refuse features that are not acoustic, or not those the model was made for."""
     require_acoustic(reader)
     require_equal(model.meta.acoustic(), reader.meta.acoustic(), where, reader.path)
-    if model.cmvn_stats is not None and reader.path.is_dir():
-        _require_statistics(model.cmvn_stats, reader, f"{where} was made for")
-
-
-def require_like(first: FeatureReader, second: FeatureReader) -> None:
-    """Refuse a set whose features are not those of another."""
-    require_equal(first.meta.acoustic(), second.meta.acoustic(), first.path, second.path)
-    if first.meta.cmvn == "global" and first.path.is_dir() and second.path.is_dir():
-        _require_statistics(_global_statistics(first), second, first.path)
-
-
-def _require_statistics(stats: NDArray[np.float64], reader: FeatureReader, whose: object) -> None:
-    if not np.array_equal(_global_statistics(reader), stats):
-        raise InputError(
-            f"is normalised by other global statistics than {whose}", where=reader.path,
-            mend="extract it with --global-cmvn-from the training set's features",
-        )  # fmt: skip
-
-
-def _global_statistics(reader: FeatureReader) -> NDArray[np.float64]:
-    return Cmvn(reader.path, "global", reader.meta.norm_vars).stats("")
+    require_statistics(sha256_of(model.cmvn_stats), reader, f"{where} was made for")
 
 
 def vector_lens(model: Upstream, reader: FeatureReader) -> NDArray[np.int64]:

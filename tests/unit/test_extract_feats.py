@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechrep.bin import extract_feats
+from speechrep.bin import decode, extract_feats, train_downstream
 from speechrep.data.features import open_features
+from speechrep.data.identity import require_like
 from speechrep.errors import InputError
 from speechrep.frontend.cmvn import Cmvn
 from speechrep.frontend.registry import make_frontend
@@ -23,7 +24,7 @@ from speechrep.io.feature_meta import read_meta
 from speechrep.io.files import read_marker
 from speechrep.io.table import read_table
 from speechrep.upstream.registry import CONFIGS, build
-from speechrep.upstream.represented import require_input_of, require_like
+from speechrep.upstream.represented import require_input_of
 
 RATE = 16000
 SPEAKERS = ("s1", "s2")
@@ -239,6 +240,32 @@ def test_a_model_refuses_features_with_statistics_of_their_own(data_dir: Path, b
     require_like(train, same)  # as for the sets of target features
     with pytest.raises(InputError, match=r"own: is normalised by other global statistics than .*train"):
         require_like(train, own)
+
+
+def test_a_task_refuses_features_with_statistics_of_their_own(data_dir: Path, broken: Path, tmp_path: Path):
+    for name in ("wav.scp", "utt2spk"):
+        lines = (broken / name).read_text().splitlines(keepends=True)
+        (broken / name).write_text("".join(lines[4:16]))
+    first = extract(data_dir, tmp_path / "train", "--cmvn", "global")
+    same = extract(broken, tmp_path / "same", "--cmvn", "global", "--global-cmvn-from", str(first))
+    own = extract(broken, tmp_path / "own", "--cmvn", "global")
+
+    def train(name: str, valid: Path) -> None:
+        train_downstream.main(
+            ["--task", "speaker", "--train", str(first), "--train-data", str(data_dir), "--valid", str(valid),
+             "--valid-data", str(broken), "--exp-dir", str(tmp_path / name), "--max-steps", "0"]
+        )  # fmt: skip
+
+    def decoded(feats: Path) -> None:
+        decode.main(["--exp-dir", str(tmp_path / "exp"), "--data", str(feats), "--data-dir", str(broken),
+                     "--out-dir", str(tmp_path / "decoded")])  # fmt: skip
+
+    train("exp", same)
+    decoded(same)
+    with pytest.raises(InputError, match=r"own: is normalised by other .* than those that .*exp was trained"):
+        decoded(own)
+    with pytest.raises(InputError, match=r"own: is normalised by other global statistics than .*train"):
+        train("other", own)
 
 
 def test_statistics_of_another_set(data_dir: Path, tmp_path: Path):

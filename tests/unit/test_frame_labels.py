@@ -127,3 +127,20 @@ def test_refuses_unknown_labels_and_nothing():
         label_frames([], IDS, np.array([0.5]), "u")
     with pytest.raises(InputError, match="u: no frames"):
         label_frames([Interval(0, 1, "A")], IDS, np.array([]), "u")
+
+
+@pytest.mark.parametrize("offset", [0.0, 7.5])
+@pytest.mark.parametrize(
+    ("shift", "window", "joined"),
+    [(5, 25, 1), (6.25, 25, 1), (8, 32, 1), (10, 64, 1), (10, 25, 3), (10, 25, 1)],
+)
+def test_labels_of_the_whole_audio_fit_at_any_shift_and_window(shift, window, joined, offset):
+    config = {"frame_shift": shift, "frame_length": window, "snip_edges": True}
+    meta = dataclasses.replace(FBANK, config=config, frame_shift_ms=float(shift * joined))
+    for ms in range(window + shift.__ceil__() * (joined - 1), 200):
+        frames = int((ms - window) // shift + 1) // joined
+        if frames:
+            times = frame_times_s(meta, frames)
+            label_frames([Interval(0, ms / 1000, "A")], IDS, times, "u", offset)
+            with pytest.raises(InputError, match="frames apart"):
+                label_frames([Interval(0, ms / 1000 + joined * 0.1, "A")], IDS, times, "u", offset)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -190,6 +191,39 @@ def test_pooling_a_padded_batch_is_pooling_each_utterance(pooling):
     assert batch.grad.isfinite().all()  # of a single frame's deviation, too
 
 
+def test_a_short_training_tunes_its_second_half(tmp_path, labelled, apc, caplog):
+    """As on a small share of the labels, where an epoch is a few steps."""
+    more = ["--pretrained", apc, "--fine-tune", "true", "--fine-tune-after", 10, "--max-steps", 10]
+    run("phone", labelled, tmp_path / "exp", *more, "--save-interval", 5, "--schedule", "constant")
+    assert "training ends after 10 steps; the model inside joins after 5" in caplog.text
+    middle, last = states(tmp_path / "exp")
+    assert not is_changed(apc, middle) and is_changed(apc, last)
+
+
+def test_another_model_inside_is_no_continuation(tmp_path, labelled, apc):
+    source = tmp_path / "apc"
+    shutil.copytree(apc, source)
+    more = ["--pretrained", source, "--max-steps", 0]
+    run("speaker, pooled", labelled, tmp_path / "exp", *more)
+    run("speaker, pooled", labelled, tmp_path / "exp", *more)  # finished
+    torch.manual_seed(1)
+    save_model(source, build("apc", CONFIGS["apc"](hidden_size=16, num_layers=2), META))
+    with pytest.raises(InputError, match=r"exp: was trained with another model inside than .*apc is now"):
+        run("speaker, pooled", labelled, tmp_path / "exp", *more)
+
+
+def test_layer_weights_of_a_model_inside_are_of_that_model(tmp_path, labelled, apc):
+    more = ["--pretrained", apc, "--mix-layers", "true", "--max-steps", 1]
+    run("speaker, gru", labelled, tmp_path / "exp", *more)
+    words = ["--feats-dir", str(labelled[0]), "--out", str(tmp_path / "x.h5"), "--layer-weights-from",
+             str(tmp_path / "exp")]  # fmt: skip
+    dump.main(["--upstream", str(apc), *words])
+    torch.manual_seed(1)
+    save_model(tmp_path / "other", build("apc", CONFIGS["apc"](hidden_size=16, num_layers=2), META))
+    with pytest.raises(InputError, match="was trained on layers of another model"):
+        dump.main(["--upstream", str(tmp_path / "other"), *words])
+
+
 def test_refusals(tmp_path, labelled, apc):
     with pytest.raises(InputError, match="give --pretrained"):
         run("phone", labelled, tmp_path / "a", "--max-steps", 0, "--fine-tune", "true")
@@ -197,9 +231,6 @@ def test_refusals(tmp_path, labelled, apc):
         run(
             "phone", labelled, tmp_path / "b", "--l2", "1e-3 1e-4", "--fine-tune", "true", "--pretrained", apc
         )
-    words = ["--fine-tune", "true", "--fine-tune-after", 3, "--max-steps", 3, "--pretrained", apc]
-    with pytest.raises(InputError, match="--fine-tune-after 3: training ends after 3 steps, so the model in"):
-        run("phone", labelled, tmp_path / "late", "--l2", "1e-3", *words)
     dump.main(["--upstream", str(apc), "--feats-dir", str(labelled[0]), "--out", str(tmp_path / "x.h5")])
     with pytest.raises(InputError, match=r"x\.h5: holds representations of apc"):
         run("speaker, gru", (tmp_path / "x.h5", labelled[1]), tmp_path / "c", "--pretrained", apc)

@@ -5,7 +5,9 @@ import itertools
 import json
 import multiprocessing
 import re
+import shutil
 
+import numpy as np
 import pytest
 import torch
 from downstream_data import META, make_set
@@ -13,11 +15,12 @@ from downstream_data import META, make_set
 from speechrep.bin import decode, score, train_downstream
 from speechrep.data.features import open_features
 from speechrep.downstream.base import Labelled
-from speechrep.downstream.speaker import SpeakerConfig, speakers_of
+from speechrep.downstream.speaker import SpeakerConfig, labels_of, speakers_of
 from speechrep.downstream.speaker_gru import SpeakerGru
 from speechrep.downstream.split import part_of, reader_of, split_by_utterance
 from speechrep.errors import InputError
 from speechrep.io.alignment import read_ctm, write_ctm
+from speechrep.io.store import StoreWriter
 from speechrep.io.table import read_table, write_table
 from speechrep.score.results import KEYS, add_results
 
@@ -264,7 +267,7 @@ def test_refuses_to_validate_on_other_features(sets, tmp_path, task):
 def test_refuses_a_set_without_common_utterances(sets, tmp_path):
     data = make_set(tmp_path / "data")
     write_table(data[1] / "utt2spk", {"someone-1": "someone"})
-    with pytest.raises(InputError, match="0 of 0 utterances"):
+    with pytest.raises(InputError, match="no features for utterance someone-1 .* 1 absent in all"):
         train("phone", data, sets["valid"], tmp_path / "exp", *QUIET)
 
 
@@ -277,8 +280,8 @@ def test_refuses_to_score_with_the_wrong_model(trained, tmp_path):
 
 
 def test_only_readers_of_librispeech_have_chapters():
-    assert [reader_of(name) for name in ("19-198", "spk-01", "0-4Djl4", "-3g5yAC", "25522")] == [
-        "19", "spk-01", "0-4Djl4", "-3g5yAC", "25522",
+    assert [reader_of(name) for name in ("19-198", "lbi-19-198", "spk-01", "0-4Djl4", "-3g5yAC", "25522")] == [
+        "19", "19", "spk-01", "0-4Djl4", "-3g5yAC", "25522",
     ]  # fmt: skip
 
 
@@ -318,3 +321,58 @@ def test_several_processes_lose_no_result(tmp_path):
     for worker in workers:
         worker.join()
     assert len(json.loads(path.read_text())) == 40
+
+
+def without_features(data, folder, count):
+    """A set of which ``count`` utterances more have labels than have features."""
+    shutil.copytree(data[1], folder)
+    for name in ("utt2spk", "phones.ctm"):
+        lines = (folder / name).read_text().splitlines(keepends=True)
+        mine = [line for line in lines if line.startswith("100-7-0000")]
+        more = [line.replace("0000", f"9{i:03}", 1) for i in range(count) for line in mine]
+        (folder / name).write_text("".join(sorted(lines + more)))
+    return folder / "feats.h5", folder
+
+
+@pytest.mark.parametrize("task", ["phone", "speaker"])
+def test_utterances_without_features_are_not_passed_over(tmp_path, task, caplog):
+    """Of a set to train on one in twenty may lack them; of a set to score none."""
+    data = make_set(tmp_path / "set", utts=13)
+    lacking, too_much = (without_features(data, tmp_path / str(count), count) for count in (2, 3))
+    train(task, lacking, data, tmp_path / "exp", *QUIET)
+    assert "no features for 2 of 41 utterances" in caplog.text
+    for labelled, words in ((too_much, (data,)), (data, (too_much,))):
+        with pytest.raises(InputError, match="no features for utterance 100-7-9000 .* 3 absent in all"):
+            train(task, labelled, *words, tmp_path / "other", *QUIET)
+    with pytest.raises(InputError, match="no features for utterance 100-7-9000 .* 2 absent in all"):
+        decode_set(tmp_path / "exp", lacking, tmp_path / "decode")
+
+
+def test_min_utts_is_of_the_training_set(tmp_path):
+    """Whom it leaves out there is left out elsewhere too; who is known may have fewer utterances elsewhere."""
+    data, other = make_set(tmp_path / "set", utts=6), make_set(tmp_path / "other", seed=1, speakers=4, utts=3)
+    few = [line for line in (data[1] / "utt2spk").read_text().splitlines(keepends=True) if "102-" not in line]
+    (data[1] / "utt2spk").write_text("".join([*few, "102-7-0000 102-7\n"]))
+    with StoreWriter(tmp_path / "f.h5", META, [u.split()[0] for u in few], [9] * len(few)) as writer:
+        for line in few:
+            writer.write(line.split()[0], np.zeros((9, META.dim), np.float32))
+    here, there = (
+        Labelled(open_features(tmp_path / "f.h5"), data[1]),
+        Labelled(open_features(other[0]), other[1]),
+    )
+    people = sorted(set(speakers_of(here, 6).values()))
+    assert people == ["100", "101"]
+    assert set(labels_of(there, people, 6)) == {f"{p}-7-{i:04}" for p in people for i in range(3)}
+    with pytest.raises(InputError, match="102-7-0000: speaker 102 is not one of the 2 the model knows"):
+        labels_of(there, people, 0)
+    with pytest.raises(InputError, match="is not one of the 1 the model knows"):
+        labels_of(there, ["elsewhere"], 6)
+
+
+def test_sets_without_a_frame_that_counts_are_refused(sets, tmp_path):
+    data = make_set(tmp_path / "set")
+    path = data[1] / "phones.ctm"
+    path.write_text(re.sub(r"\S+$", "SPN", path.read_text(), flags=re.MULTILINE))
+    for pair in ((data, sets["valid"]), (sets["train"], data)):
+        with pytest.raises(InputError, match=r"phones\.ctm: no frame has one of the classes"):
+            train("phone", *pair, tmp_path / "exp", *QUIET)
