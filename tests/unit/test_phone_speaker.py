@@ -267,7 +267,7 @@ def test_refuses_to_validate_on_other_features(sets, tmp_path, task):
 def test_refuses_a_set_without_common_utterances(sets, tmp_path):
     data = make_set(tmp_path / "data")
     write_table(data[1] / "utt2spk", {"someone-1": "someone"})
-    with pytest.raises(InputError, match="no features for utterance someone-1 .* 1 absent in all"):
+    with pytest.raises(InputError, match=r"no features for utterance someone-1 .* 1 absent in all"):
         train("phone", data, sets["valid"], tmp_path / "exp", *QUIET)
 
 
@@ -280,7 +280,7 @@ def test_refuses_to_score_with_the_wrong_model(trained, tmp_path):
 
 
 def test_only_readers_of_librispeech_have_chapters():
-    assert [reader_of(name) for name in ("19-198", "lbi-19-198", "spk-01", "0-4Djl4", "-3g5yAC", "25522")] == [
+    assert [reader_of(name) for name in ("19-198", "lbi-19-8", "spk-01", "0-4Djl4", "-3g5yAC", "25522")] == [
         "19", "19", "spk-01", "0-4Djl4", "-3g5yAC", "25522",
     ]  # fmt: skip
 
@@ -342,14 +342,14 @@ def test_utterances_without_features_are_not_passed_over(tmp_path, task, caplog)
     train(task, lacking, data, tmp_path / "exp", *QUIET)
     assert "no features for 2 of 41 utterances" in caplog.text
     for labelled, words in ((too_much, (data,)), (data, (too_much,))):
-        with pytest.raises(InputError, match="no features for utterance 100-7-9000 .* 3 absent in all"):
+        with pytest.raises(InputError, match=r"no features for utterance 100-7-9000 .* 3 absent in all"):
             train(task, labelled, *words, tmp_path / "other", *QUIET)
-    with pytest.raises(InputError, match="no features for utterance 100-7-9000 .* 2 absent in all"):
+    with pytest.raises(InputError, match=r"no features for utterance 100-7-9000 .* 2 absent in all"):
         decode_set(tmp_path / "exp", lacking, tmp_path / "decode")
 
 
 def test_min_utts_is_of_the_training_set(tmp_path):
-    """Whom it leaves out there is left out elsewhere too; who is known may have fewer utterances elsewhere."""
+    """Whom it leaves out there is left out elsewhere too; who is known may have fewer utterances there."""
     data, other = make_set(tmp_path / "set", utts=6), make_set(tmp_path / "other", seed=1, speakers=4, utts=3)
     few = [line for line in (data[1] / "utt2spk").read_text().splitlines(keepends=True) if "102-" not in line]
     (data[1] / "utt2spk").write_text("".join([*few, "102-7-0000 102-7\n"]))
