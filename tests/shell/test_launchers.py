@@ -40,7 +40,7 @@ if [ -s "$FAKE_SLURM/pids" ]; then echo RUNNING; else echo COMPLETED; fi
 """
 FAKE_SCANCEL = """#!/usr/bin/env bash
 echo "$1" >"$FAKE_SLURM/cancelled"
-xargs -r kill <"$FAKE_SLURM/pids"
+while read -r pid; do kill "$pid"; done <"$FAKE_SLURM/pids"
 """
 
 

@@ -12,6 +12,7 @@ from test_pretrain import SMALL
 from test_pretrain_processes import ENVIRONMENT, REPOSITORY, STEPS, command, sets, start, wait_for  # noqa: F401
 
 from speechrep.io.model_files import read_model
+from tests.processes import children
 
 NUM_STEPS = 160
 
@@ -27,9 +28,8 @@ def agent(sets, exp, port):  # noqa: F811
 
 def kill_with_children(pid):
     """What a machine runs is gone at once."""
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout
-    for each in [str(pid), *children.split()]:
-        os.kill(int(each), signal.SIGKILL)
+    for each in [pid, *children(pid)]:
+        os.kill(each, signal.SIGKILL)
 
 
 def wait_for_listener(port):

@@ -1,6 +1,7 @@
 """extract_feats: what it leaves on disk, what it loses, and how it is interrupted and continued."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from speechrep.io.files import read_marker
 from speechrep.io.table import read_table
 from speechrep.upstream.registry import CONFIGS, build
 from speechrep.upstream.represented import require_input_of
+from tests.processes import children, matching
 
 RATE = 16000
 SPEAKERS = ("s1", "s2")
@@ -462,12 +464,11 @@ def test_killed_in_the_middle_and_run_again(data_dir: Path, broken: Path, tmp_pa
     if what == "all":
         os.killpg(process.pid, signal.SIGKILL)
     else:
-        listed = subprocess.run(
-            ["pgrep", "-f", f"{out}.*--job 2"], capture_output=True, text=True
-        ).stdout.split()
-        os.kill(int(listed[0]), signal.SIGKILL)
-        # Its sleeping command holds no file of ours, but must not outlive the test.
-        subprocess.run(["pkill", "-g", str(process.pid), "-x", "sleep"], check=False)
+        (job,) = matching(f"{re.escape(str(out))}.*--job 2")
+        sleeping = children(job)
+        os.kill(job, signal.SIGKILL)
+        for pid in sleeping:  # holds no file of ours, but must not outlive the test
+            os.kill(pid, signal.SIGKILL)
     err = process.communicate()[1]
     assert process.returncode
     if what == "job":
