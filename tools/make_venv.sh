@@ -17,7 +17,9 @@ fi
   exit 1
 }
 echo "$0: installing into $venv, which takes some minutes the first time" >&2
-"$python" -m venv "$venv"
+clear=() # what another Python has made, or one that is gone
+if [ -e "$venv" ] && [ "$(version "$venv/bin/python")" != "$(version "$python")" ]; then clear=(--clear); fi
+"$python" -m venv "${clear[@]}" "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
   --constraint constraints.txt --editable '.[mini,align,test]'
 # Last, so that an interrupted installation is not taken for a whole one.

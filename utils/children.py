@@ -24,7 +24,7 @@ class Children:
         self.signal = 0  # the first signal received
         self.live: list[subprocess.Popen] = []
         self._kill_at = float("inf")
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, *hangup()):
             signal.signal(number, self._receive)
         end_with_parent()
 
@@ -80,6 +80,11 @@ class Children:
         if child.returncode is None:
             with contextlib.suppress(ProcessLookupError):  # it may have just ended
                 os.killpg(child.pid, number)
+
+
+def hangup() -> list[signal.Signals]:
+    """SIGHUP, as the signal to end that it is, unless nohup has told to ignore it."""
+    return [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
 
 
 def end_with_parent() -> None:

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
 
 import yaml
 
@@ -53,6 +54,8 @@ def _values(data: bytes) -> bytes:
 
 def _file(path: Path, stat: os.stat_result, may_read: int = CONTENT_BYTES) -> tuple[str, int]:
     """The fingerprint of a file, and how many bytes were read for it."""
+    if not S_ISREG(stat.st_mode):  # nor read: a pipe would wait for its writer
+        return "no file", 0
     if stat.st_size < min(CONTENT_BYTES, may_read + 1):
         return _digest(_content(path)), stat.st_size
     return f"{stat.st_size} bytes of {stat.st_mtime_ns}", 0

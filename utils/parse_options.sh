@@ -51,6 +51,8 @@ _options_check() { # option word, default, value
     [[ $value == true || $value == false ]] || _options_fail "$word wants true or false, not '$value'"
   elif [[ -n $default && -z $value ]]; then
     _options_fail "$word needs a value, not an empty text"
+  elif [[ -n $value && ! $value =~ [^[:space:]] ]]; then
+    _options_fail "$word needs a value, not only blanks"
   fi
 }
 

@@ -42,9 +42,10 @@ has_word() { [[ " $2 " == *" $1 "* ]]; } # word, words
 outputs_as_given() { # variable...
   local name
   for name in "$@"; do
-    if has_word "$name" "${given_options:?}" && [[ -n ${!name} && ${!name} != /* ]]; then
-      printf -v "$name" '%s' "${called_from:?}/${!name}"
-      printf -v "$name" '%s' "${!name#"$PWD"/}" # shorter to read
+    if has_word "$name" "${given_options:?}" && [[ -n ${!name} ]]; then
+      # However it is spelt, steps know a path again by its name; without the recipe's folder it is short to read.
+      printf -v "$name" '%s' "$(cd "${called_from:?}" && realpath -ms -- "${!name}")"
+      printf -v "$name" '%s' "${!name#"$PWD"/}"
       if [[ ${!name} == -* ]]; then printf -v "$name" '%s' "./${!name}"; fi
     fi
   done

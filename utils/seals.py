@@ -1,7 +1,7 @@
 """What finished steps vouch for: checksums of their products, so that no later step reads a damaged one."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,13 @@ def seal(paths: Iterable[Path], marker: Path) -> dict[str, str]:
         place = os.path.relpath(os.path.realpath(name), os.path.realpath(marker.parent))
         sums[place] = _checksum(Path(name), content=budget >= 0)
     return sums
+
+
+def sealed_files(done: Mapping[str, Any], marker: Path) -> list[Path]:
+    """The files that a marker's content vouches for."""
+    sums = done.get("sealed")
+    names = sums if isinstance(sums, dict) else {}
+    return [Path(os.path.relpath(os.path.join(os.path.realpath(marker.parent), name))) for name in names]
 
 
 def refuse_damaged(paths: Iterable[Path]) -> None:

@@ -18,11 +18,12 @@ import sys
 import time
 from pathlib import Path
 
-from children import end_with_parent
+from children import end_with_parent, hangup
 from jobs import RANGE, JobArray, add_launch_options, failures, parse_job_array, pick, status
 
 # The job's own: it would inherit those of the machine that submits it.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+OF_THE_SITE = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
 LOOK_AT_LOGS_S = 0.5
 ASK_QUEUE_S = 10  # rarely: the controller serves everybody
 CANCEL_S = 120
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--num-nodes", type=int, default=1, help="machines of a job")
     args = parser.parse_args()
     interrupts: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, *hangup()):
         signal.signal(number, lambda received, _frame: interrupts.append(received))
     end_with_parent()
     try:
@@ -78,8 +79,10 @@ def submit(array: JobArray, args: argparse.Namespace) -> str:
     script = folder / (Path(array.log).name + ".sh")
     script.write_text(batch_script(args))
     command = ["sbatch", *sbatch_options(array, args, folder), str(script)]
-    # In a session of its own: an interrupt in the middle must not lose the id.
-    done = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
+    # In a session of its own: an interrupt in the middle must not lose the id. Without what a job around this
+    # one was told: its array's number and its memory are not the new job's.
+    env = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_") or k in OF_THE_SITE}
+    done = subprocess.run(command, capture_output=True, text=True, start_new_session=True, env=env)
     job_id = done.stdout.strip().split(";")[0]
     if done.returncode or not job_id.isdigit():
         raise ValueError(f"sbatch refused the job: {(done.stderr or done.stdout).strip()}")
@@ -119,7 +122,9 @@ def read_submitted(path: Path) -> tuple[str, str] | None:
 def batch_script(args: argparse.Namespace) -> str:
     """What runs on a node: the local launcher, for the one job whose number Slurm gives."""
     launcher = shlex.join([sys.executable, str(Path(__file__).resolve().with_name("run.py"))])
-    head = 2 if RANGE.fullmatch(args.job[0]) else 1  # [JOB=1:N] LOG
+    is_array = bool(RANGE.fullmatch(args.job[0]))
+    head = 2 if is_array else 1  # [JOB=1:N] LOG
+    only = '--only "$SLURM_ARRAY_TASK_ID" ' if is_array else ""
     words = f"{shlex.join(args.job[:head])} {shlex.join(args.job[head:])}"
     if args.num_nodes > 1:
         # The job's first machine, where this script runs, is the one they meet at.
@@ -131,7 +136,7 @@ def batch_script(args: argparse.Namespace) -> str:
         "#!/usr/bin/env bash\n"
         f"cd {shlex.quote(os.getcwd())} || exit 1\n"
         f"export {' '.join(f'{name}={args.num_threads}' for name in THREADS)}\n"
-        f'exec {launcher} --only "${{SLURM_ARRAY_TASK_ID:-0}}" {words}\n'
+        f"exec {launcher} {only}{words}\n"
     )
 
 
@@ -151,19 +156,25 @@ def sbatch_options(array: JobArray, args: argparse.Namespace, folder: Path) -> l
 
 
 def wait(array: JobArray, job_id: str, interrupts: list[int]) -> None:
-    """Wait until every log tells an end, or Slurm knows of no job that could still write one."""
+    """Wait until every log tells a good end, or Slurm knows of no job that could still write one.
+
+    A job that was ended with notice and is in the queue again has told of a bad end, but begins anew.
+    """
     ask_at, give_up_at = time.monotonic() + ASK_QUEUE_S, float("inf")
-    while any(status(job.log) is None for job in array.jobs):
+    while any(codes := [status(job.log) for job in array.jobs]) or None in codes:
         if interrupts:
             subprocess.run(["scancel", job_id], check=False)
             return
         if time.monotonic() > give_up_at:
             return
-        if time.monotonic() > ask_at:
+        all_told = None not in codes
+        if time.monotonic() > ask_at or all_told:
             ask_at = time.monotonic() + ASK_QUEUE_S
             lost = not in_queue(job_id)
+            if lost and all_told:
+                return
             give_up_at = min(give_up_at, time.monotonic() + LOGS_APPEAR_S) if lost else float("inf")
-        time.sleep(LOOK_AT_LOGS_S)
+        time.sleep(2 if all_told else LOOK_AT_LOGS_S)
 
 
 def in_queue(job_id: str, name: str = "") -> bool:

@@ -294,6 +294,12 @@ decode_one() { # task upstream [share seed]
   done
 }
 
+# Make a score step run again where the file of all scores is gone: as soon as another has begun it anew, it would
+# seem to be there.
+score_again() { # step, file
+  [ -e "$2" ] || [ "$dry_run" = true ] || rm -f "$exp/.done/$1"
+}
+
 score_one() { # task upstream [share seed]
   local name model results its_seed set part file set_part
   name_model "$@"
@@ -303,6 +309,7 @@ score_one() { # task upstream [share seed]
   for set in $(tests_of "$1"); do
     set_part=$set${part:+:${part/@/-}}
     if [ "$#" -eq 2 ]; then scored+=("$1/$2/$set_part"); else scored_of_share+=("$1/$2/$set_part@$3#$4"); fi
+    score_again "score_${name}_$set" "$results"
     step "$exp" "score_${name}_$set" --in "$model/decode_$set/"{hyp,ref} --out "$results" -- \
       python -m speechrep.bin.score --task "$1" --upstream "$2" --features "$feature" --set "$set_part" \
       --seed "$its_seed" --exp-dir "$model" --ref "$model/decode_$set/ref" --hyp "$model/decode_$set/hyp" \
@@ -318,6 +325,7 @@ verify_one() { # upstream
   if [[ $1 == *_layers || $1 == *_average ]]; then layer=(--layer average); fi
   for set in $tests; do
     scored+=("verification/$1/$set")
+    score_again "score_verification_$1_$set" "$exp/results.json"
     step "$exp" "score_verification_$1_$set" --in "$reps/$1/"{"$train","$set"}.h5 "$datadir/$set/utt2spk" \
       --out "$exp/results.json" -- python -m speechrep.bin.verify --data "$reps/$1/$set.h5" \
       --data-dir "$datadir/$set" --center-on "$reps/$1/$train.h5" --upstream "$1" --features "$feature" \

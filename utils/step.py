@@ -28,7 +28,7 @@ from children import Children
 from fingerprint import fingerprint
 from jobs import status
 from lock import lock
-from seals import refuse_damaged, seal
+from seals import refuse_damaged, seal, sealed_files
 
 from speechrep.errors import InputError, telling_of
 from speechrep.io.files import read_json, write_json
@@ -94,15 +94,18 @@ def main() -> None:
         if args.dry_run == "true":
             foresee(step)
         else:
-            with lock(step.marker.with_name(step.name + ".lock")):
-                run(step)
+            state = state_of(step)
+            if reason(step, state):
+                with lock(step.marker.with_name(step.name + ".lock")):
+                    run(step, state)
+            else:  # others may see so, too, at once
+                tell(step, "up to date")
     except (InputError, OSError) as error:  # such as a full disk
         sys.exit(f"step.py: {step.name}: error: {error}")
 
 
-def run(step: Step) -> None:
-    """Run the step if need be."""
-    state = {"command": significant(step.command), "inputs": fingerprints(step.inputs)}
+def run(step: Step, state: dict) -> None:
+    """Run the step, unless another run has just done so."""
     why = reason(step, state)
     if not why:
         tell(step, "up to date")
@@ -148,6 +151,11 @@ def run(step: Step) -> None:
     tell(step, f"done in {duration(seconds)}")
 
 
+def state_of(step: Step) -> dict:
+    """What the step's products depend on."""
+    return {"command": significant(step.command), "inputs": fingerprints(step.inputs)}
+
+
 def reason(step: Step, state: dict) -> str:
     """Why the step must run; empty if it need not."""
     done = read_marker(step.marker)
@@ -166,7 +174,7 @@ def reason(step: Step, state: dict) -> str:
                 else "is gone"
             )
             return f"input {path} {how}"
-    for path in step.outputs:
+    for path in (*step.outputs, *sealed_files(done, step.marker)):
         if not path.exists():
             return f"output {path} is missing"
     return ""
@@ -186,7 +194,7 @@ def foresee(step: Step) -> None:
     elif renewed:
         why = "first time"
     else:
-        state = {"command": significant(step.command), "inputs": fingerprints(step.inputs)}
+        state = state_of(step)
         why = reason(step, state)
     if not why:
         tell(step, "up to date")

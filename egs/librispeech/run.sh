@@ -42,7 +42,7 @@ dumpdir=dump                           # features and representations
 datadir=data                           # Kaldi data directories
 ngpu=0                                 # GPUs, of each machine; 0 is the CPU
 num_nodes=1                            # machines that train a model together; more than one with --backend slurm
-nj=$(getconf _NPROCESSORS_ONLN)        # cores to use, jobs at once
+nj=$(env -u OMP_NUM_THREADS nproc)     # cores to use, jobs at once
 backend=local                          # local or slurm, see cmd.sh
 seed=1                                 # seed of all training
 dry_run=false                          # true: only tell what would run, and why
@@ -69,14 +69,14 @@ if in_stage 0 "data of $corpus"; then
   fi
   run_steps 1
   for folder in $all_folders; do
-    set=$(set_name "$folder") data=$datadir/$set phones=() phones_in=()
+    set=$(set_name "$folder") data=$datadir/$set phones=() phones_in=() phones_out=()
     # Of mini also where no task wants them: other experiments use the data directory, too.
     if [ -n "$alignments" ] && { needs_phones "$folder" || [ "$corpus" = mini ]; }; then
-      phones=(--alignments "$alignments") phones_in=("$alignments/$folder")
+      phones=(--alignments "$alignments") phones_in=("$alignments/$folder") phones_out=("$data/phones.ctm")
       [ "$dry_run" = true ] || rm -f "$datadir/.done/${set}_phones" # those of an aligner are replaced
     fi
     step "$datadir" "$set" --in "$corpus_root/SPEAKERS.TXT" "$corpus_root/$folder" "${phones_in[@]}" \
-      --out "$data" "$data/wav.scp" -- python -m speechrep.bin.prepare_librispeech --corpus "$corpus_root" \
+      --out "$data"{,/wav.scp,/utt2spk} "${phones_out[@]}" -- python -m speechrep.bin.prepare_librispeech --corpus "$corpus_root" \
       --sets "$folder" --out-dir "$datadir" "${phones[@]}"
     if needs_phones "$folder" && [ "$aligner" != none ]; then
       step "$datadir" "${set}_phones" --in "$data/"{wav.scp,text} --out "$data/phones.ctm" -- \

@@ -33,7 +33,7 @@ dumpdir=dump                           # features and representations
 datadir=data                           # Kaldi data directories
 ngpu=0                                 # GPUs, of each machine; 0 is the CPU
 num_nodes=1                            # machines that train a model together; more than one with --backend slurm
-nj=$(getconf _NPROCESSORS_ONLN)        # cores to use, jobs at once
+nj=$(env -u OMP_NUM_THREADS nproc)     # cores to use, jobs at once
 backend=local                          # local or slurm, see cmd.sh
 seed=1                                 # seed of all training
 dry_run=false                          # true: only tell what would run, and why
@@ -55,7 +55,7 @@ if in_stage 0 "data of $mosei_dir"; then
     run_steps 1
   fi
   step "$datadir" "${prefix}sets" --in "$mosei_dir" ${labels:+"$labels"} ${folds:+"$folds"} ${default_folds:+"$default_folds"} \
-    --out "$datadir/"{"$train","$dev","$tests"}{,/utt2sentiment} "$datadir/${prefix}hazards.tsv" -- \
+    --out "$datadir/"{"$train","$dev","$tests"}{,/wav.scp,/utt2spk,/utt2sentiment} "$datadir/${prefix}hazards.tsv" -- \
     python -m speechrep.bin.prepare_mosei --mosei-dir "$mosei_dir" --labels "$labels" --folds "$folds" \
     --default-folds "$default_folds" --protocol "$protocol" --prefix "${prefix%mockingjay_}" --out-dir "$datadir"
   run_steps 1
@@ -77,6 +77,7 @@ if in_stage 3 "representations"; then represent_sets; fi
 if in_stage 4 "downstream training"; then train_tasks; fi
 
 if in_stage 5 "decoding and scores"; then
+  score_again majority "$exp/results.json"
   decode_and_score
   if [ "$controls" = true ]; then
     scored+=("sentiment/majority/$tests")

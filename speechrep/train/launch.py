@@ -4,6 +4,7 @@ python -m speechrep.train.launch [torchrun's options] -m MODULE [its options]
 """
 
 import os
+import signal
 import sys
 import tempfile
 
@@ -13,6 +14,8 @@ from torch.distributed.run import main, parse_args
 from speechrep.train.trainer import NOTES, Interrupted
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # under nohup, which torchrun would undo
+        os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGQUIT")
     with tempfile.TemporaryDirectory() as folder:
         os.environ[NOTES] = folder
         try:

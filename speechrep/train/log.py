@@ -10,6 +10,7 @@ from pathlib import Path
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from speechrep.errors import telling_of
 from speechrep.io.files import atomic_open, read_train_log
 
 logger = logging.getLogger("train")
@@ -31,7 +32,7 @@ class TrainLog:
             return
         from torch.utils.tensorboard import SummaryWriter  # slow to import; only one process needs it
 
-        exp_dir = Path(exp_dir)
+        self._exp_dir = exp_dir = Path(exp_dir)
         path = exp_dir / "train_log.jsonl"
         # From the beginning, the untrained model is validated again.
         kept = [line for line in read_train_log(path) if 0 < first_step >= line["step"]]
@@ -57,10 +58,13 @@ class TrainLog:
         """
         if not self.enabled:
             return
-        self._stream.write(json.dumps({"part": part, "step": step, "epoch": epoch} | stats) + "\n")
-        self._stream.flush()
-        for name, value in stats.items():
-            self._board.add_scalar(f"{part}/{name}", value, step)
+        with telling_of(
+            self._exp_dir
+        ):  # a full disk; of which file, neither the system nor TensorBoard tells
+            self._stream.write(json.dumps({"part": part, "step": step, "epoch": epoch} | stats) + "\n")
+            self._stream.flush()
+            for name, value in stats.items():
+                self._board.add_scalar(f"{part}/{name}", value, step)
         told = " ".join(f"{name} {_short(value)}" for name, value in stats.items())
         if self._bar is not None and part == "train":
             self._bar.set_postfix_str(f"loss {stats['loss']:.4f}, {stats['frames_per_s']:.0f} frames/s")

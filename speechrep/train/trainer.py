@@ -98,7 +98,7 @@ def train(
     Raises:
         InputError: the loss or the gradient is not finite, the newest checkpoint is damaged, or the model
             that is there is of other units or classes.
-        Interrupted: on SIGTERM, after saving.
+        Interrupted: on SIGTERM or SIGHUP, after saving.
         KeyboardInterrupt: on Ctrl-C, likewise; at once on a second one.
     """
     if resume and Path(exp_dir, INFO).exists():
@@ -194,8 +194,8 @@ class Trainer:
         """Train to the end."""
         before = {
             number: signal.signal(number, self._on_signal)
-            for number in (signal.SIGTERM, signal.SIGINT)
-            if signal.getsignal(number) != signal.SIG_IGN  # as of a job in the background
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+            if signal.getsignal(number) != signal.SIG_IGN  # as of a job in the background, or under nohup
         }
         try:
             self.log.say(

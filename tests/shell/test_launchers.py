@@ -19,6 +19,7 @@ FAKE_SBATCH = """#!/usr/bin/env bash
 printf '%s\\n' "$@" >"$FAKE_SLURM/options"
 [ ! -e "$FAKE_SLURM/refuse" ] || { echo "sbatch: error: invalid partition" >&2; exit 1; }
 script=${!#}
+export SLURM_JOB_ID=10007
 array=
 for option in "$@"; do case $option in --array=*) array=${option#--array=}; array=${array%\\%*} ;; esac; done
 (
@@ -26,7 +27,7 @@ for option in "$@"; do case $option in --array=*) array=${option#--array=}; arra
   if [ -n "$array" ]; then
     for task in ${array//,/ }; do SLURM_ARRAY_TASK_ID=$task bash "$script" & done
   else
-    bash "$script" &
+    { bash "$script"; [ ! -e "$FAKE_SLURM/requeue" ] || { sleep 3; bash "$script"; }; } &
   fi
   jobs -p >"$FAKE_SLURM/pids"
   wait
@@ -269,15 +270,51 @@ def test_slurm_several_machines(slurm, tmp_path):
         'for node in 0 1; do SLURM_NODEID=$node "$@" || exit; done\n'
     )
     srun.chmod(0o755)
-    environment = os.environ | {"SLURM_JOB_ID": "10007"}
     words = ["--num-nodes", "2", "JOB=1:1", "x.JOB.log", "echo", "$HOME", "JOB"]
-    done = call(SLURM, *words, folder=tmp_path, env=environment)
+    done = call(SLURM, *words, folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line for line in (tmp_path / "x.1.log").read_text().splitlines() if line.startswith("$HOME")]
     where = rf"--master {re.escape(os.uname().nodename)}:20007"
     for node, line in enumerate(lines):
         assert re.fullmatch(rf"\$HOME 1 --num-nodes 2 --node-rank {node} {where}", line), line
     assert len(lines) == 2 and "--nodes=2" in (slurm / "options").read_text().split("\n")
+
+
+def test_slurm_within_a_job_of_an_array(slurm, tmp_path):
+    """What the job around it was told is not the new job's; where the site's Slurm is, is."""
+    around = {
+        "SLURM_ARRAY_TASK_ID": "3",
+        "SLURM_MEM_PER_CPU": "9",
+        "SLURM_CONF": "there",
+        "SBATCH_ACCOUNT": "us",
+    }
+    done = call(SLURM, "x.log", "bash", "-c", "env", folder=tmp_path, env=os.environ | around)
+    assert done.returncode == 0, done.stderr
+    told = (tmp_path / "x.log").read_text().splitlines()
+    assert {"SLURM_CONF=there", "SBATCH_ACCOUNT=us"} <= set(told)
+    assert not [line for line in told if line.startswith(("SLURM_ARRAY", "SLURM_MEM"))]
+
+
+def test_slurm_waits_for_a_job_that_is_in_the_queue_again(slurm, tmp_path):
+    """Ended with notice, it saved and failed; Slurm begins it anew."""
+    (slurm / "requeue").touch()
+    script = "if [ -e saved ]; then echo fine; else touch saved; exit 75; fi"
+    done = call(SLURM, "x.log", "bash", "-c", script, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "fine" in (tmp_path / "x.log").read_text()
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_nohup_is_respected(tmp_path, ignored):
+    script = "echo up >up; sleep 2; echo end >end"
+    process = subprocess.Popen(
+        [*(["nohup"] if ignored else []), sys.executable, RUN, "x.log", "bash", "-c", script],
+        cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait_for(tmp_path / "up")
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(20) == (0 if ignored else -signal.SIGHUP)
+    assert (tmp_path / "end").exists() == ignored
 
 
 def test_slurm_cancels_what_a_killed_launcher_left(slurm, tmp_path):

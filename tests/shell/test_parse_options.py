@@ -47,6 +47,7 @@ def script(tmp_path):
         (["--tag"], "--tag needs a value"),
         (["--tag", "--stage", "1"], "--tag needs a value"),
         (["--tag", ""], "--tag needs a value"),
+        (["--tag", " \t"], "--tag needs a value, not only blanks"),
         (["--resume", "1"], "--resume wants true or false, not '1'"),
         (["--resume", "True"], "--resume wants true or false"),
         (["--stage", "1", "extra"], "stray argument 'extra'"),

@@ -65,3 +65,13 @@ def test_a_marker_that_cannot_be_read_seals_nothing(made: Path):
     (made / ".done/first").write_text('{"sealed": [')
     (made / "made/a.ark").write_text("onf\n")
     assert copy(made).returncode == 0
+
+
+def test_what_was_removed_is_made_again(made: Path):
+    """As the message on damage tells people to."""
+    (made / "made/a.ark").unlink()
+    script = "mkdir -p made && echo one >made/a.ark && echo two >made/b.scp"
+    done = step(made, "first", "--sealed", "made", "--out", "made", "--", "bash", "-c", script)
+    assert done.returncode == 0
+    assert "first: runs: output made/a.ark is missing" in done.stderr
+    assert (made / "made/a.ark").exists()

@@ -96,3 +96,46 @@ def test_representations_are_of_one_experiment(tmp_path):
     shutil.rmtree(tmp_path / "a/t")
     assert claim("b/t", 3).returncode == 0
     assert claim("b/t", 4).returncode == 0
+
+
+def test_scores_whose_file_is_gone_are_all_made_again(tmp_path):
+    """Not only that which begins it anew: the others would find it there."""
+    (tmp_path / "utils").symlink_to(REPOSITORY / "utils")
+    (tmp_path / "speechrep").symlink_to(REPOSITORY / "speechrep")
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "exp/t/.done").mkdir(parents=True)
+    (tmp_path / "exp/t/label_share").mkdir()
+    for name in ("features", "apc", "asr", "decode"):
+        (tmp_path / f"conf/{name}.yaml").write_text("upstream: apc\n")
+    names = ["score_asr_apc_test", "score_asr_apc_0.1_s2_test", "asr_apc", "decode_asr_apc_test"]
+
+    def scored(dry_run):
+        for name in names:
+            (tmp_path / "exp/t/.done" / name).touch()
+        script = f"{SETUP} dry_run={dry_run} stage_number=5 {STEPS.partition('extract')[0]} decode_and_score"
+        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return sorted(path.name for path in (tmp_path / "exp/t/.done").iterdir() if path.is_file())
+
+    assert scored("true") == sorted(names)
+    assert scored("false") == sorted(names[2:])
+    (tmp_path / "exp/t/results.json").touch()
+    assert scored("false") == sorted([names[0], *names[2:]])
+    (tmp_path / "exp/t/label_share/0.1.json").touch()
+    assert scored("false") == sorted(names)
+
+
+@pytest.mark.parametrize(
+    "path", ["exp", "./exp/", "here/../exp", "there", "there/", "{here}/exp", "/x//y/../z/", "-x"]
+)
+def test_a_path_is_the_same_however_it_is_spelt(tmp_path, path):
+    (tmp_path / "utils").symlink_to(REPOSITORY / "utils")
+    (tmp_path / "there").symlink_to("exp")
+    script = (
+        'set -euo pipefail; given_options=" expdir " called_from=$PWD; . utils/recipe.sh; '
+        'expdir=$1; outputs_as_given expdir; echo "$expdir"'
+    )
+    given = path.format(here=tmp_path)
+    done = subprocess.run(["bash", "-c", script, "x", given], cwd=tmp_path, capture_output=True, text=True)
+    wanted = {"there": "there", "there/": "there", "/x//y/../z/": "/x/z", "-x": "./-x"}.get(path, "exp")
+    assert (done.returncode, done.stdout) == (0, f"{wanted}\n"), done.stderr

@@ -1,5 +1,6 @@
 """utils/step.py: what is done is not done again, what changed is, what was interrupted goes on."""
 
+import fcntl
 import importlib
 import itertools
 import json
@@ -269,6 +270,19 @@ def test_two_at_once_is_refused(folder):
     assert second.returncode == 1
     assert f"another run is at work on this (process {process.pid} on" in second.stderr
     assert run(folder).returncode == 0
+
+
+def test_several_may_see_at_once_that_it_is_done(folder):
+    run(folder)
+    with open(folder / ".done/make.lock") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = run(folder)
+    assert done.returncode == 0 and done.stderr.endswith("make: up to date\n")
+
+
+def test_a_pipe_among_the_inputs_is_not_waited_for(folder):
+    os.mkfifo(folder / "input.d")
+    assert run(folder, "--in", ".").returncode == 0
 
 
 def test_what_a_killed_step_left_running_holds_the_lock(folder):

@@ -106,7 +106,7 @@ train(ToyTask(2), long, {out!r})
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_to_the_whole_group_saves_too(tmp_path, number):
     """As launchers, timeout, Slurm and a terminal send it: to those that read the data as well."""
     process = start_script(tmp_path, GROUP, out=str(tmp_path / "exp"))
@@ -116,7 +116,7 @@ def test_a_signal_to_the_whole_group_saves_too(tmp_path, number):
         time.sleep(0.05)
     os.killpg(process.pid, number)
     try:
-        assert process.wait(60) == (75 if number == signal.SIGTERM else -number)
+        assert process.wait(60) == (-number if number == signal.SIGINT else 75)
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
         raise
@@ -422,12 +422,16 @@ checkpoint.save_state = save_state
 @pytest.mark.parametrize(("before", "status"), [("", 75), (FULL, 1)])
 def test_sigterm_to_several_processes_saves_once(tmp_path, before, status):
     launcher = ("-m", "speechrep.train.launch", *TORCHRUN[2:])
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     process = start_script(tmp_path, before + PROCESSES, *launcher, out=str(tmp_path / "exp"))
+    signal.signal(signal.SIGHUP, hangup)
     log, deadline = tmp_path / "exp/train_log.jsonl", time.monotonic() + 90
     try:
         while not log.exists() or log.read_text().count("train") < 3:
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(1)
         process.send_signal(signal.SIGTERM)  # torchrun hands it on to both
         assert process.wait(90) == status
     finally:

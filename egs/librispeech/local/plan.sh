@@ -82,13 +82,13 @@ combine_sets() {
       made+="$name "
       list_speakers "$set" "$datadir/$name.speakers"
       step "$datadir" "$name" --in "$datadir/$name.speakers" "$datadir/$(set_name "${set%%:*}")" \
-        --out "$datadir/$name"{,/wav.scp} -- python -m speechrep.bin.data_dir subset \
+        --out "$datadir/$name"{,/wav.scp,/utt2spk} -- python -m speechrep.bin.data_dir subset \
         --spk-list "$datadir/$name.speakers" "$datadir/$(set_name "${set%%:*}")" "$datadir/$name"
     done
     name=$(set_name "$sets")
     if [ "${#parts[@]}" -lt 2 ] || [[ $made == *" $name "* ]]; then continue; fi
     made+="$name "
-    step "$datadir" "$name" --in "${parts[@]}" --out "$datadir/$name"{,/wav.scp} -- \
+    step "$datadir" "$name" --in "${parts[@]}" --out "$datadir/$name"{,/wav.scp,/utt2spk} -- \
       python -m speechrep.bin.data_dir combine "$datadir/$name" "${parts[@]}"
   done
 }
@@ -201,8 +201,8 @@ check_labels() {
       if [ -e "$labels" ]; then continue; fi
       case $task in
         phone) need_phones "$labels" ;;
-        *) fail "the $task task needs $labels: a set without *.trans.txt has none; \
-leave $task out of --tasks or name other sets" ;;
+        *) fail "the $task task needs $labels: a set without *.trans.txt has none: \
+leave $task out of --tasks or name other sets (if it was there and was removed, remove $datadir/.done/$name, too)" ;;
       esac
     done
   done
