@@ -405,7 +405,7 @@ def test_labels_that_a_corpus_lacks_are_told(finished, tmp_path):
     words = [RECIPE, "--corpus", "audio_only", "--expdir", "exp", "--datadir", "data", "--stop-stage", "0"]
     words += ["--train-sets", "mini-dev", "--dev-sets", "mini-test"]
     reader = (finished / "data/mini_test/spk2utt").read_text().partition("-")[0]
-    no_text = "the asr task needs data/mini_dev/text: a set without *.trans.txt has none; leave asr out"
+    no_text = "the asr task needs data/mini_dev/text: a set without *.trans.txt has none: leave asr out"
     for tasks, test_set, told in [
         ("asr", "mini-test", no_text),
         ("phone", "mini-test", "the phone task needs data/mini_dev/phones.ctm: give --alignments DIR"),
