@@ -189,7 +189,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         default = "" if action.nargs == 0 or action.default is None else _as_written(action.default)
-        return f"{action.help} (default: {default})" if default else action.help or ""
+        return f"{action.help} (default: {default.replace('%', '%%')})" if default else action.help or ""
 
 
 class _Parser(configargparse.ArgParser):
@@ -264,7 +264,7 @@ def _converter(kind: Any) -> Callable[[str], Any]:
 
 def _as_written(value: Any) -> str:
     """A value as :func:`_converter` reads it."""
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return " ".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 

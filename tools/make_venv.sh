@@ -18,7 +18,13 @@ fi
 }
 echo "$0: installing into $venv, which takes some minutes the first time" >&2
 clear=() # what another Python has made, or one that is gone
-if [ -e "$venv" ] && [ "$(version "$venv/bin/python")" != "$(version "$python")" ]; then clear=(--clear); fi
+if [ -e "$venv" ] && [ "$(version "$venv/bin/python")" != "$(version "$python")" ]; then
+  clear=(--clear)
+  [ ! -L "$venv" ] || {
+    echo "$0: error: $venv is a link to an environment of another Python; remove the link or set PYTHON=..." >&2
+    exit 1
+  }
+fi
 "$python" -m venv "${clear[@]}" "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
   --constraint constraints.txt --editable '.[mini,align,test]'

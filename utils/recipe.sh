@@ -44,8 +44,10 @@ outputs_as_given() { # variable...
   for name in "$@"; do
     if has_word "$name" "${given_options:?}" && [[ -n ${!name} ]]; then
       # However it is spelt, steps know a path again by its name; without the recipe's folder it is short to read.
-      printf -v "$name" '%s' "$(cd "${called_from:?}" && realpath -ms -- "${!name}")"
+      if [[ ${!name} != /* ]]; then printf -v "$name" '%s' "${called_from:?}/${!name}"; fi
+      printf -v "$name" '%s' "$(realpath -ms -- "${!name}")"
       printf -v "$name" '%s' "${!name#"$PWD"/}"
+      printf -v "$name" '%s' "${!name#"$(pwd -P)"/}" # the folder may be reached through a link
       if [[ ${!name} == -* ]]; then printf -v "$name" '%s' "./${!name}"; fi
     fi
   done

@@ -156,25 +156,32 @@ def sbatch_options(array: JobArray, args: argparse.Namespace, folder: Path) -> l
 
 
 def wait(array: JobArray, job_id: str, interrupts: list[int]) -> None:
-    """Wait until every log tells a good end, or Slurm knows of no job that could still write one.
+    """Wait until every log tells an end, or Slurm knows of no job that could still write one.
 
-    A job that was ended with notice and is in the queue again has told of a bad end, but begins anew.
+    A job that was ended with notice may be in the queue again, and begins anew.
     """
     ask_at, give_up_at = time.monotonic() + ASK_QUEUE_S, float("inf")
-    while any(codes := [status(job.log) for job in array.jobs]) or None in codes:
+    while True:
+        codes = [status(job.log) for job in array.jobs]
+        if not any(code is None or is_notice(code) for code in codes):
+            return
         if interrupts:
             subprocess.run(["scancel", job_id], check=False)
             return
         if time.monotonic() > give_up_at:
             return
-        all_told = None not in codes
-        if time.monotonic() > ask_at or all_told:
+        if time.monotonic() > ask_at:
             ask_at = time.monotonic() + ASK_QUEUE_S
             lost = not in_queue(job_id)
-            if lost and all_told:
+            if lost and None not in codes:
                 return
             give_up_at = min(give_up_at, time.monotonic() + LOGS_APPEAR_S) if lost else float("inf")
-        time.sleep(2 if all_told else LOOK_AT_LOGS_S)
+        time.sleep(LOOK_AT_LOGS_S)
+
+
+def is_notice(code: int) -> bool:
+    """Whether a command ended so because a signal asked it to: with 75 if it has saved."""
+    return code == 75 or code > 128
 
 
 def in_queue(job_id: str, name: str = "") -> bool:

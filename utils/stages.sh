@@ -294,10 +294,11 @@ decode_one() { # task upstream [share seed]
   done
 }
 
-# Make a score step run again where the file of all scores is gone: as soon as another has begun it anew, it would
-# seem to be there.
-score_again() { # step, file
-  [ -e "$2" ] || [ "$dry_run" = true ] || rm -f "$exp/.done/$1"
+# Make score steps run again where a file of scores is gone, those too that are not asked for now: as soon as one of
+# them has begun it anew, the others would find it there.
+score_again() { # file [share of the labels]
+  if [ -e "$1" ] || [ "$dry_run" = true ]; then return; fi
+  if [ "$#" -eq 1 ]; then rm -f "$exp/.done/"{majority,score_*}; else rm -f "$exp/.done/score_"*"_$2_s"*; fi
 }
 
 score_one() { # task upstream [share seed]
@@ -309,7 +310,6 @@ score_one() { # task upstream [share seed]
   for set in $(tests_of "$1"); do
     set_part=$set${part:+:${part/@/-}}
     if [ "$#" -eq 2 ]; then scored+=("$1/$2/$set_part"); else scored_of_share+=("$1/$2/$set_part@$3#$4"); fi
-    score_again "score_${name}_$set" "$results"
     step "$exp" "score_${name}_$set" --in "$model/decode_$set/"{hyp,ref} --out "$results" -- \
       python -m speechrep.bin.score --task "$1" --upstream "$2" --features "$feature" --set "$set_part" \
       --seed "$its_seed" --exp-dir "$model" --ref "$model/decode_$set/ref" --hyp "$model/decode_$set/hyp" \
@@ -325,7 +325,6 @@ verify_one() { # upstream
   if [[ $1 == *_layers || $1 == *_average ]]; then layer=(--layer average); fi
   for set in $tests; do
     scored+=("verification/$1/$set")
-    score_again "score_verification_$1_$set" "$exp/results.json"
     step "$exp" "score_verification_$1_$set" --in "$reps/$1/"{"$train","$set"}.h5 "$datadir/$set/utt2spk" \
       --out "$exp/results.json" -- python -m speechrep.bin.verify --data "$reps/$1/$set.h5" \
       --data-dir "$datadir/$set" --center-on "$reps/$1/$train.h5" --upstream "$1" --features "$feature" \
@@ -333,8 +332,8 @@ verify_one() { # upstream
   done
 }
 
-decode_and_score() {                     # sets ${scored[@]} to task/upstream/set of all that go to results.json
-  local upstream array=() decoding_reads # of decode_one's commands
+decode_and_score() {                           # sets ${scored[@]} to task/upstream/set of all that go to results.json
+  local upstream share array=() decoding_reads # of decode_one's commands
   claim_representations
   cmd=utils/run.py # decode launches its jobs
   mapfile -t decoding_reads < <(python utils/config_inputs.py "$(conf decode)")
@@ -342,6 +341,8 @@ decode_and_score() {                     # sets ${scored[@]} to task/upstream/se
   for_each_model "$trained_tasks" decode_one
   run_steps "$jobs_at_once"
   cmd=$cpu_cmd scored=() scored_of_share=()
+  score_again "$exp/results.json"
+  for share in $label_shares; do score_again "$exp/label_share/$share.json" "$share"; done
   for_each_model "$trained_tasks" score_one
   if has_word verification "$tasks"; then
     for upstream in $(upstreams_of verification); do verify_one "$upstream"; done

@@ -260,7 +260,8 @@ def read_marker(path: Path) -> dict | None:
 def set_aside(step: Step) -> None:
     """Move what another command left out of the way, keeping one generation of it and one not done."""
     # With an output removed, perhaps because it was damaged, what lies aside is the better one.
-    finished = step.marker.exists() and all(output.exists() for output in step.outputs)
+    made = (*step.outputs, *sealed_files(read_marker(step.marker) or {}, step.marker))
+    finished = step.marker.exists() and all(path.exists() for path in made)
     old_marker = aside(step.marker)
     moved = False
     for folder in step.owns:
@@ -292,13 +293,14 @@ def lies_aside(step: Step, state: dict) -> bool:
     done = read_marker(aside(step.marker))
     if not done or {name: done[name] for name in state} != state:
         return False
+    made = [Path(os.path.realpath(path)) for path in (*step.outputs, *sealed_files(done, step.marker))]
     kept = [
-        aside(folder) / output.relative_to(folder)
-        for output in step.outputs
+        aside(folder) / path.relative_to(os.path.realpath(folder))
+        for path in made
         for folder in step.owns
-        if output.is_relative_to(folder)
+        if path.is_relative_to(os.path.realpath(folder))
     ]
-    return len(kept) == len(step.outputs) and all(path.exists() for path in kept)
+    return len(kept) == len(made) and all(path.exists() for path in kept)
 
 
 def take_back(step: Step) -> None:

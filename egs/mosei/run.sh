@@ -33,7 +33,7 @@ dumpdir=dump                           # features and representations
 datadir=data                           # Kaldi data directories
 ngpu=0                                 # GPUs, of each machine; 0 is the CPU
 num_nodes=1                            # machines that train a model together; more than one with --backend slurm
-nj=$(env -u OMP_NUM_THREADS nproc)     # cores to use, jobs at once
+nj=$(env -i nproc)                     # cores to use, jobs at once
 backend=local                          # local or slurm, see cmd.sh
 seed=1                                 # seed of all training
 dry_run=false                          # true: only tell what would run, and why
@@ -77,7 +77,6 @@ if in_stage 3 "representations"; then represent_sets; fi
 if in_stage 4 "downstream training"; then train_tasks; fi
 
 if in_stage 5 "decoding and scores"; then
-  score_again majority "$exp/results.json"
   decode_and_score
   if [ "$controls" = true ]; then
     scored+=("sentiment/majority/$tests")

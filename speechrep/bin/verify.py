@@ -59,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.bootstrap < 10:
         raise InputError(f"want at least 10 draws, got {args.bootstrap}", where="--bootstrap")
     feats = choose_layer(open_features(args.data), args.layer)
-    speakers = speakers_of(Labelled(feats, Path(args.data_dir)))
+    # Trials name whom they want; what they name is there, or is refused.
+    speakers = speakers_of(Labelled(feats, Path(args.data_dir)), may_lack=1.0 if args.trials else 0.0)
     num_pairs = len(speakers) * (len(speakers) - 1) // 2
     if not args.trials and num_pairs > MAX_PAIRS:
         raise InputError(

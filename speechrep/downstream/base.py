@@ -85,7 +85,7 @@ def with_features(
     """
     known = set(feats.utt_ids)
     lost = [utt_id for utt_id in labels if utt_id not in known]
-    if len(lost) > may_lack * len(labels):
+    if len(lost) > may_lack * len(labels) + 1e-6:
         raise InputError(
             f"no features for utterance {lost[0]} of {where}, {len(lost)} absent in all", where=feats.path,
             mend="extract features for the whole data directory; take what lost_utterances names out of it",
@@ -94,6 +94,22 @@ def with_features(
         _log.warning("%s: no features for %d of %d utterances, left out, first %s",
                      where, len(lost), len(labels), lost[0])  # fmt: skip
     return {utt_id: label for utt_id, label in labels.items() if utt_id in known}
+
+
+def part_with_features(part: Sequence[str], data: Labelled, may_lack: float) -> set[str]:
+    """The utterances of a set, or of its part, that have features.
+
+    Args:
+        part: those wanted.
+        data: the set. Where they are a part, whatever for, the set is one to train on, which may lack some:
+            then so may the part, one utterance at least.
+        may_lack: the share of the utterances of a whole set that may have no features.
+
+    Raises:
+        InputError: more have none.
+    """
+    share = max(MAY_LACK, 1 / len(part)) if data.split and part else may_lack
+    return set(with_features(dict.fromkeys(part), data.feats, data.data_dir, share))
 
 
 def make_loader(dataset: Any, loading: Loading, max_frames: int, max_utts: int, shuffle: bool) -> Loader:

@@ -23,7 +23,7 @@ from speechrep.downstream.base import (
     TaskConfig,
     description,
     num_layers_of,
-    with_features,
+    part_with_features,
 )
 from speechrep.downstream.frame_classes import INVENTORIES, FrameClasses
 from speechrep.downstream.labelled_frames import LabelledFrames
@@ -88,7 +88,7 @@ def read_frames(
         raise InputError("no phone alignment", where=path, mend="give --alignments or --aligner to run.sh")
     found = FrameClasses(path, config.tier, config.classes, config.label_offset_ms)
     part = split.part_of(DataDir(data.data_dir).utt2spk, data.split, data.data_dir)
-    chosen = with_features(dict.fromkeys(part), data.feats, data.data_dir, may_lack)
+    chosen = part_with_features(part, data, may_lack)
     lengths = dict(zip(data.feats.utt_ids, data.feats.num_frames.tolist(), strict=True))
     wanted = [utt_id for utt_id in data.feats.utt_ids if utt_id in chosen]
     known = found.utt_ids

@@ -9,6 +9,7 @@ its first ``-``. Where sets have different speakers, train, validate and test on
 """
 
 import dataclasses
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ from speechrep.downstream.base import (
     TaskConfig,
     description,
     num_layers_of,
-    with_features,
+    part_with_features,
 )
 from speechrep.downstream.labelled_frames import LabelledFrames
 from speechrep.downstream.probe import Probe, ProbeConfig, check_probe
@@ -41,6 +42,8 @@ from speechrep.io.data_dir import DataDir
 from speechrep.io.table import write_table
 from speechrep.progress import Progress
 from speechrep.upstream.base import at_least
+
+logger = logging.getLogger(__name__)
 
 POOLINGS = ("mean", "mean+std")
 MODELS = ("pooled", "frames", "gru")
@@ -122,7 +125,7 @@ def speakers_of(data: Labelled, min_utts: int = 0, may_lack: float = 0.0) -> dic
     counts = Counter(utt2spk.values())
     part = split.part_of(utt2spk, data.split, data.data_dir)
     part = [utt_id for utt_id in part if counts[utt2spk[utt_id]] >= min_utts]
-    chosen = with_features(dict.fromkeys(part), data.feats, data.data_dir, may_lack)
+    chosen = part_with_features(part, data, may_lack)
     unknown = next((utt_id for utt_id in data.feats.utt_ids if utt_id not in utt2spk), None)
     if unknown is not None:
         raise InputError(f"no utterance {unknown} of {data.feats.path}", where=data.data_dir / "utt2spk")
@@ -155,6 +158,11 @@ def labels_of(data: Labelled, people: Sequence[str], min_utts: int, may_lack: fl
             where=data.data_dir / "utt2spk",
             mend="test on a held-out part of the training set: --split test",
         )
+    if unknown:
+        logger.warning(
+            "%s: left out %d of %d utterances, of speakers whom the model does not know, first %s",
+            data.data_dir, len(unknown), len(speakers), unknown[0],
+        )  # fmt: skip
     return {utt_id: ids[name] for utt_id, name in speakers.items() if name in ids}
 
 

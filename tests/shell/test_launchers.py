@@ -304,6 +304,12 @@ def test_slurm_waits_for_a_job_that_is_in_the_queue_again(slurm, tmp_path):
     assert "fine" in (tmp_path / "x.log").read_text()
 
 
+def test_slurm_does_not_ask_about_a_job_that_failed_by_itself(slurm, tmp_path):
+    (tmp_path / "bin/squeue").write_text("#!/usr/bin/env bash\necho 'no controller' >&2; exit 1\n")
+    done = call(SLURM, "x.log", "bash", "-c", "exit 3", folder=tmp_path)
+    assert done.returncode == 1 and "job failed, log is in x.log" in done.stderr
+
+
 @pytest.mark.parametrize("ignored", [True, False])
 def test_nohup_is_respected(tmp_path, ignored):
     script = "echo up >up; sleep 2; echo end >end"

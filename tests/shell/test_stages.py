@@ -107,7 +107,8 @@ def test_scores_whose_file_is_gone_are_all_made_again(tmp_path):
     (tmp_path / "exp/t/label_share").mkdir()
     for name in ("features", "apc", "asr", "decode"):
         (tmp_path / f"conf/{name}.yaml").write_text("upstream: apc\n")
-    names = ["score_asr_apc_test", "score_asr_apc_0.1_s2_test", "asr_apc", "decode_asr_apc_test"]
+    names = ["score_asr_apc_test", "score_phone_apc_test", "majority", "score_asr_apc_0.1_s2_test", "asr_apc",
+             "decode_asr_apc_test"]  # fmt: skip
 
     def scored(dry_run):
         for name in names:
@@ -118,9 +119,9 @@ def test_scores_whose_file_is_gone_are_all_made_again(tmp_path):
         return sorted(path.name for path in (tmp_path / "exp/t/.done").iterdir() if path.is_file())
 
     assert scored("true") == sorted(names)
-    assert scored("false") == sorted(names[2:])
+    assert scored("false") == sorted(names[4:])  # those of other tasks, too
     (tmp_path / "exp/t/results.json").touch()
-    assert scored("false") == sorted([names[0], *names[2:]])
+    assert scored("false") == sorted([*names[:3], *names[4:]])
     (tmp_path / "exp/t/label_share/0.1.json").touch()
     assert scored("false") == sorted(names)
 
@@ -131,11 +132,14 @@ def test_scores_whose_file_is_gone_are_all_made_again(tmp_path):
 def test_a_path_is_the_same_however_it_is_spelt(tmp_path, path):
     (tmp_path / "utils").symlink_to(REPOSITORY / "utils")
     (tmp_path / "there").symlink_to("exp")
+    (tmp_path / "link").symlink_to(tmp_path)
     script = (
-        'set -euo pipefail; given_options=" expdir " called_from=$PWD; . utils/recipe.sh; '
+        'set -euo pipefail; cd "$2"; given_options=" expdir " called_from=$PWD; . utils/recipe.sh; '
         'expdir=$1; outputs_as_given expdir; echo "$expdir"'
     )
     given = path.format(here=tmp_path)
-    done = subprocess.run(["bash", "-c", script, "x", given], cwd=tmp_path, capture_output=True, text=True)
     wanted = {"there": "there", "there/": "there", "/x//y/../z/": "/x/z", "-x": "./-x"}.get(path, "exp")
-    assert (done.returncode, done.stdout) == (0, f"{wanted}\n"), done.stderr
+    for folder in (tmp_path, tmp_path / "link"):
+        words = ["bash", "-c", script, "x", given, folder]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, f"{wanted}\n"), done.stderr

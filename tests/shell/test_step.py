@@ -223,6 +223,19 @@ def test_what_lost_an_output_takes_no_finished_ones_place(folder):
     assert (folder / "out/conf.yaml").read_text() == "lr: 1\n"
 
 
+def test_what_lost_a_sealed_file_takes_no_finished_ones_place(folder):
+    """Nor is it taken back."""
+    first, second = (f"{COUNT}; echo {name} >out/more" for name in "ab")
+    assert run(folder, "--sealed", "out", script=first).returncode == 0
+    assert run(folder, "--sealed", "out", script=second).returncode == 0
+    (folder / "out/more").unlink()
+    assert run(folder, "--sealed", "out", script=f"{COUNT}; echo c >out/more").returncode == 0
+    assert "taken back from .old" in run(folder, "--sealed", "out", script=first).stderr
+    assert (folder / "out/more").read_text() == "a\n"
+    (folder / "out.old/more").unlink()
+    assert "taken back" not in run(folder, "--sealed", "out", script=f"{COUNT}; echo c >out/more").stderr
+
+
 def test_dry_run_foresees_that_it_would_be_taken_back(folder):
     environment = os.environ | {"SPEECHREP_DRY_RUN": str(folder / "foreseen")}
     (folder / "foreseen").touch()

@@ -346,9 +346,12 @@ def test_utterances_without_features_are_not_passed_over(tmp_path, task, caplog)
             train(task, labelled, *words, tmp_path / "other", *QUIET)
     with pytest.raises(InputError, match=r"no features for utterance 100-7-9000 .* 2 absent in all"):
         decode_set(tmp_path / "exp", lacking, tmp_path / "decode")
+    if task == "speaker":  # of a set to train on a part is scored
+        for part in ("train", "valid", "test"):
+            decode_set(tmp_path / "exp", lacking, tmp_path / part, "--split", part)
 
 
-def test_min_utts_is_of_the_training_set(tmp_path):
+def test_min_utts_is_of_the_training_set(tmp_path, caplog):
     """Whom it leaves out there is left out elsewhere too; who is known may have fewer utterances there."""
     data, other = make_set(tmp_path / "set", utts=6), make_set(tmp_path / "other", seed=1, speakers=4, utts=3)
     few = [line for line in (data[1] / "utt2spk").read_text().splitlines(keepends=True) if "102-" not in line]
@@ -363,6 +366,7 @@ def test_min_utts_is_of_the_training_set(tmp_path):
     people = sorted(set(speakers_of(here, 6).values()))
     assert people == ["100", "101"]
     assert set(labels_of(there, people, 6)) == {f"{p}-7-{i:04}" for p in people for i in range(3)}
+    assert "left out 6 of 12 utterances, of speakers whom the model does not know, first 102-7" in caplog.text
     with pytest.raises(InputError, match="102-7-0000: speaker 102 is not one of the 2 the model knows"):
         labels_of(there, people, 0)
     with pytest.raises(InputError, match="is not one of the 1 the model knows"):
