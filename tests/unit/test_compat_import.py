@@ -157,6 +157,33 @@ def test_s3prl_transformer(tmp_path: Path, old: bool) -> None:
         assert torch.equal(back["Transformer"][key], value)
 
 
+@pytest.mark.parametrize("project", ["mockingjay", "s3prl"])
+@pytest.mark.parametrize(
+    ("told", "options"),
+    [
+        (
+            {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.3, "initializer_range": 0.04,
+             "layer_norm_eps": "1e-6"},
+            (0.2, 0.3, 0.04, 1e-6),
+        ),
+        ({}, (0.1, 0.1, 0.02, 1e-12)),  # what the original has where a file does not say
+    ],
+)  # fmt: skip
+def test_transformers_keep_their_options_of_training(
+    tmp_path: Path, project: str, told: dict[str, Any], options: tuple[float, ...]
+) -> None:
+    state, head = fixtures.transformer_weights(6, 2, 12, 20)
+    config = fixtures.mockingjay_config(2, 12, 4, 20, 1)
+    for key in ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "layer_norm_eps"):
+        del config["mockingjay"][key]
+    config["mockingjay"] |= told
+    write = fixtures.mockingjay_file if project == "mockingjay" else fixtures.s3prl_transformer_file
+    exp = convert(project, write(tmp_path / "x.ckpt", state, head, config), tmp_path / "exp")
+    found = speechrep.load(exp).config
+    assert (found.dropout, found.attention_dropout, found.init_std, found.layer_norm_eps) == options
+    assert_round_trip(exp, project, tmp_path / "back.ckpt")
+
+
 @pytest.mark.parametrize(("prenet", "conv"), [(0, False), (2, False), (2, True)])
 @pytest.mark.parametrize("dim", [7, 10])
 @pytest.mark.parametrize("residual", ["", "none"])
@@ -196,6 +223,18 @@ def test_s3prl_apc(tmp_path: Path, dim: int, residual: bool) -> None:
         "num_layers": 3, "hidden_size": 10, "dropout": 0.1, "residual": residual
     }  # fmt: skip
     assert all(torch.equal(back["model"][key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize(("more", "time_shift"), [({}, 5), ({"task": {}}, 5), ({"task": {"n_future": 2}}, 2)])
+def test_s3prl_apc_looks_as_far_ahead_as_its_file_says(
+    tmp_path: Path, more: dict[str, Any], time_shift: int
+) -> None:
+    """Or, where it says nothing, 5 frames."""
+    paras = {"num_layers": 3, "hidden_size": 10, "dropout": 0.1, "residual": True}
+    state = fixtures.s3prl_apc_weights(fixtures.apc_weights(6, 3, 10))
+    tree = {"model": state, "config": {"model": {"paras": paras}, **more}}
+    exp = convert("s3prl", fixtures.save(tree, tmp_path / "apc.ckpt"), tmp_path / "exp")
+    assert speechrep.load(exp).config.time_shift == time_shift
 
 
 def test_from_one_project_to_another(tmp_path: Path) -> None:

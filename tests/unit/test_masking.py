@@ -57,6 +57,14 @@ def test_share_of_frames(length, span):
     assert inner.std() < 0.02  # no place is preferred
 
 
+@pytest.mark.parametrize(("lens", "share"), [([10, 200], 0.8), ([3], 1.0)])
+def test_short_utterances_have_their_share(lens, share):
+    """Their runs are shorter than the others', so that more of them are wanted."""
+    torch.manual_seed(0)
+    _, _, masked = masks(lens * 2000, share=share)
+    assert abs(masked.chosen[:: len(lens), : lens[0]].float().mean() - share) < 0.01
+
+
 def test_what_becomes_of_the_chosen():
     torch.manual_seed(0)
     feats, _, masked = masks([300] * 4000, T=310)
@@ -72,6 +80,15 @@ def test_what_becomes_of_the_chosen():
     assert all(len(source) == 1 and source < 300 for source in sources)  # frames of the same utterance
     places = torch.cat(sources).flatten()
     assert (places[1:7] - places[:6] == 1).all()  # copied as a run
+
+
+def test_swapped_runs_come_from_anywhere_in_the_utterance():
+    torch.manual_seed(0)
+    feats, _, masked = masks([20] * 2000, T=30, share=0.05, dim=1)  # one run each
+    swapped = ((masked.inputs != feats) & (masked.inputs > 0)).any(1)[:, 0]
+    sources = (masked.inputs - feats[:, :1])[masked.chosen].reshape(2000, 7)[swapped]
+    assert sources[:, 0].unique().tolist() == list(range(14))
+    assert (sources.diff(dim=1) == 1).all()
 
 
 def test_the_original_choice():

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from models import batch, meta, model
@@ -12,7 +13,7 @@ from speechrep.errors import InputError
 from speechrep.upstream.apc import ApcConfig
 from speechrep.upstream.attention import valid_frames
 from speechrep.upstream.mockingjay import MockingjayConfig
-from speechrep.upstream.registry import build
+from speechrep.upstream.registry import CONFIGS, build
 from speechrep.upstream.transformer import take
 
 LENS = [23, 9, 17, 1, 4]
@@ -279,6 +280,42 @@ def test_a_layer_at_some_places_is_the_layer_with_the_others_left_out(places):
     torch.testing.assert_close(*grads)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "shares"),
+    [
+        ("mockingjay", {"attention_dropout": 0.25}, [0.5, *[0.25, 0.5, 0.5] * 2]),
+        ("apc_transformer", {"attention_dropout": 0.25}, [0.5, *[0.25, 0.5, 0.5] * 2]),
+        ("apc", {"prenet_dropout": 0.25, "prenet_layers": 2, "num_layers": 3}, [0.25, 0.25, 0.5, 0.5]),
+    ],
+)
+def test_dropout_is_where_it_is_said_to_be_and_in_training_alone(name, options, shares, monkeypatch):
+    upstream, seen = model(name, dropout=0.5, **options), []
+    plain, attention = nn.functional.dropout, nn.functional.scaled_dot_product_attention
+
+    def dropout(x, p, training):
+        seen.append(p * training)
+        return plain(x, p, training)
+
+    def attend(q, k, v, mask, p, causal):
+        seen.append(p)
+        return attention(q, k, v, mask, p, causal)
+
+    monkeypatch.setattr(nn.functional, "dropout", dropout)
+    monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", attend)
+    for training, expected in ((True, shares), (False, [0.0] * len(shares))):
+        seen.clear()
+        upstream.train(training).hidden_states(*batch([9, 7]))
+        assert seen == expected
+
+
+@pytest.mark.parametrize("name", ["mockingjay", "apc_transformer"])
+def test_transformers_begin_as_their_options_say(name):
+    upstream = model(name, hidden_size=64, init_std=0.3, layer_norm_eps=0.125)
+    weights = [part.weight for part in upstream.modules() if isinstance(part, nn.Linear)]
+    assert [weight.std().item() for weight in weights] == pytest.approx([0.3] * len(weights), rel=0.15)
+    assert {part.eps for part in upstream.modules() if isinstance(part, nn.LayerNorm)} == {0.125}
+
+
 def test_mockingjay_learns_to_fill_gaps():
     """Waves of random speed and phase: what is masked follows from what is not."""
     upstream = model("mockingjay", hidden_size=32, ffn_size=64, init_std=0.1)
@@ -336,12 +373,31 @@ def test_utterances_shorter_than_anything(name, length):
     assert (stats["weight"] > 0) == (length >= upstream.shortest() or name == "mockingjay")
 
 
+def test_mockingjay_learns_from_two_positions_at_least():
+    assert model("mockingjay").shortest() == 2
+    assert model("mockingjay", downsample=3).shortest() == 6
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_trying_for_the_layers_dimensions_leaves_the_mode(training):
+    upstream = model("mockingjay").train(training)
+    assert upstream.layer_dims() == [8, 8]
+    assert all(part.training == training for part in upstream.modules())
+
+
 def test_lengths_told_by_zeros_only_on_request():
     feats = torch.randn(1, 40, 6)
     feats[:, 30:] = 0
-    for lens_from, positions in (("given", 40), ("nonzero", 30)):
-        upstream = model("mockingjay", lens_from=lens_from, mask_share=1.0)
-        assert upstream.pretrain_loss(feats, None)[1]["weight"] == positions // 3 * 3
+    feats[0, 7] = torch.tensor([1.0, -1, 2, -2, 0, 0])  # to the original, zero is what sums to zero
+    for lens_from, positions in (("given", 40), ("nonzero", 29)):
+        upstream = model("mockingjay", lens_from=lens_from, mask_share=1.0, mask_span=1)
+        assert upstream.pretrain_loss(feats, None)[1]["weight"] == positions
+
+
+@pytest.mark.parametrize(("loss_on", "positions"), [("masked", 39), ("starts", 13)])
+def test_loss_on_all_that_is_masked_or_on_the_first_of_each_run(loss_on, positions):
+    upstream = model("mockingjay", loss_on=loss_on, mask_share=1.0, mask_span=3)
+    assert upstream.pretrain_loss(torch.randn(1, 40, 6), None)[1]["weight"] == positions
 
 
 def test_zeros_are_counted_in_stacked_targets():
@@ -375,3 +431,37 @@ def test_surface_context_repeats_the_edges():
     stacked = model("surface", dim=1, context=1)(torch.cat([feats, feats]), torch.tensor([4, 2])).hiddens[0]
     assert stacked[0].tolist() == [[1, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 4]]
     assert stacked[1].tolist() == [[1, 1, 2], [1, 2, 2], [0, 0, 0], [0, 0, 0]]
+
+
+def audio_model(**changes):
+    """One that gives the very features, and a second of noise to make them of."""
+    samples = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+    return build("surface", CONFIGS["surface"](context=0), meta(**changes)), samples
+
+
+def streamed(upstream, samples):
+    pieces = upstream.stream(samples, 16000, window=30, margin=0)
+    return torch.cat([piece.hiddens[0] for piece in pieces], 1)
+
+
+def test_a_recording_is_taken_for_one_utterance_of_one_speaker():
+    (utterance, samples), (speaker, _) = (audio_model(cmvn=cmvn) for cmvn in ("utterance", "speaker"))
+    whole = utterance.extract(samples, 16000).hiddens[0]
+    torch.testing.assert_close(speaker.extract(samples, 16000).hiddens[0], whole, rtol=0, atol=0)
+    torch.testing.assert_close(streamed(speaker, samples), whole, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"norm_vars": False},
+        {"cmvn": "none", "config": {"num_mel_bins": 6, "dither": 1.0}},
+        {"cmvn": "none", "config": {"num_mel_bins": 6, "subtract_mean": True}},
+        {"cmvn": "none", "config": {"num_mel_bins": 6, "unit_norm": "sample"}},
+    ],
+)
+def test_a_recording_in_pieces_has_the_features_of_the_whole(changes):
+    """A stretch of it alone would have other noise, another mean and another norm."""
+    upstream, samples = audio_model(**changes)
+    whole = upstream.extract(samples, 16000).hiddens[0]
+    torch.testing.assert_close(streamed(upstream, samples), whole, rtol=0, atol=2e-4)
