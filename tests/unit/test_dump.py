@@ -142,6 +142,10 @@ def test_refuses_unknown_layers(feats, tmp_path):
         run(feats, tmp_path / "exp", tmp_path / "x.hdf")
 
 
+def test_layers_are_stored_in_the_models_order():
+    assert parse_layers("2,0", 3) == (0, 2) and parse_layers("1 0", 2) == (0, 1)
+
+
 def test_an_utterance_too_short_for_the_model_is_named(tmp_path, feats):
     save_model(tmp_path / "exp", model("mockingjay", downsample=4))
     with pytest.raises(InputError, match=r"feats\.h5: u4: 3 frames give no vector"):
@@ -175,11 +179,16 @@ def test_parts_are_kept_and_merged(feats, tmp_path, monkeypatch):
     assert resumed.utt_ids == whole.utt_ids and not list(tmp_path.glob("x.h5.parts*"))
 
 
+def dump_of_apc(feats, tmp_path):
+    """What the command will run for ``x.h5``."""
+    save_model(tmp_path / "exp", model("apc"))
+    return Dump(speechrep.load(tmp_path / "exp"), open_features(feats), tmp_path / "x.h5", DumpConfig())
+
+
 @pytest.mark.parametrize("place", [0, 2500, -1])
 def test_a_damaged_part_is_dumped_again(feats, tmp_path, place):
-    save_model(tmp_path / "exp", model("apc"))
+    work = dump_of_apc(feats, tmp_path)
     whole = run(feats, tmp_path / "exp", tmp_path / "whole.h5")
-    work = Dump(speechrep.load(tmp_path / "exp"), open_features(feats), tmp_path / "x.h5", DumpConfig())
     work.run([0])
     part = work.part_path(0)
     data = bytearray(part.read_bytes())
@@ -188,6 +197,22 @@ def test_a_damaged_part_is_dumped_again(feats, tmp_path, place):
     again = run(feats, tmp_path / "exp", tmp_path / "x.h5")
     for utt_id in whole.utt_ids:
         np.testing.assert_array_equal(again.read(utt_id), whole.read(utt_id))
+
+
+def test_a_part_of_another_number_format_is_dumped_again(feats, tmp_path):
+    dump_of_apc(feats, tmp_path).run([0])
+    store = run(feats, tmp_path / "exp", tmp_path / "x.h5", "--dtype", "float16")
+    assert store.meta.dtype == "float16"
+
+
+def test_a_part_of_other_lengths_is_not_taken(feats, tmp_path):
+    work = dump_of_apc(feats, tmp_path)
+    lengths = [length + 1 for length in LENGTHS]
+    with StoreWriter(work.part_path(0), work.meta, work.reader.utt_ids, lengths) as writer:
+        for utt_id, length in zip(work.reader.utt_ids, lengths, strict=True):
+            writer.write(utt_id, np.zeros((length, 8), np.float32))
+    with pytest.raises(InputError, match="was not dumped"):
+        work.finish()
 
 
 def test_parts_of_another_model_or_older_than_the_features_are_not_kept(feats, tmp_path):
@@ -252,20 +277,23 @@ def test_verify_finds_every_fault(feats, tmp_path, capsys):
     run(feats, tmp_path / "exp", out, "--verify")
     assert "6 utterances, whole and up to date" in capsys.readouterr().out
 
-    def spoil(change, lengths=LENGTHS, utt_ids=good.utt_ids, meta=good.meta):
-        with StoreWriter(out, meta, utt_ids, lengths) as writer:
-            for utt_id, length in zip(utt_ids, lengths, strict=True):
-                writer.write(utt_id, change(good.read(utt_id)[:length]))
+    vectors = {utt_id: good.read(utt_id) for utt_id in good.utt_ids}
+
+    def spoil(changes, meta=good.meta):
+        changed = {utt_id: value for utt_id, value in (vectors | changes).items() if value is not None}
+        with StoreWriter(out, meta, list(changed), [len(value) for value in changed.values()]) as writer:
+            for utt_id, value in changed.items():
+                writer.write(utt_id, value)
         with pytest.raises(InputError, match="faults"):
             run(feats, tmp_path / "exp", out, "--verify")
         return capsys.readouterr().out
 
-    assert "missing: u5" in spoil(lambda v: v, LENGTHS[:-1], good.utt_ids[:-1])
-    assert "length: u1 has 29 frames, want 30" in spoil(lambda v: v, [7, 29, 12, 25, 3, 18])
-    assert "values: u0 is not what the model gives" in spoil(lambda v: v + 1)
-    assert "stale: weights_sha256" in spoil(
-        lambda v: v, meta=dataclasses.replace(good.meta, weights_sha256="2" * 64)
-    )
+    assert "missing: u5" in spoil({"u5": None})
+    assert "extra: v" in spoil({"v": vectors["u0"]})
+    assert "length: u1 has 29 frames, want 30" in spoil({"u1": vectors["u1"][:29]})
+    for utt_id, error in (("u0", 0.02), ("u3", 1.0)):  # a small one, and one behind the first utterance
+        assert f"values: {utt_id} is not what" in spoil({utt_id: vectors[utt_id] + error})
+    assert "stale: weights_sha256" in spoil({}, dataclasses.replace(good.meta, weights_sha256="2" * 64))
     with h5py.File(run(feats, tmp_path / "exp", out).path, "a") as file:
         file["feats"][0] = np.nan
     with pytest.raises(InputError, match="faults"):
@@ -344,7 +372,11 @@ def test_a_weighted_sum_of_layers(feats, tmp_path):
     want = (0.25 * hiddens[0] + 0.75 * hiddens[1])[0].numpy()
     store = open_features(tmp_path / "x.h5")
     np.testing.assert_allclose(store.read("u1"), want, atol=2e-5)
-    assert store.meta.weights_sha256 not in ("", loaded.weights_sha256)
+    other = Dump(loaded, reader, tmp_path / "x.h5", DumpConfig(layers="all"), mix=[0.75, 0.25])
+    shas = {meta.weights_sha256 for meta in (store.meta, other.meta, reader.meta)}
+    assert len(shas) == 3 and loaded.weights_sha256 not in shas
+    with pytest.raises(InputError, match=r"3 weights for the layers \[0, 1\]"):
+        Dump(loaded, reader, tmp_path / "x.h5", DumpConfig(layers="all"), mix=[1, 0, 0])
 
 
 def test_meta_of_a_dump_is_not_that_of_its_input(feats, tmp_path):

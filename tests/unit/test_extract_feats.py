@@ -17,6 +17,7 @@ from speechrep.bin import decode, extract_feats, train_downstream
 from speechrep.data.features import open_features
 from speechrep.data.identity import require_like
 from speechrep.errors import InputError
+from speechrep.frontend import extraction
 from speechrep.frontend.cmvn import Cmvn
 from speechrep.frontend.registry import make_frontend
 from speechrep.io.ark import load_scp, read_ark, read_matrix
@@ -60,14 +61,21 @@ def broken(data_dir: Path, tmp_path: Path) -> Path:
     return copy
 
 
+def arguments(data: Path, out: Path, *options: str) -> list[str]:
+    return [*BASE, "--data-dir", str(data), "--out-dir", str(out), *options]
+
+
+def run_job(job: int, data: Path, out: Path, *options: str) -> None:
+    extract_feats.main([*arguments(data, out, *options), "--job", str(job)])
+
+
 def extract(data: Path, out: Path, *options: str, processes: bool = False) -> Path:
     """Run the command; unless ``processes``, its jobs are done here first: that is quicker."""
-    words = [*BASE, "--data-dir", str(data), "--out-dir", str(out), *options]
     if not processes:
         jobs = int(options[options.index("--nj") + 1]) if "--nj" in options else 1
         for job in range(1, jobs + 1):
-            extract_feats.main([*words, "--job", str(job)])
-    extract_feats.main(words)
+            run_job(job, data, out, *options)
+    extract_feats.main(arguments(data, out, *options))
     return out
 
 
@@ -127,14 +135,52 @@ def test_a_job_or_a_directory_with_a_damaged_marker_is_not_done(data_dir: Path, 
         path.write_bytes(path.read_bytes().replace(*damage, 1))
         assert read_marker(path) is None
 
-    out, words = tmp_path / "f", [*BASE, "--data-dir", str(data_dir), "--out-dir", str(tmp_path / "f")]
-    extract_feats.main([*words, "--job", "1"])
+    out = tmp_path / "f"
+    run_job(1, data_dir, out)
     spoil(out / ".jobs/1.json")
     extract(data_dir, out)
     whole = contents(out)
     if damage[0] in (out / ".done.json").read_bytes():
         spoil(out / ".done.json")
     assert contents(extract(data_dir, out)) == whole
+
+
+@pytest.mark.parametrize("changed", ["low-freq", "compress", "size"])
+def test_a_job_of_other_options_or_with_an_archive_of_another_size_is_done_again(
+    data_dir: Path, tmp_path: Path, changed: str
+):
+    other = {"low-freq": ("--low-freq", "60"), "compress": ("--compress", "false"), "size": ()}[changed]
+    run_job(1, data_dir, tmp_path / "f", "--nj", "2")
+    if changed == "size":
+        os.truncate(tmp_path / "f/feats.1.ark", 1000)
+    out = extract(data_dir, tmp_path / "f", "--nj", "2", *other, processes=True)
+    assert contents(out) == contents(extract(data_dir, tmp_path / "g", "--nj", "2", *other))
+
+
+def test_killed_between_an_archive_and_its_marker_a_job_is_not_done(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Nor by the marker of another archive that was there before, of the same size."""
+    out, options = tmp_path / "f", ("--nj", "2", "--compress", "false")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    run_job(1, data_dir, out, *options)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(extraction, "write_marker", killed)
+        run_job(1, data_dir, out, *options, "--low-freq", "60")
+    extract(data_dir, out, *options, processes=True)
+    assert contents(out) == contents(extract(data_dir, tmp_path / "g", *options))
+
+
+def test_other_speakers_are_taken_over(broken: Path, tmp_path: Path):
+    options = ("--cmvn", "speaker")
+    out = extract(broken, tmp_path / "f", *options)
+    table = (broken / "utt2spk").read_text().replace("s1-09 s1", "s1-09 s2")
+    (broken / "utt2spk").write_text(table)
+    extract(broken, out, *options, processes=True)
+    assert contents(out) == contents(extract(broken, tmp_path / "g", *options))
 
 
 def test_changed_audio_is_extracted_again(data_dir: Path, broken: Path, tmp_path: Path):
@@ -159,6 +205,15 @@ def test_a_changed_archive_is_extracted_again(tmp_path: Path):
         out = extract(data, tmp_path / "f", processes=True)
         found.append(read_matrix(load_scp(out / "feats.scp")["u"]))
     assert not np.array_equal(*found)
+
+
+@pytest.mark.parametrize(("frames", "kind"), [(8, b"CM2 "), (9, b"CM ")])
+def test_kaldis_automatic_compression_of_few_frames_takes_two_bytes(tmp_path: Path, frames: int, kind: bytes):
+    samples = np.random.default_rng(0).normal(0, 0.1, 400 + 160 * (frames - 1))
+    soundfile.write(tmp_path / "a.wav", samples, RATE)
+    (tmp_path / "wav.scp").write_text(f"u {tmp_path}/a.wav\n")
+    out = extract(tmp_path, tmp_path / "f", "--compression-method", "1")
+    assert (out / "feats.1.ark").read_bytes().startswith(b"u \0B" + kind)
 
 
 def test_a_moved_directory_still_reads(data_dir: Path, tmp_path: Path):
@@ -270,10 +325,17 @@ def test_a_task_refuses_features_with_statistics_of_their_own(data_dir: Path, br
         train("other", own)
 
 
-def test_statistics_of_another_set(data_dir: Path, tmp_path: Path):
+def test_statistics_of_another_set(data_dir: Path, broken: Path, tmp_path: Path):
     train = extract(data_dir, tmp_path / "train", "--cmvn", "global")
-    test = extract(data_dir, tmp_path / "test", "--cmvn", "global", "--global-cmvn-from", str(train))
-    assert (test / "cmvn.ark").read_bytes() == (train / "cmvn.ark").read_bytes()
+    options = ("--cmvn", "global", "--global-cmvn-from", str(train))
+    test = extract(data_dir, tmp_path / "test", *options)
+    first = (train / "cmvn.ark").read_bytes()
+    assert (test / "cmvn.ark").read_bytes() == first
+    lines = (broken / "wav.scp").read_text().splitlines(keepends=True)
+    (broken / "wav.scp").write_text("".join(lines[:5]))
+    extract(broken, train, "--cmvn", "global")  # that set anew, of fewer utterances
+    extract(data_dir, test, *options, processes=True)
+    assert (test / "cmvn.ark").read_bytes() == (train / "cmvn.ark").read_bytes() != first
     with pytest.raises(InputError, match="not global statistics of the same features"):
         extract(
             data_dir, tmp_path / "x", "--cmvn", "global", "--global-cmvn-from", str(train), "--low-freq", "60"
@@ -438,8 +500,7 @@ def test_speaker_cmvn_needs_speakers(broken: Path, tmp_path: Path):
 
 
 def command(data: Path, out: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "speechrep.bin.extract_feats", *BASE, "--data-dir", str(data),
-            "--out-dir", str(out), *options]  # fmt: skip
+    return [sys.executable, "-m", "speechrep.bin.extract_feats", *arguments(data, out, *options)]
 
 
 def wait_for(condition) -> None:

@@ -86,6 +86,7 @@ def oracle(samples: np.ndarray, **options: object) -> np.ndarray:
         {"window_type": "hanning"},
         {"window_type": "rectangular"},
         {"window_type": "blackman"},
+        {"window_type": "blackman", "blackman_coeff": 0.3},
         {"window_type": "sine"},
         {"remove_dc_offset": False, "preemphasis_coefficient": 0.0},
         {"use_power": False},
@@ -146,6 +147,21 @@ def test_dither_is_the_same_every_time():
     ditherer = fbank(dither=1.0)
     np.testing.assert_array_equal(ditherer(golden_signal(), RATE), ditherer(golden_signal(), RATE))
     assert np.abs(ditherer(golden_signal(), RATE) - fbank()(golden_signal(), RATE)).max() > 0.01
+
+
+def test_dither_is_as_strong_as_told():
+    """Of silence there is nothing else."""
+    silence = np.zeros(RATE, np.float32)
+    weak, strong = (fbank(dither=d, use_energy=True)(silence, RATE)[:, 0] for d in (1.0, 10.0))
+    np.testing.assert_allclose(strong - weak, 2 * np.log(10), atol=1e-3)
+
+
+@pytest.mark.parametrize("warp", [0.85, 1.0, 1.15])
+def test_warped_filters_are_those_of_kaldi_native_fbank(warp: float):
+    theirs = knf.FbankOptions()
+    filters = knf.MelBanks(theirs.mel_opts, theirs.frame_opts, warp).get_matrix()
+    ours = mel_filters(FbankConfig(vtln_warp=warp))
+    np.testing.assert_allclose(ours, np.array(filters)[:, : len(ours)].T, atol=1e-4)
 
 
 def test_vtln_moves_the_filters_and_keeps_the_ends():

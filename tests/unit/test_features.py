@@ -1,6 +1,7 @@
 """One reader for directories of archives and stores, and what they refuse."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -31,13 +32,19 @@ def feature_dir(tmp_path):
     return tmp_path
 
 
-def test_a_directory_is_read_normalised(feature_dir):
+@pytest.mark.parametrize("norm_vars", [True, False])
+def test_a_directory_is_read_normalised(feature_dir, norm_vars):
+    meta = dataclasses.replace(META, norm_vars=norm_vars)
+    write_meta(feature_dir / "features.json", meta)
     reader = open_features(feature_dir)
     assert reader.utt_ids == list(FEATS) and reader.num_frames.tolist() == [20, 21, 22] * 2
-    assert reader.meta == META
-    frames = np.concatenate([reader.read(utt_id) for utt_id in FEATS if utt_id[0] == "a"])
+    assert reader.meta == meta
+    frames, raw = (
+        np.concatenate([read(u) for u in FEATS if u[0] == "a"]) for read in (reader.read, FEATS.get)
+    )
     assert frames.dtype == np.float32
-    assert np.allclose(frames.mean(0), 0, atol=1e-5) and np.allclose(frames.std(0), 1, atol=1e-4)
+    deviation = 1 if norm_vars else raw.std(0)
+    assert np.allclose(frames.mean(0), 0, atol=1e-5) and np.allclose(frames.std(0), deviation, atol=1e-4)
     assert np.array_equal(reader.read("a-1", 5, 9), reader.read("a-1")[5:9])
 
 
@@ -50,6 +57,14 @@ def test_a_store_reads_the_same(feature_dir, tmp_path):
     assert store.utt_ids == reader.utt_ids and np.array_equal(store.num_frames, reader.num_frames)
     for utt_id in reader.utt_ids:
         assert np.array_equal(store.read(utt_id, 3, 12), reader.read(utt_id, 3, 12))
+
+
+def test_an_archive_at_its_place_is_meant_and_not_one_of_its_name_beside_the_table(feature_dir, tmp_path):
+    """As where sets were combined, each of which has its ``feats.1.ark``."""
+    shutil.copytree(feature_dir, tmp_path / "other", ignore=shutil.ignore_patterns("other"))
+    write_ark(tmp_path / "other/feats.1.ark", [(utt_id, feats + 9) for utt_id, feats in FEATS.items()])
+    want = open_features(feature_dir).read("a-1")
+    np.testing.assert_array_equal(open_features(tmp_path / "other").read("a-1"), want)
 
 
 def test_lengths_come_from_the_archives_where_no_table_has_them(feature_dir):

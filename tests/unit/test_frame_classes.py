@@ -128,6 +128,15 @@ def test_textgrids_with_stress(store, tmp_path):
         read_textgrids(tmp_path / "grids", "tones")
 
 
+@pytest.mark.parametrize(("boundary_s", "first"), [(0.11, 11), (0.112, 10)])
+def test_the_last_end_does_not_tell_a_recognisers_times(store, tmp_path, boundary_s, first):
+    """It is the audio's, seldom a multiple of 10 ms, so that the boundaries before it decide."""
+    rows = [Interval(0, boundary_s, "A"), Interval(boundary_s, 0.3021, "B")]
+    write_ctm(tmp_path / "phones.ctm", {"u-1": rows})
+    source = FrameClasses(tmp_path / "phones.ctm", "", "data", "auto")
+    assert source.frames("u-1", store, 28, ("A", "B")).tolist() == [0] * first + [1] * (28 - first)
+
+
 def test_word_alignments(tmp_path):
     path = tmp_path / "a" / "1-2.alignment.txt"
     path.parent.mkdir()

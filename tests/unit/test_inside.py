@@ -15,6 +15,7 @@ from downstream_data import META, make_set
 
 import speechrep
 from speechrep.bin import decode, dump, train_downstream
+from speechrep.data.features import open_features
 from speechrep.downstream.inside import pool_batch
 from speechrep.downstream.layer_sum import learned_weights
 from speechrep.downstream.speaker import pool
@@ -23,6 +24,7 @@ from speechrep.io.model_files import read_model
 from speechrep.io.table import read_table, write_table
 from speechrep.upstream.checkpoint import save_model
 from speechrep.upstream.registry import CONFIGS, build
+from speechrep.upstream.represented import Represented
 
 REPOSITORY = Path(__file__).parents[2]
 TASKS = {
@@ -103,6 +105,16 @@ def test_frozen_inside_is_the_dump(tmp_path, labelled, apc, task):
         assert all(float(a) == pytest.approx(float(b), abs=1e-2) for a, b in pairs)
     else:  # the order of the vectors that a probe was solved on may differ
         assert np.mean([a == b for a, b in pairs]) > 0.98
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_is_read_through_a_model_knows_no_dropout(labelled, training):
+    """Nor does reading change whether the model is being trained."""
+    model = build("apc", CONFIGS["apc"](hidden_size=16, num_layers=2, dropout=0.5), META).train(training)
+    reader = Represented(open_features(labelled[0]), model)
+    once, again = (reader.read(reader.utt_ids[0]) for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+    assert model.training == training
 
 
 @pytest.mark.parametrize("task", TASKS)

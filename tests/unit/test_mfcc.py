@@ -84,6 +84,9 @@ def test_chained_deltas():
         chained, np.concatenate([feats, delta(feats), delta(delta(feats))], 1), atol=1e-6
     )
     assert np.abs(chained - add_deltas(feats, 2, 2))[:, 6:].max() > 0.01
+    static = make_frontend("mfcc", {})(signal(), RATE)
+    found = make_frontend("mfcc", {"delta_order": 2, "delta_chained": True})(signal(), RATE)
+    np.testing.assert_array_equal(found, add_deltas(static, 2, 2, chained=True))
 
 
 def test_errors():

@@ -14,8 +14,8 @@ from downstream_data import META, make_set
 
 from speechrep.bin import decode, score, train_downstream
 from speechrep.data.features import open_features
-from speechrep.downstream.base import Labelled
-from speechrep.downstream.speaker import SpeakerConfig, labels_of, speakers_of
+from speechrep.downstream.base import Labelled, Loading
+from speechrep.downstream.speaker import SpeakerConfig, build, labels_of, speakers_of
 from speechrep.downstream.speaker_gru import SpeakerGru
 from speechrep.downstream.split import part_of, reader_of, split_by_utterance
 from speechrep.errors import InputError
@@ -123,13 +123,36 @@ def test_speakers_of_frames_and_by_a_gru(tmp_path):
     assert all(len(set(labels.split())) == 1 < len(labels.split()) for labels in ref.values())
 
 
-def test_a_gru_ignores_padding():
+def make_gru(**options):
     torch.manual_seed(0)
-    net = SpeakerGru(4, list("abc"), SpeakerConfig(hidden_dim=8, every=3), 0).eval()
-    feats = torch.randn(2, 17, 4)
-    alone = torch.cat([net(feats[:1], torch.tensor([17])), net(feats[1:, :10], torch.tensor([10]))])
-    feats[1, 10:] = 1e3
-    assert torch.allclose(net(feats, torch.tensor([17, 10])), alone, atol=1e-6)
+    return SpeakerGru(4, list("abc"), SpeakerConfig(hidden_dim=8, **options), 0).eval()
+
+
+def test_a_gru_speaks_after_the_last_frame_before_the_padding():
+    net, lens = make_gru(every=3), torch.tensor([17, 10, 1, 3, 4, 6])
+    feats = torch.randn(len(lens), 17, 4)
+    for row, length in zip(feats, lens, strict=True):
+        row[length:] = 1e3
+    found = net(feats, lens)
+    for row, length, logits in zip(feats, lens, found, strict=True):
+        outputs, _ = net.gru(row[:length:3])
+        torch.testing.assert_close(logits, net.output(net.hidden(outputs[-1]).relu()))
+
+
+def test_dropout_in_a_gru_is_of_training_alone():
+    net, lens = make_gru(dropout=0.5), torch.full((4,), 20)
+    feats = torch.randn(4, 20, 4)
+    assert torch.equal(net(feats, lens), net(feats, lens))
+    net.train()
+    assert not torch.equal(net(feats, lens), net(feats, lens))
+
+
+def test_a_share_is_of_every_speaker(tmp_path):
+    """One in five of each one's five, where a draw from all might leave a speaker out."""
+    feats, data = make_set(tmp_path / "set", speakers=8, utts=5)
+    labelled = Labelled(open_features(feats), data)
+    task = build(SpeakerConfig(train_proportion=0.2, l2=(1e-3,)), labelled, labelled, Loading(seed=1))
+    assert sorted(task.train.labels.tolist()) == list(range(8))
 
 
 def test_speakers_with_few_utterances_may_be_left_out(tmp_path):
@@ -167,6 +190,9 @@ def test_a_split_may_be_a_list_of_utterances(tmp_path):
     assert train | valid == set(utt2spk) - {"a-007"} and not train & valid and 9 <= len(valid) <= 10
     with pytest.raises(InputError, match="no split"):
         part_of(utt2spk, f"{path}@test", "set")
+    (tmp_path / "few.txt").write_text(" ".join(list(utt2spk)[:15]))  # of 13.5 S3PRL makes 13
+    few = f"{tmp_path / 'few.txt'}@"
+    assert [len(part_of(utt2spk, few + part, "set")) for part in ("train", "valid")] == [13, 2]
     (tmp_path / "me@home").mkdir()
     other = (tmp_path / "list.txt").rename(tmp_path / "me@home/list.txt")
     assert set(part_of(utt2spk, f"{other}@train", "set")) == train

@@ -84,6 +84,19 @@ def test_every_penalty_is_solved_as_if_alone():
     assert strong < 0.25 * weak
 
 
+def test_the_penalty_spares_the_bias():
+    """However strong, it leaves the mean probability of a class at its share: there the bias is best."""
+    rng = np.random.default_rng(0)
+    labels = (rng.uniform(size=400) < 0.9).astype(np.int64)
+    vectors = rng.standard_normal((400, 3)).astype(np.float32)
+    statistics = Statistics([vectors])
+    probe = Probe(3, list("ab"), ProbeConfig(l2=(0.5,)))
+    probe.set_statistics(statistics)
+    solve(probe, vectors.copy(), labels, statistics, 100, torch.device("cpu"))
+    found = probe(torch.from_numpy(vectors)).softmax(-1).mean(0)
+    assert found[1].item() == pytest.approx(labels.mean(), abs=2e-3)
+
+
 def test_statistics_are_those_of_all_rows():
     rng = np.random.default_rng(0)
     rows = (rng.standard_normal((500, 6)) @ rng.standard_normal((6, 6)) + 100).astype(np.float32)

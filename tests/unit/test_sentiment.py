@@ -62,6 +62,14 @@ def test_neither_padding_nor_company_changes_a_prediction(join, pooling):
         )
 
 
+def test_dropout_is_of_training_alone():
+    net, lens = model(dropout=0.5), torch.full((4,), 20)
+    feats = torch.randn(4, 20, DIM)
+    assert torch.equal(net(feats, lens), net(feats, lens))
+    net.train()
+    assert not torch.equal(net(feats, lens), net(feats, lens))
+
+
 def test_groups_of_frames_are_averaged_and_the_last_may_be_short():
     feats = torch.arange(7.0)[None, :, None]
     steps, lens = _thin(feats, torch.tensor([7]), 3, "mean")

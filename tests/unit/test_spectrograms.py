@@ -143,7 +143,10 @@ def test_edges_and_errors():
     mel = make_frontend("mel", {})
     assert mel(signal()[:1], RATE).shape == (1, 80)  # shorter than half a window: mirrored again and again
     assert mel(signal()[:150], RATE).shape == (1, 80)
-    assert mel(np.zeros(RATE, np.float32), RATE) == pytest.approx(np.log(1e-6))
+    silence = np.zeros(RATE, np.float32)
+    assert mel(silence, RATE) == pytest.approx(np.log(1e-6))
+    linear = make_frontend("linear", {"scale": "log", "log_offset": 1e-3})
+    assert linear(silence, RATE) == pytest.approx(np.log(1e-3))
     with pytest.raises(InputError, match="8 frames are too few for deltas over 9"):
         make_frontend("mel", {"delta_order": 1})(signal()[:1500], RATE)
     with pytest.raises(InputError, match="0 samples are too few"):
