@@ -13,12 +13,12 @@ from speechrep.config import from_dict
 from speechrep.data.batches import Segment
 from speechrep.decode.hypothesis import Hypothesis
 from speechrep.decode.ngram import estimate, ngram_sentences, write_arpa
-from speechrep.downstream import asr
+from speechrep.downstream import asr, asr_attention
 from speechrep.downstream.asr_config import AsrConfig, AsrDecodeConfig
 from speechrep.downstream.asr_data import frames_needed, labelled_dataset, transcripts
 from speechrep.downstream.asr_decode import Searcher, decode, write_results
 from speechrep.downstream.asr_decoder import decoder_targets
-from speechrep.downstream.asr_encoder import reverse_frames, stack_frames
+from speechrep.downstream.asr_encoder import reverse_frames, sinusoids, stack_frames
 from speechrep.downstream.asr_input import InputLayer
 from speechrep.downstream.asr_model import Recogniser, attention_greedy, ctc_loss
 from speechrep.downstream.base import Labelled, Loading
@@ -105,6 +105,9 @@ def test_an_utterance_comes_out_the_same_alone_and_padded_with_anything(changes,
             together = model.decoder(hiddens, out_lens, labels)[row, : label_lens[row] + 1]
             own = model.decoder(alone, alone_len, labels[row : row + 1, : label_lens[row]])[0]
             torch.testing.assert_close(own, together, rtol=1e-4, atol=1e-5)
+            ((ids, score),) = attention_greedy(model.decoder, alone, alone_len)
+            found = attention_greedy(model.decoder, hiddens, out_lens)[row]
+            assert found == (ids, pytest.approx(score, rel=1e-4))
 
 
 def test_the_decoder_is_told_the_history_and_asked_for_units_then_the_end():
@@ -127,6 +130,39 @@ def test_scheduled_sampling_feeds_the_decoder_its_own_draws():
     draws = model.decoder(hiddens, lens, torch.tensor([[2, 2, 2]]), sampling=1.0)
     told = model.decoder(hiddens, lens, torch.tensor([[4, 4, 4]]), sampling=0.0)
     torch.testing.assert_close(draws, told)
+
+
+def test_dot_attention_is_the_softmax_of_the_scaled_products_of_valid_frames():
+    torch.manual_seed(0)
+    attention = asr_attention.DotAttention(encoder_dim=6, query_dim=5, dim=4)
+    hiddens, query, lens = torch.randn(2, 7, 6), torch.randn(2, 5), torch.tensor([7, 3])
+    keys, mask = attention.key(hiddens), torch.arange(7) < lens[:, None]
+    got = attention(query, asr_attention.Memory(hiddens, keys, mask), torch.zeros(2, 7))
+    for row, n in enumerate(lens):
+        want = (keys[row, :n] @ attention.query(query[row]) / 4**0.5).softmax(0)
+        torch.testing.assert_close(got[row, :n], want)
+        assert (got[row, n:] == 0).all()
+
+
+def test_location_attention_begins_spread_out_and_is_sharpened_to_a_power():
+    torch.manual_seed(0)
+    hiddens, query = torch.randn(2, 7, 2 * SMALL.hidden), torch.randn(2, SMALL.decoder_hidden)
+    weights = []
+    for sharpening in (1.0, 3.0):
+        decoder = recogniser(ctc_weight=0.0, sharpening=sharpening).decoder
+        memory = decoder.memory(hiddens, torch.tensor([7, 3]))
+        before = decoder.initial(memory).weights
+        torch.testing.assert_close(before, torch.tensor([[1 / 7] * 7, [1 / 3] * 3 + [0.0] * 4]))
+        weights.append(decoder.attention(query, memory, before))
+    plain, sharp = weights
+    assert plain.std(1).min() > 1e-3
+    torch.testing.assert_close(sharp, plain**3 / (plain**3).sum(1, keepdim=True))
+
+
+def test_positions_are_sines_then_cosines_of_falling_rates():
+    angles = np.arange(5)[:, None] / 10_000 ** (np.arange(3) / 3)
+    want = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    np.testing.assert_allclose(sinusoids(5, 6), want, atol=1e-6)
 
 
 def test_stacking_and_reversing():
@@ -166,13 +202,20 @@ def test_augmentation_hides_spans_within_its_limits_and_leaves_padding_to_itself
     hidden = (masked == 0).all(2).sum(1)
     assert hidden.max() <= 12 and hidden.float().mean() > 3  # at most 0.2 of 60, on average half of that
     assert (masked[:, 60:] == 1).all() and (feats == 1).all()
+    narrow = spec_augment(feats, lens, time_masks=1, time_width=5, freq_masks=0, freq_width=0)
+    assert (narrow == 0).all(2).sum(1).max() == 5
     masked = spec_augment(feats, lens, time_masks=0, time_width=0, freq_masks=2, freq_width=4)
     assert 1 < (masked == 0).all(1).sum(1).float().mean() < 8
     torch.testing.assert_close(spec_augment(feats, lens, 0, 9, 0, 9), feats)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"time_masks": 2, "time_width": 30}, {"freq_masks": 2, "freq_width": 3}, {"tempo_warp": 0.3}]
+    "changes",
+    [
+        {"time_masks": 2, "time_width": 30, "freq_width": 0},
+        {"freq_masks": 2, "freq_width": 3, "time_width": 0},
+        {"tempo_warp": 0.3},
+    ],
 )
 def test_the_recogniser_augments_in_training_alone(changes):
     torch.manual_seed(0)
@@ -189,7 +232,7 @@ def test_the_recogniser_standardises_what_it_is_trained_on(experiment):
     task, _, _, folder = experiment
     feats = Labelled(make_set(folder / "again", 60, 0).feats, folder / "again").feats
     frames = torch.from_numpy(np.concatenate([feats.read(utt_id) for utt_id in feats.utt_ids]))
-    got = (frames - task.model.front.mean) * task.model.front.scale
+    got = task.model.front(frames[None])[0]
     torch.testing.assert_close(got.mean(0), torch.zeros(6), atol=0.05, rtol=0)
     torch.testing.assert_close(got.std(0), torch.ones(6), atol=0.05, rtol=0)
 
@@ -232,6 +275,14 @@ def test_transcripts_too_long_to_align_are_listed_or_refused(tmp_path, caplog):
         dataset("refuse", texts)
     with pytest.raises(InputError, match="1 utterances have too few"):
         dataset("skip", {"u3": "ABAB"})
+
+
+def test_training_transcripts_must_fit_what_warping_may_leave(tmp_path):
+    """Twelve frames make four encoder frames, but three when sped up by 0.3."""
+    (tmp_path / "text").write_text("u1 ABC\nu2 ABCA\n")
+    labelled = Labelled(Memory({u: np.ones((12, 6), np.float32) for u in ("u1", "u2")}), tmp_path)
+    task = asr.AsrTask(dataclasses.replace(SMALL, tempo_warp=0.3), labelled, labelled, Loading())
+    assert (task.train.utt_ids, task.valid.utt_ids) == (["u1"], ["u1", "u2"])
 
 
 def test_transcripts_need_features_and_features_without_one_are_told(tmp_path, caplog):
@@ -284,6 +335,33 @@ def test_batches_hold_the_labels_of_their_utterances(tmp_path):
     assert batch["utt_ids"] == ["u002", "u000"]
     for utt_id, ids, n in zip(batch["utt_ids"], batch["labels"], batch["label_lens"], strict=True):
         assert tokenizer.decode(ids[:n].tolist()) == transcripts(labelled)[utt_id]
+
+
+def loss_and_stats(labelled, training, **changes):
+    """Of one batch, by a model whose only chance is in the options that are tested."""
+    config = from_dict(AsrConfig, {**vars(SMALL), "dropout": 0.0, **changes}, "test")
+    task = asr.AsrTask(config, labelled, labelled, Loading())
+    task.model.train(training)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        loss, stats = task.loss(next(iter(task.valid_loader().epoch(0))))
+    return float(loss), stats
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_parts_of_the_loss_weigh_what_they_are_told(tmp_path, training):
+    loss, stats = loss_and_stats(make_set(tmp_path / "set", 5, 0), training, ctc_weight=0.3)
+    assert loss == pytest.approx(float(0.3 * stats["loss_ctc"] + 0.7 * stats["loss_attention"]), rel=1e-5)
+
+
+@pytest.mark.parametrize("option", ["label_smoothing", "sampling"])
+def test_smoothing_and_sampling_are_of_training_alone(tmp_path, option):
+    labelled = make_set(tmp_path / "set", 5, 0)
+    plain, changed = (
+        [loss_and_stats(labelled, training, ctc_weight=0.0, **options)[0] for training in (True, False)]
+        for options in ({}, {option: 0.5})
+    )
+    assert changed[0] != pytest.approx(plain[0], rel=1e-4) and changed[1] == plain[1]
 
 
 def train_on_made_up_speech(folder, steps, lr, **changes):
@@ -399,6 +477,12 @@ def test_the_decoder_alone_tells_its_log_probability(joint):
     assert score == pytest.approx(float(log_probs[range(len(classes)), classes].sum()), abs=1e-4)
 
 
+@pytest.mark.parametrize(("told", "used"), [(0.0, 0.0), (0.3, 0.3), (-1, 0.5)])
+def test_ctcs_share_in_the_search_is_that_of_training_unless_told(told, used):
+    options = AsrDecodeConfig(method="beam", ctc_share=told)
+    assert Searcher(recogniser(ctc_weight=0.5), options).ctc_share == used
+
+
 def test_a_language_model_changes_what_is_found(joint, tmp_path):
     pytest.importorskip("kenlm", reason="kenlm is not installed")
     task, _, test, _ = joint
@@ -437,6 +521,8 @@ def test_utterances_too_short_for_a_frame_are_taken_as_silent_and_told(experimen
 def test_decoding_a_set_without_transcripts_writes_no_reference(experiment, tmp_path):
     task, _, test, _ = experiment
     (tmp_path / "data").mkdir()
+    decode(task.model, test, tmp_path / "out", AsrDecodeConfig())
+    assert (tmp_path / "out" / "ref").is_file()  # nor is one left of when it had them
     decode(task.model, test._replace(data_dir=tmp_path / "data"), tmp_path / "out", AsrDecodeConfig())
     assert (tmp_path / "out" / "hyp").is_file() and not (tmp_path / "out" / "ref").exists()
 

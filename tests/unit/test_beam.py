@@ -152,6 +152,15 @@ def test_it_ends_although_the_model_never_does():
     assert len(found[0]) == 1 and len(found[0][0].ids) <= 20
 
 
+def test_what_the_bonus_will_still_lift_goes_on():
+    """The first unit costs more than its bonus, so the empty sentence leads until there are enough."""
+    table, lens = Table(0, 1), torch.tensor([12])
+    table.table[:] = 0.0
+    table.table[:, C, C - 1, : C - 1] = -5.0
+    (found,) = beam_search([Weighted(table, 1.0)], None, 0.0, lens, C, Limits(3, length_bonus=1.0))
+    assert len(found[0].ids) == 12 and found[0].score == pytest.approx(12 - 5)
+
+
 def test_equal_scores_always_come_in_the_same_order():
     table = Table(0, 1)
     table.table[:] = -1.0

@@ -51,6 +51,37 @@ def test_the_best_come_first_with_the_length_bonus(seed, bonus):
     assert [tuple(h.ids) for h in prefix_beam(log_probs, 10_000, 3, bonus)] == best
 
 
+def literal_search(log_probs, beam, bonus):
+    """Prefix by prefix: of each the log probabilities of ending in blank and in its last unit."""
+    never = -math.inf
+    kept = {(): np.array([0.0, never])}
+    for frame in log_probs:
+        found = {}
+        for ids, (blank, unit) in kept.items():
+            either = np.logaddexp(blank, unit)
+            steps = [(ids, [either + frame[0], never])]
+            for number, log_prob in enumerate(frame[1:], 1):
+                is_repeat = ids[-1:] == (number,)
+                if is_repeat:
+                    steps.append((ids, [never, unit + log_prob]))
+                steps.append(((*ids, number), [never, (blank if is_repeat else either) + log_prob]))
+            for grown, ends in steps:
+                found[grown] = np.logaddexp(found.get(grown, [never, never]), ends)
+        ranks = {ids: np.logaddexp(*ends) + bonus * len(ids) for ids, ends in found.items()}
+        kept = {ids: found[ids] for ids in sorted(found, key=lambda ids: -ranks[ids])[:beam]}
+    return [(list(ids), ranks[ids]) for ids in kept]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 4), st.floats(-2, 2))
+@settings(max_examples=25, deadline=None)
+def test_a_narrow_beam_keeps_what_the_literal_search_keeps(seed, beam, bonus):
+    log_probs = random_log_probs(seed, 9, 4, sharpness=1.5)
+    want = literal_search(log_probs, beam, bonus)
+    got = prefix_beam(log_probs, beam, beam, bonus)
+    assert [h.ids for h in got] == [ids for ids, _ in want]
+    assert [h.score for h in got] == pytest.approx([score for _, score in want])
+
+
 def test_equal_scores_always_in_the_same_order():
     log_probs = np.log(np.full((3, 4), 0.25))
     results = prefix_beam(log_probs, beam=5, nbest=5)

@@ -65,14 +65,19 @@ def test_the_command_trains_an_lstm_that_prefers_what_it_read(tmp_path):
 
 
 def test_ngram_probabilities_sum_to_one_and_follow_the_counts(tmp_path):
-    pytest.importorskip("kenlm", reason="kenlm is not installed")
+    kenlm = pytest.importorskip("kenlm", reason="kenlm is not installed")
     for order in (2, 4):
         tables = estimate(ngram_sentences(TEXTS, TOKENIZER), order, TOKENIZER.units[1:])
         write_arpa(tmp_path / "lm.arpa", tables)
         scorer = NgramScorer(tmp_path / "lm.arpa", TOKENIZER)
-        scores = [sentence_score(scorer, text) for text in ("THE CAT SAT", "THE TAC SAT", "QQ")]
+        texts = ["THE CAT SAT", "THE TAC SAT", "QQ"]
+        scores = [sentence_score(scorer, text) for text in texts]
         assert math.isfinite(scores[2])
         assert scores[0] > scores[1] + 2
+        whole = kenlm.Model(str(tmp_path / "lm.arpa"))
+        sentences = [" ".join(units) for units in ngram_sentences(texts, TOKENIZER)]
+        log10_scores = [whole.score(sentence) for sentence in sentences]
+        assert scores == pytest.approx([score * math.log(10) for score in log10_scores], abs=1e-3)
 
 
 def test_kneser_ney_by_hand():
