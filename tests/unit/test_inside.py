@@ -16,7 +16,8 @@ from downstream_data import META, make_set
 import speechrep
 from speechrep.bin import decode, dump, train_downstream
 from speechrep.data.features import open_features
-from speechrep.downstream.inside import pool_batch
+from speechrep.downstream.base import TaskConfig
+from speechrep.downstream.inside import WithUpstream, pool_batch
 from speechrep.downstream.layer_sum import learned_weights
 from speechrep.downstream.speaker import pool
 from speechrep.errors import InputError
@@ -121,10 +122,20 @@ def test_what_is_read_through_a_model_knows_no_dropout(labelled, training):
 def test_tuning_begins_when_told(tmp_path, labelled, apc, task):
     more = ["--pretrained", apc, "--fine-tune", "true", "--fine-tune-after", 10, "--schedule", "constant"]
     exp_dir = tmp_path / "exp"
-    run(task, labelled, exp_dir, *more, "--max-steps", 20, "--save-interval", 10, "--keep-last", 2)
+    run(task, labelled, exp_dir, *more, "--max-steps", 11, "--save-interval", 10, "--keep-last", 2)
     changed = [is_changed(apc, state) for state in states(exp_dir)]
-    assert changed == [False, True]  # weight decay, too, leaves a frozen model alone
+    assert changed == [False, True]  # by the very next step; weight decay, too, leaves a frozen model alone
     assert speechrep.load(apc).weights_sha256 == read_model(apc)[1]["weights_sha256"]  # the original stays
+
+
+def test_a_frozen_model_inside_is_never_in_training():
+    apc = build("apc", CONFIGS["apc"](hidden_size=8, num_layers=1), META)
+    for tuning in (False, True):
+        config = TaskConfig(pretrained="apc", fine_tune=tuning)
+        inside = WithUpstream(apc, torch.nn.Linear(8, 2), config).train()
+        assert inside.head.training and apc.training == tuning
+        assert all(parameter.requires_grad == tuning for parameter in apc.parameters())
+        assert not inside.eval().head.training and not apc.training
 
 
 def test_the_models_own_learning_rate(tmp_path, labelled, apc):

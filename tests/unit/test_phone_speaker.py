@@ -1,11 +1,13 @@
 """Phone and speaker tasks through the commands that people run, and what they refuse."""
 
 import dataclasses
+import fcntl
 import itertools
 import json
 import multiprocessing
 import re
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -347,6 +349,18 @@ def test_several_processes_lose_no_result(tmp_path):
     for worker in workers:
         worker.join()
     assert len(json.loads(path.read_text())) == 40
+
+
+def test_results_wait_for_who_is_adding_others(tmp_path):
+    path = tmp_path / "results.json"
+    adding = threading.Thread(target=add_results, args=(path, [result(1.0)]))
+    with open(tmp_path / ".results.json.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        adding.start()
+        adding.join(0.3)
+        assert adding.is_alive() and not path.exists()
+    adding.join(60)
+    assert path.exists()
 
 
 def without_features(data, folder, count):

@@ -139,6 +139,22 @@ def test_ignored_rows_and_padding_change_nothing():
     assert stats["weight"] == 4 and loss == other
 
 
+def test_dropout_of_hidden_layers_is_of_training_alone():
+    torch.manual_seed(0)
+    probe = Probe(4, list("ab"), ProbeConfig(hidden_layers=1, hidden_dim=8, dropout=0.5))
+    vectors = torch.randn(30, 4)
+    assert not torch.equal(probe.train().all_logits(vectors), probe.all_logits(vectors))
+    assert torch.equal(probe.eval().all_logits(vectors), probe.all_logits(vectors))
+
+
+def test_every_row_bears_the_penalty_in_training_alone():
+    torch.manual_seed(0)
+    probe = Probe(4, list("ab"), ProbeConfig(hidden_layers=1, l2=(0.1,)))
+    vectors, labels = torch.randn(30, 4), torch.randint(2, (30,))
+    with_penalty, without = (probe_loss(probe.train(mode), vectors, labels)[0] for mode in (True, False))
+    torch.testing.assert_close(with_penalty - without, 30 * probe.penalty().sum())
+
+
 @pytest.mark.parametrize("hidden_layers", [1, 2])
 def test_hidden_layers_learn_what_a_linear_probe_cannot(hidden_layers):
     """The sign of a product."""

@@ -106,6 +106,11 @@ def test_intervals_hold_the_value_and_shrink_with_more_utterances():
     assert widths[1] < widths[0] / 3
 
 
+def test_intervals_are_drawn_by_the_seed():
+    one, again, other = (score(*draw(1, 50), replications=50, seed=seed)["mae"].ci95 for seed in (1, 1, 2))
+    assert one == again != other
+
+
 def test_a_binary_model_is_not_judged_as_a_regression():
     assert set(score(*draw(2), mode="binary", replications=5)) == set(MODE_METRICS["binary"])
 

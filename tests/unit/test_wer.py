@@ -167,6 +167,8 @@ def test_comparing_two_systems(tmp_path, capsys):
     assert json.loads((tmp_path / "o.json").read_text())["compare"]["wer"] == 5.0
     main([ref, better, "--compare", worse, "--bootstrap", "200"])
     assert "Probability of Set2 improving Set1: 0.00" in capsys.readouterr().out
+    main([ref, better, "--compare", better, "--bootstrap", "200"])  # an equal one is no improvement
+    assert "Probability of Set2 improving Set1: 0.00" in capsys.readouterr().out
 
 
 def test_draws_of_nothing_to_score_are_drawn_anew():
