@@ -31,6 +31,7 @@ def test_epochs_skips_and_early_leaving(num_workers):
         assert same(tensors(plain, 0), tensors(loader, 0))
         for _ in zip(range(3), loader.epoch(1), strict=False):
             pass  # left early, with batches still on their way
+        assert same(tensors(plain, 1), tensors(loader, 1))  # from its beginning
         assert same(tensors(plain, 2)[4:], tensors(loader, 2, skip=4))
         assert len(tensors(plain, 0)) == loader.num_batches(0)
 
