@@ -256,6 +256,34 @@ def test_a_missing_output_is_a_failure(folder):
     assert not (folder / ".done/make").exists()
 
 
+def test_every_output_counts(folder):
+    more, script = ["--out", "out/other"], COUNT + "; touch out/other"
+    assert run(folder, *more, script=script).returncode == 0
+    (folder / "out/other").unlink()
+    assert "output out/other is missing" in run(folder, *more, script=script).stderr
+    lazy = run(folder, *more)
+    assert lazy.returncode == 1 and "did not write out/other" in lazy.stderr
+
+
+def test_what_has_an_output_elsewhere_is_not_taken_back(folder):
+    """Only what lies within a folder of the step's own is moved aside with it."""
+    for lr in (1, 2, 1):
+        (folder / "conf.yaml").write_text(f"lr: {lr}\n")
+        assert run(folder, "--out", "other", script=f"{COUNT}; cp conf.yaml other").returncode == 0
+    assert (folder / "other").read_text() == "lr: 1\n"
+
+
+def test_nothing_vouches_for_what_a_failed_change_left(folder):
+    step = ["--marker", "m", "--log", "l", "--out", "result", "--", "bash", "-c"]
+    scripts = ["echo whole >result", "echo half >result; false", "echo whole >result"]
+    done = [
+        subprocess.run([sys.executable, str(STEP), *step, script], cwd=folder, capture_output=True)
+        for script in scripts
+    ]
+    assert [one.returncode for one in done] == [0, 1, 0]
+    assert (folder / "result").read_text() == "whole\n"
+
+
 def test_a_missing_input_is_named(folder):
     (folder / "input").unlink()
     done = run(folder)

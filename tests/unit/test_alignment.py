@@ -1,3 +1,6 @@
+import itertools
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -123,6 +126,13 @@ def test_textgrid_and_ctm_round_trip(durations, label, tmp_path_factory):
     write_ctm(folder / "ctm", {"u2": intervals, "u1": intervals})
     assert read_ctm(folder / "ctm") == {"u1": intervals, "u2": intervals}
     assert (folder / "ctm").read_text().startswith("u1 1 0.0000 ")
+
+
+def test_neighbours_still_touch_once_their_times_are_rounded(tmp_path):
+    ends = np.random.default_rng(0).uniform(0.01, 0.2, 200).cumsum().tolist()
+    write_ctm(tmp_path / "ctm", {"u": [Interval(*times, "AA") for times in itertools.pairwise([0.0, *ends])]})
+    for one, other in itertools.pairwise(read_ctm(tmp_path / "ctm")["u"]):
+        assert one.end_s == other.start_s
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,14 @@ def test_parts(tmp_path: Path, tone: np.ndarray):
             read_audio(path, start_s=start_s, end_s=end_s)
 
 
+def test_a_part_begins_at_the_nearest_sample(tmp_path: Path):
+    """The product of a time and the rate may come out a little below the number of a sample."""
+    path = make(tmp_path / "p.wav", np.arange(RATE) / 32768)
+    for start in range(0, RATE - 10, 101):
+        samples, _ = read_audio(path, start_s=start / RATE, end_s=(start + 10) / RATE)
+        np.testing.assert_array_equal(samples * 32768, np.arange(start, start + 10))
+
+
 def test_missing_empty_and_not_audio(tmp_path: Path, tone: np.ndarray):
     with pytest.raises(InputError, match=r"no\.flac: no such file"):
         read_audio(tmp_path / "no.flac")
@@ -117,6 +125,19 @@ def test_cut_short(tmp_path: Path, tone: np.ndarray, name: str, options: dict):
         with pytest.raises(InputError, match=name + ": (is cut short|not readable as audio)") as caught:
             read_audio(path, channel=1)
         assert name == "c.flac" or caught.value.what.startswith("is cut short")
+
+
+def test_a_wav_cut_short_after_a_chunk_of_odd_length(tmp_path: Path, tone: np.ndarray):
+    """Chunks begin at even places: a byte that its size does not count follows such a chunk."""
+    path = make(tmp_path / "o.wav", tone)
+    whole = path.read_bytes()
+    whole = whole[:12] + b"LIST" + struct.pack("<I", 5) + b"hello\0" + whole[12:]
+    whole = whole[:4] + struct.pack("<I", len(whole) - 8) + whole[8:]
+    path.write_bytes(whole)
+    assert len(read_audio(path)[0]) == RATE
+    path.write_bytes(whole[:-1000])
+    with pytest.raises(InputError, match=r"o\.wav: is cut short"):
+        read_audio(path)
 
 
 def test_headers_that_do_not_tell_the_length(tmp_path: Path, tone: np.ndarray):

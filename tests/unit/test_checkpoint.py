@@ -41,6 +41,12 @@ def test_states_of_interruptions_take_no_others_place(tmp_path):
     assert [path.stem for path in checkpoint.saved_states(tmp_path)] == ["step-260", "step-390"]
 
 
+def test_one_state_is_kept_where_one_is_wanted(tmp_path):
+    for step in (1, 2):
+        checkpoint.save_state(tmp_path, step, {}, 1)
+    assert [path.stem for path in checkpoint.saved_states(tmp_path)] == ["step-2"]
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
 def test_damage_names_the_file_and_the_good_one_before(tmp_path, damage):
     for step in (1, 2, 3):
@@ -63,6 +69,19 @@ def test_leftovers_are_removed_and_never_taken_for_states(tmp_path):
     assert checkpoint.saved_states(tmp_path) == [good]
     checkpoint.remove_states(tmp_path, [good])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-1.json", "step-1.pt"]
+
+
+def test_no_checksum_of_an_older_file_vouches_for_the_one_in_its_place(tmp_path, monkeypatch):
+    """It would make a whole state one that is taken for damaged."""
+    checkpoint.save_state(tmp_path, 1, {"w": torch.zeros(3)}, 1)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save_state(tmp_path, 1, {"w": torch.ones(3)}, 1)
+    assert checkpoint.saved_states(tmp_path) == []
 
 
 def test_no_code_is_run_from_a_checkpoint(tmp_path):

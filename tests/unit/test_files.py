@@ -5,12 +5,15 @@ import os
 import stat
 import threading
 
+import numpy as np
 import pytest
+from test_store import make_meta
 
 from speechrep.errors import InputError
 from speechrep.io.dirs import atomic_directory
 from speechrep.io.files import (
     atomic_open,
+    identity,
     read_json,
     read_marker,
     read_train_log,
@@ -19,6 +22,8 @@ from speechrep.io.files import (
     write_json,
     write_marker,
 )
+from speechrep.io.store import StoreWriter
+from speechrep.train.checkpoint import save_state
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -38,6 +43,51 @@ def test_a_name_appears_only_when_whole(tmp_path):
         assert not path.exists()
     assert path.read_bytes() == b"abc"
     assert sha256(path) == hashlib.sha256(b"abc").hexdigest()
+
+
+def write_store(path):
+    with StoreWriter(path, make_meta(), ["a"], [2]) as writer:
+        writer.write("a", np.zeros((2, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("x.json", lambda path: write_json(path, 1)),
+        ("x.h5", write_store),
+        ("step-3.pt", lambda path: save_state(path.parent, 3, {}, 1)),
+    ],
+)
+def test_a_file_is_on_disk_before_it_has_its_name_and_the_name_when_all_is_done(
+    tmp_path, monkeypatch, name, write
+):
+    """Or a machine that loses its power could leave an empty file under the name."""
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def note_fsync(descriptor):
+        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def note_replace(source, target):
+        done.append((str(source), str(target)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    write(tmp_path / name)
+    renamed = next(call for call in done if call[1] == str(tmp_path / name))
+    place = done.index(renamed)
+    assert renamed[0] in done[:place] and str(tmp_path) in done[place:]
+
+
+def test_files_of_the_same_size_and_time_are_told_apart(tmp_path):
+    found = set()
+    for name in "ab":
+        (tmp_path / name).write_text("x")
+        os.utime(tmp_path / name, (0, 0))
+        with open(tmp_path / name) as stream:
+            found.add(identity(stream.fileno()))
+    assert len(found) == 2
 
 
 def test_a_pipe_is_written_to_and_stays_one(tmp_path):

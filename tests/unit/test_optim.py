@@ -29,6 +29,14 @@ def test_every_optimizer_descends(name):
     assert losses[-1] < 0.8 * losses[0]
 
 
+def test_momenta():
+    parameter = torch.nn.Parameter(torch.zeros(2, 2))
+    made = {name: make([{"params": [parameter]}], 0.1).defaults for name, make in OPTIMIZERS.items()}
+    assert made["sgd"]["momentum"] == 0.9
+    assert {made[name]["betas"] for name in ("adam", "adamw", "bert_adam")} == {(0.9, 0.999)}
+    assert made["bert_adam"]["eps"] == 1e-6
+
+
 def test_matrices_are_decayed_and_vectors_are_not():
     layer = torch.nn.Linear(4, 3)
     groups = [{"params": [layer.weight], "lr": 0.5}, {"params": [layer.bias]}]

@@ -191,6 +191,17 @@ def test_the_tables_index_is_no_segment_number(mosei, tmp_path):
     assert [clip.text for clip in same] == [clip.text for clip in found]
 
 
+def test_a_transcripts_line_is_one_clips_the_nearest_by_both_its_times(mosei, tmp_path):
+    lines = ["1.00___2.0___far", "1.02___2.0___near", "5.0___6.0___once", "8.0___9.0___other end"]
+    (mosei / "Raw/Transcript/Segmented/Combined/v.txt").write_text(
+        "".join(f"v___{number}___{line}\n" for number, line in enumerate(lines))
+    )
+    times = ["1.02,2.0", "5.0,6.0", "5.0,6.0", "8.0,9.5"]
+    write_csv(tmp_path / "labels.csv", [f"v,{row},{pair},1,1,0,1,0" for row, pair in enumerate(times)])
+    found = read_clips(find_layout(mosei, tmp_path / "labels.csv"))
+    assert [(clip.number, clip.text) for clip in found] == [(1, "near"), (2, "once"), (4, ""), (5, "")]
+
+
 @pytest.mark.parametrize(
     "row", ["25522,x,0.2,1.9,1,0,0,0,0", "25522,0,0.2,1.9,1,0,0,7,0", "25522,0,0.2", "25522,0,0,1,1,0,0,0,9"]
 )

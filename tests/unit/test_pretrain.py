@@ -81,6 +81,8 @@ def test_options_of_another_run_are_refused_unless_overwritten(tmp_path, sets):
     main([*command, "0"])
     with pytest.raises(InputError, match=r"max-steps was 0 and is now 2.*--overwrite"):
         main([*command, "2"])
+    with pytest.raises(InputError, match="seed was 1 and is now 2"):
+        main([*command, "0", "--seed", "2"])
     main([*command, "2", "--overwrite"])
     assert json.loads((tmp_path / "exp/checkpoints/finished.json").read_text())["step"] == 2
     main([*command, "2", "--num-workers", "1", "--log-interval", "7"])  # changes nothing that is trained

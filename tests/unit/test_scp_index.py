@@ -54,16 +54,17 @@ def test_a_big_feature_directory_reads_as_a_small_one(tmp_path, monkeypatch):
         ("feats.scp", "b x:0\na x:0\n"), ("feats.scp", "a x:0\na x:1\n"), ("feats.scp", "a\tx:0\n"),
         ("feats.scp", "a x:0"), ("feats.scp", ""), ("feats.scp", "a \n"), ("feats.scp", "\n"),
         ("feats.scp", "a x:0\n\xe9 x:5\n"), ("feats.scp", "a \xe9:0\nb x:5\n"),
-        ("utt2num_frames", "a 3\n"), ("utt2num_frames", "a 3\nc 3\n"), ("utt2num_frames", "a 3\nb x\n"),
-        ("utt2num_frames", "a 3\nb 3\nc 4\n"),
+        ("utt2num_frames", "a 3\n"), ("utt2num_frames", "a 3\nc 3\n"), ("utt2num_frames", "a 3\nbb x\n"),
+        ("utt2num_frames", "a 3\nbb 3\nc 4\n"), ("utt2num_frames", "a 3\nb 4\n"),
     ],
 )  # fmt: skip
 def test_what_is_not_plain_is_read_the_other_way(tmp_path, name, text):
-    (tmp_path / "feats.scp").write_text("a x:0\nb x:5\n")
-    (tmp_path / "utt2num_frames").write_text("a 3\nb 4\n")
+    (tmp_path / "feats.scp").write_text("a x:0\nbb x:5\n")
+    (tmp_path / "utt2num_frames").write_text("a 3\nbb 4\n")
     assert numbers_beside(tmp_path / "utt2num_frames", open_index(tmp_path / "feats.scp")).tolist() == [3, 4]
     (tmp_path / name).write_bytes(text.encode("latin-1"))
     index = open_index(tmp_path / "feats.scp")
+    assert (index is None) == (name == "feats.scp")
     assert index is None or numbers_beside(tmp_path / "utt2num_frames", index) is None
 
 

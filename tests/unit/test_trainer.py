@@ -20,8 +20,11 @@ from speechrep.errors import InputError
 from speechrep.io.model_files import read_model
 from speechrep.train import checkpoint
 from speechrep.train.config import TrainConfig
+from speechrep.train.divergence import Watch
+from speechrep.train.forward import Forward
 from speechrep.train.trainer import Interrupted, Trainer, train
 
+CPU = torch.device("cpu")
 CONFIG = TrainConfig(
     max_steps=23, lr=1e-2, valid_interval=6, save_interval=5, log_interval=4, keep_last=3, accumulate=2
 )
@@ -60,20 +63,32 @@ def test_learns_logs_and_keeps_the_best(tmp_path):
     assert train(ToyTask(), CONFIG, tmp_path) == best  # finished: returns at once
 
 
+def killed(at: int, kind: type[ToyTask] = ToyTask, **options: Any) -> ToyTask:
+    """A task during whose batch ``at``, of those of this process, SIGTERM comes."""
+
+    class Killed(kind):
+        def loss(self, batch):
+            if self.model.training and len(self.seen) == at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().loss(batch)
+
+    return Killed(**options)
+
+
+def begun(task: ToyTask, config: TrainConfig, folder: Path, resume: bool = True) -> Trainer:
+    """A trainer that has read what it goes on from and trains nothing yet."""
+    trainer = Trainer(task, config, folder, resume, CPU)
+    trainer.log.close()
+    return trainer
+
+
 @pytest.mark.parametrize(("num_workers", "average_last"), [(0, 3), (2, 0)])
 def test_resumed_after_sigterm_is_bit_identical(tmp_path, num_workers, average_last):
     config = dataclasses.replace(CONFIG, average_last=average_last)
     train(ToyTask(), config, tmp_path / "whole")
     for at in (5, 19, 16):  # micro-batches, of each process, at which the signal comes; three interruptions
-
-        class Killed(ToyTask):
-            def loss(self, batch, at=at):
-                if self.model.training and len(self.seen) == at:
-                    os.kill(os.getpid(), signal.SIGTERM)
-                return super().loss(batch)
-
         with pytest.raises(Interrupted) as status:
-            train(Killed(num_workers), config, tmp_path / "parts")
+            train(killed(at, num_workers=num_workers), config, tmp_path / "parts")
         assert status.value.code == 75
     train(ToyTask(num_workers), config, tmp_path / "parts")
     assert_same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
@@ -157,10 +172,96 @@ def test_early_stopping_and_zero_steps(tmp_path):
     train(ToyTask(), config, tmp_path / "a")
     done = json.loads((tmp_path / "a/checkpoints/finished.json").read_text())
     assert done["step"] < 200 and done["step"] == done["best_step"] + 4
+    (tmp_path / "a/checkpoints/finished.json").unlink()  # as a kill just before it leaves it
+    train(ToyTask(), config, tmp_path / "a")
+    assert json.loads((tmp_path / "a/checkpoints/finished.json").read_text()) == done
     task = ToyTask()
     before = task.model[0].weight.detach().clone().numpy()
     train(task, TrainConfig(max_steps=0), tmp_path / "b")
     assert (read_model(tmp_path / "b")[0]["0.weight"] == before).all()
+
+
+def test_patience_counts_anew_after_every_better_result(tmp_path):
+    told = iter([5.0, 6.0, 4.0, 5.0, 3.0, 4.0, 4.0])
+
+    class Told(ToyTask):
+        def loss(self, batch):
+            if self.model.training:
+                return super().loss(batch)
+            return torch.tensor(next(told)), {"weight": 1}
+
+    config = TrainConfig(max_steps=20, valid_interval=1, patience=2)
+    train(Told(max_frames=1000), config, tmp_path)  # the whole validation set is one batch
+    done = json.loads((tmp_path / "checkpoints/finished.json").read_text())
+    assert (done["best_step"], done["step"]) == (4, 6)
+
+
+def test_the_first_of_equals_stays_the_best_over_an_interruption(tmp_path):
+    config = dataclasses.replace(CONFIG, lr=0.0)
+    with pytest.raises(Interrupted):
+        train(killed(9), config, tmp_path)
+    best = train(ToyTask(), config, tmp_path)
+    assert json.loads((tmp_path / "checkpoints/finished.json").read_text())["best_step"] == 0
+    assert best["loss"] == losses(tmp_path, "valid")[0][1]
+
+
+def test_anew_goes_on_from_nothing_and_leaves_nothing_to_go_on_from(tmp_path):
+    train(ToyTask(), CONFIG, tmp_path)
+    assert begun(ToyTask(), CONFIG, tmp_path, resume=False).progress.step == 0
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+class Draws(ToyTask):
+    """Notes a random number in each batch of training and of validation."""
+
+    def __init__(self):
+        super().__init__()
+        self.drawn = {True: [], False: []}
+
+    def loss(self, batch):
+        self.drawn[self.model.training].append(torch.rand(()).item())
+        return super().loss(batch)
+
+
+def test_training_draws_anew_in_each_batch_and_validation_the_same_each_time(tmp_path):
+    task, other = Draws(), Draws()
+    train(task, CONFIG, tmp_path / "a")
+    train(other, dataclasses.replace(CONFIG, seed=2), tmp_path / "b")
+    drawn = task.drawn[True]
+    assert len(set(drawn)) == len(drawn) > 40
+    assert not set(drawn) & set(other.drawn[True])
+    batches = len(list(task.valid_loader().epoch(0)))
+    valid = task.drawn[False]
+    assert valid == valid[:batches] * 5 and len(set(valid)) == batches > 1
+    assert not set(valid) & set(other.drawn[False])
+
+
+def test_the_model_computes_in_the_format_that_was_asked_for():
+    class Looks(ToyTask):
+        def loss(self, batch):
+            return self.model(batch["feats"]).sum(), {}
+
+    task = Looks()
+    batch = next(task.train_loader().epoch(0))
+    for precision, wanted in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)):
+        forward = Forward(task, dataclasses.replace(CONFIG, precision=precision), CPU, exchange=True)
+        for loss, _ in (forward.train(batch, 0, 0), forward.validate(batch, 0)):
+            assert loss.dtype == wanted
+
+
+def test_an_empty_batch_weighs_nothing():
+    """The gradient of a step is divided by the weight of all processes, of which some may have none."""
+    loss, stats = Forward(ToyTask(), CONFIG, CPU, exchange=True).train({}, 0, 0)
+    assert loss.item() == 0 and loss.requires_grad and stats == {"weight": 0}
+
+
+def test_of_several_bad_steps_the_first_is_told(tmp_path):
+    """A GPU is asked after many steps, and all that follow the first bad one are bad, too."""
+    watch = Watch(tmp_path)
+    for step, loss in ((1, 0.0), (2, float("nan")), (3, float("nan"))):
+        watch.add(step, [f"utt{step}"], torch.tensor(loss), torch.tensor(loss))
+    with pytest.raises(InputError, match="at step 2, utterances utt2 "):
+        watch.check()
 
 
 def test_a_nan_names_step_utterances_and_last_good_state(tmp_path):
@@ -247,15 +348,8 @@ def test_a_resumed_run_of_epochs_ends_where_the_whole_one_does(tmp_path):
     assert len(set(counts)) > 1
     train(Uneven(), config, tmp_path / "whole")
     for at in (counts[0] + 5, sum(counts[:3]) - 3):
-
-        class Killed(Uneven):
-            def loss(self, batch, at=at):
-                if self.model.training and len(self.seen) == at:
-                    os.kill(os.getpid(), signal.SIGTERM)
-                return super().loss(batch)
-
         with pytest.raises(Interrupted):
-            train(Killed(), config, tmp_path / f"{at}")
+            train(killed(at, Uneven), config, tmp_path / f"{at}")
         train(Uneven(), config, tmp_path / f"{at}")
         assert_same(state_of(tmp_path / "whole"), state_of(tmp_path / f"{at}"))
 
@@ -270,27 +364,22 @@ def test_epochs_are_as_many_with_another_number_of_processes(tmp_path, monkeypat
     monkeypatch.setattr("speechrep.train.distributed.gather", lambda value: [value])
     monkeypatch.setattr("torch.nn.parallel.DistributedDataParallel", lambda loss, **_: loss)
 
-    def trainer():
-        made = Trainer(Uneven(), config, tmp_path, True, torch.device("cpu"))
-        made.log.close()
-        return made
-
     def batches(epoch):
         return Uneven().train_loader().num_batches(epoch)
 
-    begun = trainer()
-    assert begun.total_steps == 4 * batches(0)
+    earlier = begun(Uneven(), config, tmp_path)
+    assert earlier.total_steps == 4 * batches(0)
     done = own_batches or batches(1)  # of the second epoch, also all of it, with fillers
     step = batches(0) + done
-    begun.progress = dataclasses.replace(begun.progress, step=step, epoch=1, batches=done * first)
-    begun._save()
+    earlier.progress = dataclasses.replace(earlier.progress, step=step, epoch=1, batches=done * first)
+    earlier._save()
     world = then
-    again = trainer()
+    again = begun(Uneven(), config, tmp_path)
     left = max(0, batches(1) - done * first // then)
     assert again.total_steps == step + left + 2 * batches(0)
     assert again.progress.batches == done * first // then * then  # rather some twice than some not at all
     again._save()
-    assert trainer().total_steps == again.total_steps  # and so it stays
+    assert begun(Uneven(), config, tmp_path).total_steps == again.total_steps  # and so it stays
 
 
 def test_accumulated_small_batches_have_the_gradient_of_one_large(tmp_path):
@@ -303,9 +392,17 @@ def test_accumulated_small_batches_have_the_gradient_of_one_large(tmp_path):
         torch.testing.assert_close(value, state_of(tmp_path / "many")["model"][name])
 
 
-def test_the_step_is_no_longer_than_its_clipped_gradient(tmp_path):
+class Steep(ToyTask):
+    def loss(self, batch):
+        loss, stats = super().loss(batch)
+        return 100 * loss, stats
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_the_step_is_no_longer_than_its_clipped_gradient(tmp_path, precision):
     """Plain gradient descent: the weights move by the learning rate times the gradient."""
     options = {
+        "precision": precision,
         "max_steps": 1,
         "lr": 0.1,
         "optimizer": "sgd",
@@ -316,15 +413,23 @@ def test_the_step_is_no_longer_than_its_clipped_gradient(tmp_path):
     before = torch.cat([p.detach().flatten().clone() for p in ToyTask().model.parameters()])
     moved = {}
     for clip in (0.0, 1e-3):
-        task = ToyTask()
+        task = Steep()
         train(task, TrainConfig(**options, grad_clip=clip), tmp_path / str(clip))
         moved[clip] = float(
             (torch.cat([p.detach().flatten() for p in task.model.parameters()]) - before).norm()
         )
     norms = [losses(tmp_path / str(clip), "train", "grad_norm")[0][1] for clip in moved]
-    assert norms[0] == norms[1] > 1e-2  # as it was before clipping
+    assert norms[0] == norms[1] > 5  # as it was before clipping
     assert moved[0.0] == pytest.approx(0.1 * norms[0], rel=1e-3)
     assert moved[1e-3] == pytest.approx(0.1 * 1e-3, rel=1e-2)
+
+
+def test_the_scale_of_fp16_is_gone_on_with(tmp_path):
+    config = dataclasses.replace(CONFIG, precision="fp16")
+    earlier = begun(ToyTask(), config, tmp_path)
+    earlier.scaler.load_state_dict(earlier.scaler.state_dict() | {"scale": 4.0})
+    earlier._save()
+    assert begun(ToyTask(), config, tmp_path).scaler.state_dict()["scale"] == 4
 
 
 def test_warm_up_in_steps(tmp_path):
@@ -335,13 +440,15 @@ def test_warm_up_in_steps(tmp_path):
 
 
 def test_the_mean_of_the_last_states_is_tried(tmp_path):
-    config = dataclasses.replace(CONFIG, average_last=3, schedule="constant", lr=5e-2)
-    best = train(ToyTask(), config, tmp_path)
+    config = dataclasses.replace(CONFIG, keep_last=4, average_last=3, schedule="constant", lr=5e-2)
+    task = ToyTask()
+    best = train(task, config, tmp_path)
     saved = checkpoint.saved_states(tmp_path / "checkpoints")[-3:]
     states = [checkpoint.load_state(path)["model"] for path in saved]
     mean = checkpoint.average_weights(saved)
     for name, value in mean.items():
         torch.testing.assert_close(value, sum(state[name] for state in states) / 3)
+    assert_same(dict(task.model.state_dict()), mean)  # validated last
     (*_, before, after) = losses(tmp_path, "valid")
     assert before[0] == after[0] == 23 and after[1] != before[1]
     assert best["loss"] == min(loss for _, loss in losses(tmp_path, "valid"))
