@@ -16,7 +16,7 @@ from speechrep.decode.ngram import estimate, ngram_sentences, write_arpa
 from speechrep.downstream import asr, asr_attention
 from speechrep.downstream.asr_config import AsrConfig, AsrDecodeConfig
 from speechrep.downstream.asr_data import frames_needed, labelled_dataset, transcripts
-from speechrep.downstream.asr_decode import Searcher, decode, write_results
+from speechrep.downstream.asr_decode import Searcher, decode, recognise, write_results
 from speechrep.downstream.asr_decoder import decoder_targets
 from speechrep.downstream.asr_encoder import reverse_frames, sinusoids, stack_frames
 from speechrep.downstream.asr_input import InputLayer
@@ -551,3 +551,11 @@ def test_a_search_the_model_cannot_do_is_refused(joint):
         Searcher(model, AsrDecodeConfig(method="ctc-beam"))
     with pytest.raises(InputError, match="no such language model"):
         Searcher(model, AsrDecodeConfig(method="beam", lm="/nowhere/lm"))
+
+
+def test_what_is_too_short_to_be_decoded_is_one_jobs_too():
+    lengths = {"a": 60, "b": 1, "c": 50}
+    feats = Memory({utt_id: np.zeros((length, 6), np.float32) for utt_id, length in lengths.items()})
+    options = AsrDecodeConfig(method="greedy", batch_frames=60)
+    shares = [recognise(recogniser(), feats, feats.utt_ids, options, (k, 2)) for k in (0, 1)]
+    assert sorted([*shares[0], *shares[1]]) == feats.utt_ids and all(shares)
