@@ -85,7 +85,7 @@ def with_features(
     """
     known = set(feats.utt_ids)
     lost = [utt_id for utt_id in labels if utt_id not in known]
-    if len(lost) > may_lack * len(labels) + 1e-6:
+    if len(lost) > may_lack * len(labels) + 1e-6:  # 49 times 1 / 49 is a little less than 1
         raise InputError(
             f"no features for utterance {lost[0]} of {where}, {len(lost)} absent in all", where=feats.path,
             mend="extract features for the whole data directory; take what lost_utterances names out of it",

@@ -58,9 +58,8 @@ class TrainLog:
         """
         if not self.enabled:
             return
-        with telling_of(
-            self._exp_dir
-        ):  # a full disk; of which file, neither the system nor TensorBoard tells
+        # A full disk, say; of which file it is, neither the system nor TensorBoard tells.
+        with telling_of(self._exp_dir):
             self._stream.write(json.dumps({"part": part, "step": step, "epoch": epoch} | stats) + "\n")
             self._stream.flush()
             for name, value in stats.items():
