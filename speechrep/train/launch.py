@@ -9,13 +9,15 @@ import sys
 import tempfile
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.launcher.api import LaunchConfig
 from torch.distributed.run import main, parse_args
 
 from speechrep.train.trainer import NOTES, Interrupted
 
 if __name__ == "__main__":
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # under nohup, which torchrun would undo
-        os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGQUIT")
+    # Under nohup, which torchrun would undo; before this option it could not be told.
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN and hasattr(LaunchConfig, "signals_to_handle"):
+        sys.argv.insert(1, "--signals-to-handle=SIGTERM,SIGINT,SIGQUIT")
     with tempfile.TemporaryDirectory() as folder:
         os.environ[NOTES] = folder
         try:
