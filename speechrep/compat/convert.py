@@ -127,9 +127,11 @@ def import_model(
         model = rebuild(info, path)
     model.load_state_dict(model.state_dict() | weights)
     model.weights_sha256 = weights_sha256({name: value.numpy() for name, value in model.state_dict().items()})
+    step = tree.get("Step", tree.get("Global_step", 0)) if isinstance(tree, dict) else 0
     about = {
         "from": project, "file": path.name, "file_sha256": sha256(path), "preset": preset_name(chosen),
-        "has_head": foreign.has_head, "sequence_length": foreign.sequence_length, "notes": notes,
+        "has_head": foreign.has_head, "sequence_length": foreign.sequence_length,
+        "step": step if type(step) is int else 0, "notes": notes,
     }  # fmt: skip
     model.about = {"imported": about}
     return Imported(model.eval(), report, about)
@@ -182,7 +184,8 @@ def export_model(exp_dir: str | os.PathLike[str], project: str, path: str | os.P
     """
     model, info = load(exp_dir), read_info(exp_dir)
     about = info.get("imported", {})
-    step, has_head = int(info.get("step", 0)), bool(about.get("has_head", True))
+    step = int(info.get("step", about.get("step", 0)))
+    has_head = bool(about.get("has_head", True))
     preset = preset_name(model.meta)
     try:
         if isinstance(model, Mockingjay) and project == "mockingjay":

@@ -39,6 +39,8 @@ def save_pretrained(model: Upstream, folder: str | os.PathLike[str], licence: st
     about = {key: value for key, value in model.about.items() if not changed or key in lasting}
     if changed and model.weights_sha256:
         about["changed_from"] = model.weights_sha256
+    if changed and "imported" in about:  # a head that the file lacked may have been trained since
+        about["imported"] = about["imported"] | {"has_head": True}
     sha = save_model(folder, model, about)
     write_card(folder, licence)
     return sha

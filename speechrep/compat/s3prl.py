@@ -154,14 +154,14 @@ def write_transformer(
     }  # fmt: skip
     upstream: dict[str, Any] = {"transformer": config, "task": task}
     notes = mockingjay.window_notes(model)
-    if preset == "s3-mel80":
-        target = {"feat_type": "mel" if model.target_dim == 80 else "linear", "log": True, "cmvn": True}
+    if preset in ("s3-mel80", "s3-linear201"):
         usual = USUAL[preset]
-        upstream["audio"] = usual | {
-            "n_mfcc": 13,
-            "input": usual["input"] | {"channel": 0},
-            "target": target | {"channel": 0, "delta": 0},
+        target = {"feat_type": "mel" if model.target_dim == 80 else "linear"} | _CHANNEL
+        upstream["audio"] = {"n_mels": 80, "n_mfcc": 13} | usual | {
+            "input": usual["input"] | {"channel": 0}, "target": target | {"channel": 0},
         }  # fmt: skip
+    elif preset == "s3-fbank240":
+        upstream["audio"] = USUAL[preset]
     else:
         notes.append(foreign_features(model.meta.feature, model.meta.dim))
     content: dict[str, Any] = dict(mockingjay.parts(model, "Transformer", has_head))

@@ -59,6 +59,8 @@ class UpstreamExpert(torch.nn.Module):
             ``hidden_states``, a tuple of (B, T, D) that are 0 after an utterance's end;
             ``last_hidden_state``; ``hidden_state_0``, ``hidden_state_1`` and so on.
         """
+        if not wavs:
+            raise InputError("no waveforms", where="the batch")
         device = next(self.model.parameters(), torch.zeros(())).device
         model, feats = self.model, []
         for index, wav in enumerate(wavs):

@@ -104,9 +104,10 @@ class AsrTask:
             stats["loss_attention"] = loss_attention.detach()
         if not model.training:
             refs = [row[:n].tolist() for row, n in zip(labels, label_lens.tolist(), strict=True)]
+            # As decode's greedy search. A decoder's own choices may loop, and a few loops outweigh all else.
             hyps = (
                 greedy(log_probs, lens)
-                if model.decoder is None
+                if model.ctc is not None
                 else [ids for ids, _ in attention_greedy(model.decoder, hiddens, lens)]
             )
             stats |= self._errors(refs, hyps)

@@ -309,7 +309,9 @@ def _read(
 ) -> np.ndarray:
     if channel is None and sound.channels > 1:
         raise InputError(
-            f"has {sound.channels} channels, want one", where=where, mend="choose one with --channel"
+            f"has {sound.channels} channels, want one",
+            where=where,
+            mend="choose one: channel=0, --channel 0",
         )
     if channel is not None and not 0 <= channel < sound.channels:
         raise InputError(f"has no channel {channel}; it has {sound.channels}, counted from 0", where=where)

@@ -116,19 +116,20 @@ def _read_rows(path: Path) -> dict[str, list[str]]:
 
 def _usable_alignments(path: Path, rows: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Alignments in order of time, without those with lines that are no intervals or overlap."""
-    usable = {}
+    usable, dropped = {}, {}
     for utt_id, lines in rows.items():
         try:
             ordered = sorted(set(lines), key=lambda line: float(line.split()[1]))
             previous: Interval | None = None
             for line in ordered:
                 previous = parse_ctm_row(f"{utt_id} {line}", previous)
-        except (IndexError, ValueError):  # InputError is a ValueError
+        except (IndexError, ValueError) as error:  # InputError is a ValueError
+            dropped[utt_id] = error
             continue
         usable[utt_id] = ordered
-    if len(usable) < len(rows):
-        first = min(set(rows) - set(usable))
-        _log.warning("%s: %d alignments dropped, first %r", path, len(rows) - len(usable), first)
+    if dropped:
+        first = min(dropped)
+        _log.warning("%s: %d alignments dropped, first %r: %s", path, len(dropped), first, dropped[first])
     return usable
 
 

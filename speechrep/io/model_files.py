@@ -2,20 +2,22 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from speechrep import provenance
-from speechrep.errors import InputError
-from speechrep.io.files import commit_file, read_json, temporary_name, write_json
+from speechrep.errors import InputError, telling_of
+from speechrep.io.files import atomic_open, read_json, write_json
 
 FORMAT = "speechrep-model/1"
 WEIGHTS, INFO = "model.safetensors", "model.json"
+SAVING_S = 0.2  # a training that has just put new weights there has described them by then
 
 
 def weights_sha256(weights: Mapping[str, np.ndarray]) -> str:
@@ -44,16 +46,10 @@ def write_model(
     exp_dir = Path(exp_dir)
     exp_dir.mkdir(parents=True, exist_ok=True)
     weights = {name: np.ascontiguousarray(array) for name, array in weights.items()}
-    temporary = temporary_name(exp_dir / WEIGHTS)
-    try:
-        try:
-            save_file(weights, temporary)
-        except SafetensorError as error:  # how it tells of a full disk
-            raise InputError(f"cannot be written: {error}", where=exp_dir / WEIGHTS) from error
-        commit_file(temporary, exp_dir / WEIGHTS)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sha = weights_sha256(weights)
+    sha = weights_sha256(weights)  # now, so that the two files are exchanged within moments
+    # Not save_file: who shares the folder could not read what it makes.
+    with telling_of(exp_dir / WEIGHTS), atomic_open(exp_dir / WEIGHTS, "wb") as stream:
+        stream.write(save(weights))
     made = {
         "weights_sha256": sha, "commit": provenance.commit(), "created": provenance.now(),
         "machine": provenance.machine(),
@@ -84,21 +80,24 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dic
     Raises:
         InputError: a file is missing or damaged, or the two do not belong together.
     """
-    info = read_info(path)
     file = model_folder(path) / WEIGHTS
-    try:
-        weights = load_file(file)
-    except FileNotFoundError:
-        raise InputError("no such file", where=file) from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"not a whole safetensors file: {error}", where=file) from error
-    if weights_sha256(weights) != info.get("weights_sha256"):
-        raise InputError(
-            "the weights are not those that model.json describes",
-            where=file,
-            mend="a file was damaged or exchanged, or training was killed while saving: resume it",
-        )
-    return weights, info
+    while True:
+        info = read_info(path)
+        try:
+            weights = load_file(file)
+        except FileNotFoundError:
+            raise InputError("no such file", where=file) from None
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"not a whole safetensors file: {error}", where=file) from error
+        if weights_sha256(weights) == info.get("weights_sha256"):
+            return weights, info
+        time.sleep(SAVING_S)
+        if read_info(path) == info:
+            raise InputError(
+                "the weights are not those that model.json describes",
+                where=file,
+                mend="a file was damaged or exchanged, or training was killed while saving: resume it",
+            )
 
 
 def model_folder(path: str | os.PathLike[str]) -> Path:

@@ -12,7 +12,7 @@ from torch import nn
 
 from speechrep.config import opt
 from speechrep.io.feature_meta import FeatureMeta
-from speechrep.upstream.base import Output, at_least, require_shares
+from speechrep.upstream.base import Output, at_least, require_shares, valid_mask
 from speechrep.upstream.predictive import Predictive
 from speechrep.upstream.waveform import LongFeatures
 
@@ -68,6 +68,8 @@ class Apc(Predictive):
 
     def hidden_states(self, feats: torch.Tensor, feat_lens: torch.Tensor | None) -> list[torch.Tensor]:
         """(B, T, H) of the pre-net, if there is one, and of every layer."""
+        if feat_lens is not None:  # NaN there would reach no valid frame, but all gradients through 0 * NaN
+            feats = feats.masked_fill(~valid_mask(feat_lens, feats.shape[1])[..., None], 0.0)
         return self.run(feats)[0]
 
     def run(
@@ -104,4 +106,5 @@ class Apc(Predictive):
         state = None
         for start in range(0, feats.num_frames, window):
             hiddens, state = self.run(self._batch(feats.read(start, start + window)), state)
+            state = [last.detach() for last in state]  # or a model in training would hold every piece
             yield Output(hiddens, torch.tensor([hiddens[0].shape[1]]), self.meta.frame_shift_ms)

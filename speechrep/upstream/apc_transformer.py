@@ -59,7 +59,8 @@ class ApcTransformer(Predictive):
         T = feats.shape[1]
         if feat_lens is not None:  # not even NaN may reach a valid frame through 0 * NaN
             feats = feats.masked_fill(~valid_mask(feat_lens, T)[..., None], 0.0)
-        hidden = self.input["norm"](self.input["proj"](feats) + self.positions(T))
+        norm = self.input["norm"]
+        hidden = norm(self.input["proj"](feats) + self.positions(T, like=norm.weight))
         hidden = nn.functional.dropout(hidden, self.config.dropout, self.training)
         hiddens = []
         for layer in self.layers:

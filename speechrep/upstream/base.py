@@ -84,13 +84,13 @@ class Upstream(torch.nn.Module):
         """Represent a batch.
 
         Args:
-            feats: (B, T, F) float; what follows an utterance's end does not matter.
+            feats: (B, T, F) of any float type; what follows an utterance's end does not matter.
             feat_lens: (B,) int64 frames; None where every utterance has T.
 
         Raises:
             InputError: the shape does not fit the model.
         """
-        feat_lens = self._check(feats, feat_lens)
+        feats, feat_lens = self._checked(feats, feat_lens)
         hidden_lens = feat_lens // self.downsample
         hiddens = self.hidden_states(feats, feat_lens)
         mask = valid_mask(hidden_lens, hiddens[0].shape[1])[..., None]
@@ -122,9 +122,10 @@ class Upstream(torch.nn.Module):
     @torch.no_grad()
     def layer_dims(self) -> list[int]:
         """D of every layer of the output, found by trying."""
-        training = self.training
+        modes = [(module, module.training) for module in self.modules()]  # parts may have their own
         hiddens = self.eval()(self._batch(np.zeros((self.downsample, self.meta.dim), np.float32))).hiddens
-        self.train(training)
+        for module, mode in modes:
+            module.training = mode
         return [hidden.shape[-1] for hidden in hiddens]
 
     def extract(self, samples: np.ndarray, sample_rate: int) -> Output:
@@ -194,25 +195,34 @@ class Upstream(torch.nn.Module):
         """(T, F) to (1, T, F) as the model's weights are: on their device, of their type."""
         return torch.from_numpy(feats)[None].to(next(self.parameters(), torch.zeros(())))
 
-    def _check(self, feats: torch.Tensor, feat_lens: torch.Tensor | None) -> torch.Tensor:
+    def _checked(
+        self, feats: torch.Tensor, feat_lens: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A batch of the weights' type, and its lengths."""
         if not isinstance(feats, torch.Tensor):
             raise InputError(f"feats is a {type(feats).__name__}, want a torch.Tensor", where=self.name)
+        if not feats.is_floating_point():
+            raise InputError(f"feats is {feats.dtype}", where=self.name, mend="want torch.float32")
         if feats.ndim != 3 or feats.shape[-1] != self.meta.dim or not feats.numel():
             want = (
                 f"want (B, T, {self.meta.dim}), {self.meta.feature} frames of {self.meta.frame_shift_ms} ms"
             )
             raise InputError(f"feats has shape {tuple(feats.shape)}", where=self.name, mend=want)
         B, T, _ = feats.shape
+        feats = feats.to(next(self.parameters(), feats).dtype)  # numpy's are float64 as a rule
         if feat_lens is None:
-            return torch.full((B,), T, device=feats.device)
-        feat_lens = torch.as_tensor(feat_lens)
+            return feats, torch.full((B,), T, device=feats.device)
+        try:
+            feat_lens = torch.as_tensor(feat_lens)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"feat_lens: {error}", where=self.name, mend=f"want int64 ({B},)") from None
         if feat_lens.shape != (B,) or feat_lens.dtype not in _INTEGERS:
             shape, dtype = tuple(feat_lens.shape), feat_lens.dtype
             raise InputError(f"feat_lens is {dtype} {shape}", where=self.name, mend=f"want int64 ({B},)")
         least, most = int(feat_lens.min()), int(feat_lens.max())
         if least < 0 or most > T:
             raise InputError(f"feat_lens has {least if least < 0 else most} of {T} frames", where=self.name)
-        return feat_lens.to(feats.device, torch.int64)
+        return feats, feat_lens.to(feats.device, torch.int64)
 
 
 def valid_mask(lens: torch.Tensor, T: int) -> torch.Tensor:

@@ -104,14 +104,15 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Up
     if info.get("kind") != KIND or info.get("upstream") not in UPSTREAMS:
         found = f"{info.get('kind')} {info.get('upstream', info.get('task', ''))}".strip()
         raise InputError(f"holds a {found} model, want an upstream: {sorted(UPSTREAMS)}", where=path)
-    wanted = outline(info, len(weights), path).state_dict()
+    model = outline(info, len(weights), path)
+    wanted = model.state_dict()
     wrong = sorted(
         (set(wanted) ^ set(weights))
         | {n for n in set(wanted) & set(weights) if tuple(wanted[n].shape) != weights[n].shape}
     )
     if wrong:
         raise InputError(f"weights do not fit the model at {', '.join(wrong[:5])}", where=path)
-    model = rebuild(info, path)
+    model.to_empty(device="cpu")  # not built anew: that draws random weights, from the caller's generator
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     model.weights_sha256 = info["weights_sha256"]
     model.about = {key: info[key] for key in ABOUT if key in info}

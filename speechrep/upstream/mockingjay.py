@@ -135,7 +135,8 @@ class Mockingjay(Upstream):
 
     def embed(self, stacked: torch.Tensor) -> torch.Tensor:
         """The first layer's input (B, T', H): projection plus position, normalised."""
-        hidden = self.input["norm"](self.input["proj"](stacked) + self.positions(stacked.shape[1]))
+        norm = self.input["norm"]
+        hidden = norm(self.input["proj"](stacked) + self.positions(stacked.shape[1], like=norm.weight))
         return nn.functional.dropout(hidden, self.config.dropout, self.training)
 
     def reconstruct(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -133,22 +133,28 @@ def sinusoids(T: int, H: int) -> torch.Tensor:
 
 
 class Positions(nn.Module):
-    """The position table, made once and lengthened when a longer batch comes."""
+    """The position table, made once and lengthened when a longer batch comes.
+
+    It is no buffer: copies of a model (in processes, or as a running mean) have seen other lengths, and what
+    brings their buffers into line would mix the tables. Nor may it be rounded with the weights.
+    """
 
     def __init__(self, hidden_size: int):
         super().__init__()
-        self.register_buffer("table", torch.empty(0, hidden_size), persistent=False)
+        self.table = torch.empty(0, hidden_size)  # float32
 
-    def forward(self, T: int) -> torch.Tensor:
-        """(T, H) float32, on the model's device."""
-        if len(self.table) < T:
-            longer = max(T, 2 * len(self.table))
-            self.table = sinusoids(longer, self.table.shape[1]).to(self.table.device)
-        return self.table[:T]
+    def forward(self, T: int, like: torch.Tensor) -> torch.Tensor:
+        """(T, H), of the type of ``like`` and on its device."""
+        table = self.table  # threads may share the model: another may put a shorter one here meanwhile
+        if len(table) < T or table.device != like.device:
+            table = sinusoids(max(T, 2 * len(table)), table.shape[1]).to(like.device)
+            self.table = table
+        return table[:T].to(like.dtype)
 
 
 def bert_init(module: nn.Module, std: float) -> None:
     """Weights of linear layers from N(0, std), biases 0; for ``Module.apply``."""
-    if isinstance(module, nn.Linear):
+    # Of weights without memory torch would draw nothing, but load its compiler for it.
+    if isinstance(module, nn.Linear) and not module.weight.is_meta:
         nn.init.normal_(module.weight, std=std)
         nn.init.zeros_(module.bias)

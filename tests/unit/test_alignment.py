@@ -135,6 +135,17 @@ def test_neighbours_still_touch_once_their_times_are_rounded(tmp_path):
         assert one.end_s == other.start_s
 
 
+def test_neighbours_rounded_to_whole_milliseconds_are_in_order(tmp_path):
+    """Start and duration by themselves: an interval may end 1 ms after the next began."""
+    for end_ms in range(1, 400):
+        row = f"u 1 0 {end_ms / 1000:.3f} AA\nu 1 {{:.3f}} 0.1 AE\n"
+        (tmp_path / "ctm").write_text(row.format((end_ms - 1) / 1000))
+        assert len(read_ctm(tmp_path / "ctm")["u"]) == 2
+    (tmp_path / "ctm").write_text(row.format((end_ms - 2) / 1000))
+    with pytest.raises(InputError, match="overlaps"):
+        read_ctm(tmp_path / "ctm")
+
+
 @pytest.mark.parametrize(
     "line", ["u 1 0.5", "u 1 x 0.5 AA", "u 1 0.1 0.5 AA", "u 1 0.5 -1 AA", "u 1 nan 1 AA"]
 )

@@ -27,6 +27,7 @@ from speechrep.downstream.spec_augment import spec_augment
 from speechrep.downstream.warp import shortest, warp
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
+from speechrep.score.edit import count_errors
 from speechrep.score.wer import read_text
 from speechrep.text.registry import train_tokenizer
 from speechrep.train.config import TrainConfig
@@ -396,6 +397,21 @@ def test_it_learns_to_recognise_and_reports_error_rates(experiment):
     _, stats, _, _ = experiment
     assert stats["ter"] < 2 and stats["wer"] < 5
     assert {"loss", "ter", "wer"} <= stats.keys() and "words" not in stats
+
+
+@pytest.mark.parametrize("ctc_weight", [0.0, 0.5, 1.0])
+def test_validation_counts_the_errors_that_greedy_decoding_makes(tmp_path, ctc_weight):
+    """Of a model whose decoder knows nothing yet, too: its hypotheses have many times the units there are."""
+    labelled = make_set(tmp_path / "set", 5, 0)
+    config = from_dict(AsrConfig, {**vars(SMALL), "ctc_weight": ctc_weight}, "test")
+    task = asr.AsrTask(config, labelled, labelled, Loading())
+    task.model.eval()
+    with torch.no_grad():
+        stats = task.loss(next(iter(task.valid_loader().epoch(0))))[1]
+    decoded(task.model, labelled, tmp_path / "out", method="greedy")
+    texts = [read_text(tmp_path / "out" / name) for name in ("ref", "hyp")]
+    errors = sum(int(count_errors([ref], [texts[1][utt_id]]).sum()) for utt_id, ref in texts[0].items())
+    assert stats["word_errors"] == errors and stats["words"] == sum(map(len, texts[0].values()))
 
 
 def test_what_units_cannot_spell_is_an_error_whatever_is_heard(experiment):

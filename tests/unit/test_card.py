@@ -61,9 +61,10 @@ def test_what_a_file_told_of_its_weights_is_passed_on(tmp_path: Path) -> None:
         assert "apc.model" in (tmp_path / "again/README.md").read_text()
 
 
+@pytest.mark.parametrize("name", ["apc", "mockingjay"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_models_of_other_number_formats(tmp_path: Path, dtype: torch.dtype) -> None:
-    original = speechrep.load(saved(tmp_path / "exp")).to(dtype)
+def test_models_of_other_number_formats(tmp_path: Path, dtype: torch.dtype, name: str) -> None:
+    original = speechrep.load(saved(tmp_path / "exp", name=name)).to(dtype)
     samples = np.random.default_rng(0).standard_normal(8000).astype(np.float32) / 10
     assert original.extract(samples, 16000).hiddens[-1].dtype == dtype and original.layer_dims()
     save_pretrained(original, tmp_path / "again")
@@ -79,9 +80,9 @@ def test_features_of_speakers_are_told(tmp_path: Path) -> None:
     )
 
 
-def saved(folder: Path, cmvn: str = "utterance") -> Path:
+def saved(folder: Path, cmvn: str = "utterance", name: str = "apc") -> Path:
     meta = FeatureMeta("fbank", {"num_mel_bins": 80}, 80, 10.0, 16000, cmvn=cmvn)
-    save_model(folder, build("apc", CONFIGS["apc"](hidden_size=4, num_layers=1), meta))
+    save_model(folder, build(name, CONFIGS[name](hidden_size=12, num_layers=1), meta))
     return folder
 
 

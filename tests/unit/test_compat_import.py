@@ -20,6 +20,7 @@ from speechrep.bin import dump, export_checkpoint, import_checkpoint
 from speechrep.bin.extract_feats import ExtractConfig
 from speechrep.compat.convert import export_model
 from speechrep.compat.presets import PRESETS, preset_meta, preset_name
+from speechrep.compat.pretrained import save_pretrained
 from speechrep.config import add_options, make_parser, parse_choice, to_dict
 from speechrep.errors import InputError
 from speechrep.frontend.registry import FRONTENDS
@@ -132,6 +133,12 @@ def test_mockingjay_without_head_and_with_embedding_layer(tmp_path: Path) -> Non
     for got, one in zip(outputs(exp, feats), feats, strict=True):
         assert_layers(got, fixtures.mockingjay_reference(state, None, one, 4)[0])
     assert any("no prediction head" in note for note in read_json(exp / "import.json")["notes"])
+    trained = speechrep.load(exp)
+    trained.head["dense"].bias.add_(1.0)
+    save_pretrained(trained, tmp_path / "trained")  # there is something to keep now
+    export_model(tmp_path / "trained", "s3prl", tmp_path / "c.ckpt")
+    back = torch.load(tmp_path / "c.ckpt", weights_only=True)
+    assert torch.equal(back["SpecHead"]["dense.bias"], trained.head["dense"].bias)
     assert_round_trip(exp, "s3prl", tmp_path / "b.s3prl")  # the embedding layer comes back too
     export_checkpoint.main(["--to", "mockingjay", str(exp), "--out", str(tmp_path / "b.ckpt")])
     with torch.serialization.safe_globals([argparse.Namespace]):
@@ -152,7 +159,7 @@ def test_s3prl_transformer(tmp_path: Path, old: bool) -> None:
     assert_round_trip(exp, "s3prl", tmp_path / "back.ckpt")
     back = torch.load(tmp_path / "back.ckpt", weights_only=True)
     assert {"Transformer", "SpecHead", "Upstream_Config", "Config"} <= set(back)
-    assert back["Upstream_Config"]["audio"]["target_level"] == -25
+    assert back["Upstream_Config"]["audio"]["target_level"] == -25 and back["Step"] == 7
     for key, value in state.items():
         assert torch.equal(back["Transformer"][key], value)
 
@@ -566,6 +573,30 @@ def test_settings_of_a_linear_spectrogram_are_its_own(tmp_path: Path) -> None:
     file = fixtures.s3prl_transformer_file(tmp_path / "states.ckpt", state, head, config, audio=audio)
     about = read_json(convert("s3prl", file, tmp_path / "exp") / "import.json")
     assert about["preset"] == "s3-linear201"
+
+
+@pytest.mark.parametrize(
+    ("preset", "width", "audio"),
+    [
+        ("s3-linear201", 201, {"input": {"feat_type": "linear", "log": True}}),
+        ("s3-fbank240", 240, {"kaldi": {"feat_type": "fbank"}, "delta": {"order": 2, "win_length": 5}}),
+    ],
+)
+def test_s3prls_own_features_go_back_with_the_model(
+    tmp_path: Path, preset: str, width: int, audio: dict
+) -> None:
+    state, head = fixtures.transformer_weights(width, 3, 12, 20)
+    config = fixtures.mockingjay_config(3, 12, 4, 20, 1)
+    file = fixtures.s3prl_transformer_file(tmp_path / "states.ckpt", state, head, config, audio=audio)
+    exp = convert("s3prl", file, tmp_path / "exp")
+    assert export_model(exp, "s3prl", tmp_path / "back.ckpt") == []
+    back = torch.load(tmp_path / "back.ckpt", weights_only=True)
+    del back["speechrep"]
+    torch.save(back, tmp_path / "back.ckpt")  # as S3PRL would hand it on
+    again = read_json(convert("s3prl", tmp_path / "back.ckpt", tmp_path / "again") / "import.json")
+    assert again["preset"] == preset and again["step"] == 7
+    for key, value in audio.items():
+        assert value.items() <= back["Upstream_Config"]["audio"][key].items()
 
 
 def test_apc_features_that_its_file_cannot_tell(tmp_path: Path) -> None:

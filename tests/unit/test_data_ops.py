@@ -95,6 +95,15 @@ def test_fix_mends_each_fault(tmp_path, capsys):
     assert "a-01" not in (path / "phones.ctm").read_text()
 
 
+def test_fix_tells_why_an_alignment_is_dropped(tmp_path, caplog):
+    path = make(tmp_path / "d", {"a": 2})
+    with open(path / "phones.ctm", "a") as stream:
+        stream.write("a-01 1 0.7 0.1 AA\n")
+    main(["fix", str(path)])
+    assert "1 alignments dropped, first 'a-01': " in caplog.text
+    assert "'AA' at 0.7 s lasting 0.1 s overlaps" in caplog.text
+
+
 def test_fix_tells_of_a_backup_only_where_it_made_one(tmp_path, capsys):
     path = make(tmp_path / "d", {"a": 2, "b": 1})
     main(["fix", str(path)])
@@ -361,7 +370,7 @@ def test_lengths_of_what_commands_put_out(tmp_path):
     (path / "utt2dur").unlink()
     for options, told in (
         ([], r"utterance 'a-00': is a command \(give --allow-pipes true"),
-        (["--allow-pipes", "true"], r"'a-00': has 2 channels, want one \(choose one with --channel\)"),
+        (["--allow-pipes", "true"], r"'a-00': has 2 channels, want one \(choose one: .*--channel 0\)"),
     ):
         for command in ("utt2dur", "utt2num-frames"):
             with pytest.raises(InputError, match=told):

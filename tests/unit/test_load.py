@@ -1,6 +1,8 @@
 """speechrep.load: the same vectors as before saving; anything else is told."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -26,6 +28,41 @@ def test_round_trip(tmp_path, name, by_file):
     feats, lens = batch([9, 5])
     for a, b in zip(original(feats, lens).hiddens, loaded(feats, lens).hiddens, strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["apc", "mockingjay"])
+def test_loading_draws_no_random_numbers(tmp_path, name):
+    save_model(tmp_path, model(name))
+    before = torch.random.get_rng_state()
+    speechrep.load(tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_loading_needs_no_compiler(tmp_path):
+    """What torch would import of it takes a second and 70 MB in every process."""
+    save_model(tmp_path, model("mockingjay"))
+    check = "import sys, speechrep; speechrep.load(sys.argv[1]); assert 'torch._inductor' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check, str(tmp_path)], check=True)
+
+
+def test_a_model_that_is_being_saved_is_read_once_it_is(tmp_path, monkeypatch):
+    """A training puts new weights there a moment before it describes them."""
+    save_model(tmp_path / "new", model("apc", seed=1))
+    save_model(tmp_path, model("apc"))
+    shutil.copy(tmp_path / "new/model.safetensors", tmp_path)
+    monkeypatch.setattr("time.sleep", lambda _: shutil.copy(tmp_path / "new/model.json", tmp_path))
+    assert speechrep.load(tmp_path).weights_sha256 == speechrep.load(tmp_path / "new").weights_sha256
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_who_may_read_the_description_may_read_the_weights(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        save_model(tmp_path, model("apc"))
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {0o666 & ~umask}
 
 
 def test_importing_the_package_does_not_import_torch():

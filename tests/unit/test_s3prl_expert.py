@@ -155,6 +155,8 @@ def test_torch_hub_asks_for_what_the_package_installs() -> None:
 
 def test_bad_input_is_told(tmp_path: Path) -> None:
     expert = UpstreamExpert(saved(tmp_path, "apc"))
+    with pytest.raises(InputError, match="no waveforms"):
+        expert([])
     with pytest.raises(InputError, match="waveform 1"):
         expert([wavs()[0], torch.full((8000,), float("nan"))])
     with pytest.raises(InputError, match="waveform 0"):

@@ -70,11 +70,12 @@ def test_padding_changes_nothing(name, options, pad):
         if name == "surface":
             results.append([hiddens])
             continue
-        upstream.zero_grad()
+        hiddens[-1].sum().backward()
         torch.manual_seed(7)
         loss, stats = upstream.pretrain_loss(feats, lens)
         loss.backward()
-        results.append([hiddens, loss, stats["weight"], [p.grad for p in upstream.parameters()]])
+        results.append([hiddens, loss, stats["weight"], [p.grad.clone() for p in upstream.parameters()]])
+        upstream.zero_grad()
     torch.testing.assert_close(*results, rtol=0, atol=0)
 
 
@@ -351,7 +352,7 @@ def test_transformer_apc_loss_equals_the_slow_version():
         if length <= 2:
             continue
         past = utt[None, : length - 2]
-        hidden = upstream.input["norm"](upstream.input["proj"](past) + upstream.positions(length - 2))
+        hidden = upstream.input["norm"](upstream.input["proj"](past) + upstream.positions(length - 2, past))
         causal = nn.Transformer.generate_square_subsequent_mask(length - 2)
         for layer in upstream.layers:
             hidden = torch_layer(layer, 8)(hidden, src_mask=causal, is_causal=True)
@@ -383,6 +384,34 @@ def test_trying_for_the_layers_dimensions_leaves_the_mode(training):
     upstream = model("mockingjay").train(training)
     assert upstream.layer_dims() == [8, 8]
     assert all(part.training == training for part in upstream.modules())
+    upstream.train().layers[0].eval()  # a part that its user keeps still
+    upstream.layer_dims()
+    assert upstream.training and upstream.layers[1].training and not upstream.layers[0].training
+
+
+@pytest.mark.parametrize("name", ["apc_transformer", "mockingjay"])
+def test_positions_are_the_same_for_every_copy_and_number_format(name):
+    """Tables of different lengths lie in buffers of no process, which DDP would send to one another."""
+    upstream, feats = model(name).eval(), torch.randn(1, 9, 6)
+    before = upstream.reps(feats)
+    assert not list(upstream.buffers())
+    torch.optim.swa_utils.AveragedModel(upstream).update_parameters(upstream)
+    weights = {key: value.clone() for key, value in upstream.state_dict().items()}
+    rounded = upstream.bfloat16()
+    for length in (9, 30):  # the second is longer than any before
+        assert rounded.reps(torch.randn(1, length, 6)).isfinite().all()
+    upstream.float().load_state_dict(weights)
+    assert torch.equal(upstream.reps(feats), before)
+    upstream.to("meta").to_empty(device="cpu").load_state_dict(weights)
+    assert torch.equal(upstream.reps(feats), before)
+
+
+@pytest.mark.parametrize("name", ["apc", "mockingjay"])
+def test_frames_of_other_float_types_are_taken(name):
+    feats = torch.randn(1, 9, 6)
+    upstream = model(name).eval()
+    assert torch.equal(upstream.reps(feats.double()), upstream.reps(feats))
+    assert upstream.reps(feats.half()).dtype == torch.float32
 
 
 def test_lengths_told_by_zeros_only_on_request():
@@ -415,6 +444,8 @@ def test_zeros_are_counted_in_stacked_targets():
         (torch.zeros(0, 5, 6), None, r"feats has shape \(0, 5, 6\)"),
         (torch.zeros(2, 0, 6), None, r"feats has shape \(2, 0, 6\)"),
         (torch.zeros(2, 5, 6).numpy(), None, "feats is a ndarray, want a torch.Tensor"),
+        (torch.zeros(2, 5, 6, dtype=torch.int64), None, "feats is torch.int64 .*want torch.float32"),
+        (torch.zeros(2, 5, 6), [5, None], "feat_lens: .*want int64"),
         (torch.zeros(2, 5, 6), [5, -1], "feat_lens has -1 of 5 frames"),
         (torch.zeros(2, 5, 6), [5, 6], "feat_lens has 6 of 5 frames"),
         (torch.zeros(2, 5, 6), [True, True], "feat_lens is torch.bool"),

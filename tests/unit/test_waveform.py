@@ -64,6 +64,14 @@ def test_streamed_is_exact_where_the_context_is_limited(name):
         torch.testing.assert_close(torch.cat([piece.hiddens[layer] for piece in pieces], 1), hidden)
 
 
+def test_pieces_of_a_stream_let_go_of_those_before():
+    """A model in training would hold a whole recording otherwise."""
+    upstream = small("apc").requires_grad_(True)
+    first, second, *_ = upstream.stream(noise(), RATE, window=30)
+    second.hiddens[-1].sum().backward()
+    first.hiddens[-1].sum().backward()  # its graph is its own, and there still
+
+
 def test_streamed_in_windows():
     upstream = small("mockingjay", downsample=3)
     samples = noise()
