@@ -28,9 +28,8 @@ _NOISY = {"spn", "<unk>", "<spn>"}
 # A value in a TextGrid is a quoted text ("" is a quote in it), a flag or a number that stands free; all else
 # ("xmin =", "intervals [3]:") is decoration, so that Praat's long and short text formats read alike.
 _VALUE = re.compile(r'"(?:[^"]|"")*"|<exists>|<absent>|(?<!\S)[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?!\S)')
-_OVERLAP_S = (
-    1.001e-3  # start and duration written in whole ms may add up to one more, floats to a little more
-)
+# Start and duration in whole ms may add up to one more; floats are not exact.
+_OVERLAP_S = 1.001e-3
 
 
 class Interval(NamedTuple):
