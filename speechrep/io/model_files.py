@@ -16,6 +16,7 @@ from speechrep.io.files import commit_file, read_json, temporary_name, write_jso
 
 FORMAT = "speechrep-model/1"
 WEIGHTS, INFO = "model.safetensors", "model.json"
+TRAIN_LOG = "train_log.jsonl"  # beside them, where they were trained
 
 
 def weights_sha256(weights: Mapping[str, np.ndarray]) -> str:

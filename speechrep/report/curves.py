@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from speechrep.errors import InputError
 from speechrep.io.files import read_train_log
+from speechrep.io.model_files import TRAIN_LOG
 from speechrep.report import style
 
-LOG = "train_log.jsonl"
 # Losses of knowing nothing that are logged beside the loss.
 REFERENCES = {"zero": "predicting 0", "copy": "repeating the last frame"}
 # What says nothing of the model: speed, and the loss once more as a ratio.
@@ -38,7 +38,7 @@ def read_log(exp_dir: str | os.PathLike[str]) -> list[Line]:
             and untrained models log nothing but, if anything, one validation.
     """
     folder = Path(exp_dir)
-    path = folder / LOG
+    path = folder / TRAIN_LOG
     if not path.is_file():
         what = "no training log" if folder.is_dir() else "no such experiment"
         raise InputError(what, where=path if folder.is_dir() else folder,
