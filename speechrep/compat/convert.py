@@ -16,9 +16,9 @@ from speechrep.compat.foreign import Foreign, plain, section
 from speechrep.compat.keys import KeyReport, to_ours
 from speechrep.compat.presets import preset_meta, preset_name, unknown_meta
 from speechrep.compat.unpickle import read_checkpoint
-from speechrep.config import dump_yaml, to_dict
+from speechrep.config import dump_yaml
 from speechrep.errors import InputError
-from speechrep.io.feature_meta import FORMAT, FeatureMeta, parse_meta
+from speechrep.io.feature_meta import FeatureMeta, parse_meta, plain_meta
 from speechrep.io.files import atomic_open, sha256, write_json
 from speechrep.io.model_files import read_info, weights_sha256
 from speechrep.upstream.apc import Apc
@@ -110,7 +110,7 @@ def import_model(
     head = "head." if foreign.upstream == "mockingjay" and not foreign.has_head else ""
     options |= {"target_dim": 0} if head else {}  # no weight would hold it to a size
     info = {
-        "upstream": foreign.upstream, "config": options, "input": {"format": FORMAT} | to_dict(chosen),
+        "upstream": foreign.upstream, "config": options, "input": plain_meta(chosen),
         "cmvn_stats": kept.get("cmvn_stats") if meta is None and not preset else None,
     }  # fmt: skip
     try:

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechrep.config import opt, to_dict
+from speechrep.config import opt
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.features import FeatureReader
 from speechrep.data.identity import require_like
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.errors import InputError
-from speechrep.io.feature_meta import FORMAT
+from speechrep.io.feature_meta import plain_meta
 from speechrep.upstream.base import Upstream, at_least
 from speechrep.upstream.checkpoint import describe
 from speechrep.upstream.represented import require_acoustic, require_input_of
@@ -163,7 +163,7 @@ class Pretraining:
 
     def describe(self) -> dict[str, Any]:
         """What :func:`speechrep.upstream.checkpoint.load` needs."""
-        target = {"target": {"format": FORMAT} | to_dict(self._targets)} if self._targets else {}
+        target = {"target": plain_meta(self._targets)} if self._targets else {}
         return describe(self.model) | target
 
 
