@@ -24,7 +24,7 @@ from speechrep.report.board import pictures
 from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
 from speechrep.train.run import add_run_options, begin
-from speechrep.train.trainer import FINISHED, train
+from speechrep.train.trainer import is_finished, train
 from speechrep.upstream.card import write_card
 from speechrep.upstream.pretraining import PretrainData, Pretraining
 from speechrep.upstream.registry import CONFIGS, build
@@ -89,8 +89,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             if args.num_pictures
             else None,
         )
-        exp_dir = Path(args.exp_dir)  # of a finished run the card may have a licence that was given since
-        told = (exp_dir / "checkpoints" / FINISHED).exists() and (exp_dir / "README.md").exists()
+        # Of a finished run the card may have a licence that was given since.
+        told = is_finished(args.exp_dir) and (Path(args.exp_dir) / "README.md").exists()
         train(task, config, args.exp_dir, device=device)
         if distributed.rank() == 0 and not told:
             write_card(args.exp_dir, args.licence)

@@ -102,13 +102,18 @@ def train(
     if Path(exp_dir, INFO).exists():
         _require_outputs(task, read_info(exp_dir), exp_dir)
     finished = Path(exp_dir) / "checkpoints" / FINISHED
-    if finished.exists():
+    if is_finished(exp_dir):
         done = read_json(finished)
         stats = done.get("best_stats") if isinstance(done, dict) else None
         if not isinstance(stats, dict):
             raise InputError("no 'best_stats'", where=finished, mend="remove it to validate once more")
         return stats
     return Trainer(task, config, exp_dir, torch.device(device)).run()
+
+
+def is_finished(exp_dir: str | os.PathLike[str]) -> bool:
+    """Whether a training has come to its end there, so that :func:`train` would only tell of it."""
+    return (Path(exp_dir) / "checkpoints" / FINISHED).exists()
 
 
 def _require_outputs(task: Task, stored: dict[str, Any], where: object) -> None:
