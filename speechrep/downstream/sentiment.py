@@ -34,7 +34,7 @@ from speechrep.io.data_dir import DataDir
 from speechrep.io.table import read_table, write_table
 from speechrep.progress import Progress
 from speechrep.score.sentiment import parse
-from speechrep.upstream.base import at_least, require_shares
+from speechrep.upstream.base import at_least, require_shares, valid_mask
 
 MODES = ("regression", "class7", "binary")
 _STATISTICS_UTTERANCES = 200  # enough for means that vary by a few percent of a standard deviation
@@ -120,7 +120,7 @@ def _thin(feats: Tensor, feat_lens: Tensor, every: int, join: str) -> tuple[Tens
     if join == "first":
         return feats[:, ::every], step_lens
     T = feats.shape[1]
-    valid = (torch.arange(T, device=feats.device) < feat_lens[:, None])[..., None]
+    valid = valid_mask(feat_lens, T)[..., None]
     padding = (0, 0, 0, -T % every)
     sums = F.pad(feats * valid, padding).unflatten(1, (-1, every)).sum(2)
     counts = F.pad(valid.to(feats), padding).unflatten(1, (-1, every)).sum(2)
