@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from speechrep.data.batches import BatchSampler
-from speechrep.data.features import FeatureReader
+from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.data.loader import Loader
 from speechrep.decode.beam import Limits, Scorer, Weighted, beam_search
 from speechrep.decode.ctc_prefix_beam import prefix_beam
@@ -51,7 +51,7 @@ def decode(model: Recogniser, labelled: Labelled, out_dir: Path, options: AsrDec
     (out_dir / "ref").unlink(missing_ok=True)  # of a set that then had transcripts
     if texts:
         write_table(out_dir / "ref", {utt_id: texts[utt_id] for utt_id in utt_ids})
-    frames = dict(zip(labelled.feats.utt_ids, labelled.feats.num_frames.tolist(), strict=True))
+    frames = frame_counts(labelled.feats)
     audio_s = sum(frames[utt_id] for utt_id in utt_ids) * labelled.feats.meta.frame_shift_ms / 1000
     write_json(
         out_dir / "scores.json",
@@ -127,7 +127,7 @@ def recognise(
         share: (k, n) of the batches only k, k + n, ...; which utterances form one does not depend on it.
     """
     searcher = Searcher(model.eval(), options)
-    num_frames = dict(zip(feats.utt_ids, feats.num_frames.tolist(), strict=True))
+    num_frames = frame_counts(feats)
     lens = model.out_lens(torch.tensor([num_frames[utt_id] for utt_id in utt_ids])).tolist()
     found: dict[str, list[Hypothesis]] = {
         utt_id: [Hypothesis([], 0.0)] for utt_id, n in zip(utt_ids, lens, strict=True) if n < 1

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from speechrep.config import from_dict, opt
 from speechrep.data.batches import BatchSampler, Segment
-from speechrep.data.features import FeatureReader
+from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.downstream.base import (
     MAY_LACK,
@@ -138,7 +138,7 @@ class SentimentDataset:
     def __init__(self, feats: FeatureReader, sentiments: dict[str, float]):
         self.feats, self.utt_ids = feats, list(sentiments)
         self.sentiments = np.array(list(sentiments.values()), np.float32)
-        frames = dict(zip(feats.utt_ids, feats.num_frames.tolist(), strict=True))
+        frames = frame_counts(feats)
         self.num_frames = np.array([frames[utt_id] for utt_id in self.utt_ids], np.int64)
 
     def __getitem__(self, segment: Segment) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from speechrep.config import opt
 from speechrep.data.batches import BatchSampler, Segment
-from speechrep.data.features import FeatureReader
+from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.data.identity import are_equal, require_equal
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.errors import InputError
@@ -159,7 +159,7 @@ class Dump:
             return [f"stale: older than {self.reader.path}"]
         found = []
         wanted = dict(zip(self.reader.utt_ids, self.lengths.tolist(), strict=True))
-        stored = dict(zip(store.utt_ids, store.num_frames.tolist(), strict=True))
+        stored = frame_counts(store)
         found += [f"missing: {utt_id}" for utt_id in wanted if utt_id not in stored]
         found += [f"extra: {utt_id}" for utt_id in stored if utt_id not in wanted]
         both = [utt_id for utt_id in wanted if utt_id in stored]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from speechrep.config import opt
 from speechrep.data.batches import BatchSampler, Segment
-from speechrep.data.features import FeatureReader
+from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.data.identity import require_like
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.errors import InputError
@@ -169,11 +169,11 @@ class Pretraining:
 
 def _require_same_frames(reader: FeatureReader, targets: FeatureReader) -> None:
     """Targets are found by utterance id and must have the input's frames."""
-    lens = dict(zip(targets.utt_ids, targets.num_frames.tolist(), strict=True))
+    lens = frame_counts(targets)
     shift, other = reader.meta.frame_shift_ms, targets.meta.frame_shift_ms
     if shift != other:
         raise InputError(f"frames of {other} ms as targets of frames of {shift} ms", where=targets.path)
-    for utt_id, length in zip(reader.utt_ids, reader.num_frames.tolist(), strict=True):
+    for utt_id, length in frame_counts(reader).items():
         if lens.get(utt_id) != length:
             found = f"{lens[utt_id]} frames" if utt_id in lens else "nothing"
             raise InputError(f"{utt_id}: {found}, but {reader.path} has {length} frames", where=targets.path)
