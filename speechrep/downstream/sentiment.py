@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from speechrep.config import from_dict, opt
@@ -25,6 +26,9 @@ from speechrep.downstream.base import (
     TaskConfig,
     description,
     make_loader,
+    num_layers_of,
+    sample_frames,
+    standardise,
     with_features,
 )
 from speechrep.downstream.layer_sum import layer_scores, sum_layers
@@ -37,8 +41,6 @@ from speechrep.score.sentiment import parse
 from speechrep.upstream.base import at_least, require_shares, valid_mask
 
 MODES = ("regression", "class7", "binary")
-_STATISTICS_UTTERANCES = 200  # enough for means that vary by a few percent of a standard deviation
-_LEAST_SCALE = 1e-3  # a dimension that never varies is not blown up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +88,9 @@ class SentimentModel(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(config.hidden, 7 if config.mode == "class7" else 1)
 
-    def set_statistics(self, feats: Tensor, targets: Tensor) -> None:
+    def set_statistics(self, feats: NDArray[np.float32], targets: Tensor) -> None:
         """Take the normalisation from frames (N, F) or (N, L, F), the output's start from targets (U,)."""
-        self.mean.copy_(feats.mean(0))
-        self.scale.copy_(1 / feats.std(0).clamp(min=_LEAST_SCALE))
+        standardise(self, feats)
         if self.config.mode == "regression":  # starting at the mean, no step is spent on getting there
             nn.init.constant_(self.output.bias, float(targets.mean()))
 
@@ -194,7 +195,7 @@ class SentimentTask:
         torch.manual_seed(loading.seed)
         self.model = SentimentModel(config, **_input_of(train.feats))
         targets = torch.from_numpy(self.train.sentiments)
-        self.model.set_statistics(_sample_frames(self.train), targets)
+        self.model.set_statistics(sample_frames(train.feats, self.train.utt_ids), targets)
 
     def train_loader(self) -> Loader:
         """Shuffled batches."""
@@ -256,11 +257,4 @@ def decode(model: SentimentModel, data: Labelled, out_dir: Path, options: Any) -
 
 
 def _input_of(feats: FeatureReader) -> dict[str, int]:
-    sample = feats.read(feats.utt_ids[0], 0, 1)  # (1, F) or (1, L, F)
-    return {"input_dim": sample.shape[-1], "num_input_layers": sample.shape[1] if sample.ndim == 3 else 0}
-
-
-def _sample_frames(dataset: SentimentDataset) -> Tensor:
-    """Frames of utterances spread evenly over the set."""
-    picked = np.unique(np.linspace(0, len(dataset.utt_ids) - 1, _STATISTICS_UTTERANCES).astype(int))
-    return torch.from_numpy(np.concatenate([dataset.feats.read(dataset.utt_ids[i]) for i in picked]))
+    return {"input_dim": feats.meta.dim, "num_input_layers": num_layers_of(feats)}
