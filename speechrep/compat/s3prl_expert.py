@@ -59,8 +59,7 @@ class UpstreamExpert(torch.nn.Module):
             ``hidden_states``, a tuple of (B, T, D) that are 0 after an utterance's end;
             ``last_hidden_state``; ``hidden_state_0``, ``hidden_state_1`` and so on.
         """
-        device = next(self.model.parameters(), torch.zeros(())).device
-        model, feats = self.model, []
+        model, device, feats = self.model, self.model.device, []
         for index, wav in enumerate(wavs):
             samples = wav.detach().cpu().numpy()
             made = features(samples, SAMPLE_RATE, model.meta, model.cmvn_stats, f"waveform {index}")

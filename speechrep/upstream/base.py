@@ -119,6 +119,11 @@ class Upstream(torch.nn.Module):
         chosen = torch.stack(hiddens, dim=1) if all_layers else hiddens[-1]
         return chosen.repeat_interleave(self.downsample, dim=-2) if tile and self.downsample > 1 else chosen
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; the CPU for a model without any."""
+        return next(self.parameters(), torch.zeros(())).device
+
     @torch.no_grad()
     def layer_dims(self) -> list[int]:
         """D of every layer of the output, found by trying."""

@@ -91,7 +91,7 @@ class Dump:
     ):
         require_input_of(model, reader, where)
         self.model, self.reader, self.out, self.config = model, reader, Path(out), config
-        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.device = model.device
         warn_if_emulated(config.precision, self.device)
         self.lengths = vector_lens(model, reader)
         self.layers = parse_layers(config.layers, len(model.layer_dims()))
