@@ -37,6 +37,20 @@ def opt(default: Any, help: str, choices: Sequence[Any] = ()) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, "choices": tuple(choices)})
 
 
+def at_least(least: int, config: Any, *names: str) -> None:
+    """Refuse options below ``least``."""
+    for name in names:
+        if not getattr(config, name) >= least:  # NaN, too
+            raise InputError(f"{_option(name)} is {getattr(config, name)}, want at least {least}")
+
+
+def require_shares(config: Any, *names: str) -> None:
+    """Refuse options that are not from 0 up to 1."""
+    for name in names:
+        if not 0 <= getattr(config, name) <= 1:
+            raise InputError(f"{_option(name)} is {getattr(config, name)}, want 0 to 1")
+
+
 def make_parser(description: str) -> configargparse.ArgParser:
     """A parser whose options can also come from ``--config FILE`` (flat YAML), the command line winning."""
     parser = _Parser(

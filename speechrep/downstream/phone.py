@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from speechrep.config import opt
+from speechrep.config import at_least, opt
 from speechrep.data.features import frame_counts
 from speechrep.data.frame_labels import IGNORE
 from speechrep.downstream import split
@@ -35,7 +35,6 @@ from speechrep.io.data_dir import DataDir
 from speechrep.io.table import write_table
 from speechrep.progress import Progress
 from speechrep.score.classification import IGNORED
-from speechrep.upstream.base import at_least
 
 logger = logging.getLogger(__name__)
 

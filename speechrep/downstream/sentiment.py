@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from speechrep.config import from_dict, opt
+from speechrep.config import at_least, from_dict, opt, require_shares
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.data.loader import Loader, pad_arrays
@@ -38,7 +38,7 @@ from speechrep.io.data_dir import DataDir
 from speechrep.io.table import read_table, write_table
 from speechrep.progress import Progress
 from speechrep.score.sentiment import parse
-from speechrep.upstream.base import at_least, require_shares, valid_mask
+from speechrep.upstream.base import valid_mask
 
 MODES = ("regression", "class7", "binary")
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechrep.config import from_dict, opt
+from speechrep.config import at_least, from_dict, opt
 from speechrep.data.batches import Segment
 from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.downstream import split
@@ -41,7 +41,6 @@ from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir
 from speechrep.io.table import write_table
 from speechrep.progress import Progress
-from speechrep.upstream.base import at_least
 
 logger = logging.getLogger(__name__)
 

@@ -223,17 +223,3 @@ class Upstream(torch.nn.Module):
 def valid_mask(lens: torch.Tensor, T: int) -> torch.Tensor:
     """(B, T) bool, True on the frames that belong to an utterance."""
     return torch.arange(T, device=lens.device)[None] < lens[:, None]
-
-
-def at_least(least: int, config: Any, *names: str) -> None:
-    """Refuse options below ``least``."""
-    for name in names:
-        if not getattr(config, name) >= least:  # NaN, too
-            raise InputError(f"{name.replace('_', '-')} is {getattr(config, name)}, want at least {least}")
-
-
-def require_shares(config: Any, *names: str) -> None:
-    """Refuse options that are not from 0 up to 1."""
-    for name in names:
-        if not 0 <= getattr(config, name) <= 1:
-            raise InputError(f"{name.replace('_', '-')} is {getattr(config, name)}, want 0 to 1")

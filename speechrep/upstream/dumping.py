@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechrep.config import opt
+from speechrep.config import at_least, opt
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.data.identity import are_equal, require_equal
@@ -24,7 +24,7 @@ from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.files import commit_file
 from speechrep.io.store import DTYPES, Store, StoreWriter
 from speechrep.progress import Progress
-from speechrep.upstream.base import Upstream, at_least
+from speechrep.upstream.base import Upstream
 from speechrep.upstream.precision import warn_if_emulated
 from speechrep.upstream.represented import represented_meta, require_input_of, vector_lens
 

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechrep.config import opt
+from speechrep.config import at_least, opt
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.data.identity import require_like
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import plain_meta
-from speechrep.upstream.base import Upstream, at_least
+from speechrep.upstream.base import Upstream
 from speechrep.upstream.checkpoint import describe
 from speechrep.upstream.represented import require_acoustic, require_input_of
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from speechrep.config import opt
+from speechrep.config import at_least, opt, require_shares
 from speechrep.errors import InputError
 from speechrep.upstream.attention import Valid, attend
-from speechrep.upstream.base import at_least, require_shares
 
 ACTIVATIONS = {"gelu": nn.functional.gelu, "relu": nn.functional.relu, "swish": nn.functional.silu}
 
