@@ -50,7 +50,6 @@ def read_audio(
     start_s: float = 0.0,
     end_s: float | None = None,
     *,
-    resample: bool = False,
     allow_pipes: bool = False,
 ) -> tuple[np.ndarray, int]:
     """Read an audio file, or a part of it.
@@ -61,7 +60,6 @@ def read_audio(
         channel: which channel, 0 the first; None demands that there is only one.
         start_s: where to begin, seconds.
         end_s: where to end, seconds; at most 0.5 s after the end of the file, which then ends it.
-        resample: whether to convert (with soxr) what has another rate than ``sample_rate``.
         allow_pipes: whether ``command |`` is run.
 
     Returns:
@@ -74,7 +72,7 @@ def read_audio(
     where = os.fspath(path)
     with telling_of(where):
         stream = _open(where, allow_pipes, _output)
-        return _decode(stream, where, sample_rate, channel, start_s, end_s, resample)
+        return _decode(stream, where, sample_rate, channel, start_s, end_s)
 
 
 def _decode(
@@ -84,7 +82,6 @@ def _decode(
     channel: int | None,
     start_s: float,
     end_s: float | None,
-    resample: bool,
 ) -> tuple[np.ndarray, int]:
     try:
         with stream:
@@ -94,16 +91,11 @@ def _decode(
                 rate = sound.samplerate
     except soundfile.SoundFileError as error:
         raise InputError(f"not readable as audio: {_reason(error)}", where=where) from error
-    if sample_rate is None or rate == sample_rate:
-        return samples, rate
-    if not resample:
+    if sample_rate not in (None, rate):
         raise InputError(
-            f"the sample rate is {rate} Hz, want {sample_rate} Hz", where=where,
-            mend="resample it first, or ask for it to be resampled",
-        )  # fmt: skip
-    import soxr  # here, because few runs need it
-
-    return soxr.resample(samples, rate, sample_rate).astype(np.float32, copy=False), sample_rate
+            f"the sample rate is {rate} Hz, want {sample_rate} Hz", where=where, mend="resample it first"
+        )
+    return samples, rate
 
 
 class AudioInfo(NamedTuple):
@@ -135,7 +127,7 @@ class Wavs:
 
     Args:
         data_dir: the directory.
-        sample_rate, channel, resample, allow_pipes: as in :func:`read_audio`.
+        sample_rate, channel, allow_pipes: as in :func:`read_audio`.
 
     Raises:
         InputError: ``wav.scp`` or ``segments`` is missing or malformed, or a recording has no line.
@@ -147,14 +139,12 @@ class Wavs:
         sample_rate: int | None = None,
         channel: int | None = None,
         *,
-        resample: bool = False,
         allow_pipes: bool = False,
     ):
         data = DataDir(data_dir)
         self.path = data.path
         self._recordings, self._segments = data.wav_scp, data.segments
-        self._sample_rate, self._channel, self._resample = sample_rate, channel, resample
-        self._allow_pipes = allow_pipes
+        self._sample_rate, self._channel, self._allow_pipes = sample_rate, channel, allow_pipes
         self._last = ("", b"")  # command and output, for the segments of one recording come together
         for utt_id, segment in self._segments.items():
             if segment.reco_id not in self._recordings:
@@ -182,10 +172,7 @@ class Wavs:
         try:
             with telling_of(path):
                 stream = _open(path, self._allow_pipes, self._output)
-                return _decode(
-                    stream, path, self._sample_rate, self._channel, segment.start_s, segment.end_s,
-                    self._resample,
-                )  # fmt: skip
+                return _decode(stream, path, self._sample_rate, self._channel, segment.start_s, segment.end_s)
         except InputError as error:
             kind = CommandError if path.endswith("|") and self._allow_pipes else InputError
             raise kind(f"utterance {utt_id!r}: {error.what}", where=error.where, mend=error.mend) from error

@@ -57,16 +57,10 @@ def test_stereo_needs_a_channel(tmp_path: Path, tone: np.ndarray):
         read_audio(path, channel=2)
 
 
-def test_wrong_rate_is_refused_unless_asked_for(tmp_path: Path, tone: np.ndarray):
+def test_wrong_rate_is_refused(tmp_path: Path, tone: np.ndarray):
     path = make(tmp_path / "r.wav", tone, 8000)
     with pytest.raises(InputError, match=r"r\.wav: the sample rate is 8000 Hz, want 16000"):
         read_audio(path, RATE)
-    samples, rate = read_audio(path, RATE, resample=True)
-    assert rate == RATE
-    assert len(samples) == 2 * len(tone)
-    # The tone, of 220 Hz when read at 8 kHz, is still there and as loud.
-    assert np.argmax(np.abs(np.fft.rfft(samples))) == pytest.approx(440, abs=1)
-    assert np.std(samples) == pytest.approx(np.std(tone), rel=0.01)
 
 
 def test_parts(tmp_path: Path, tone: np.ndarray):
