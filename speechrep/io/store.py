@@ -178,16 +178,13 @@ class Store:
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError("no such file", where=path, mend="make it with the dump command")
-        try:
-            with (
-                reading(path, "not a readable HDF5 file, perhaps cut short"),
-                open(self.path, "rb") as stream,
-                h5py.File(self.path, "r") as store,
-            ):
-                self._identity = identity(stream.fileno())
-                self._read_index(store)
-        except FileNotFoundError:
-            raise InputError("no such file", where=path) from None
+        with (
+            reading(path, "not a readable HDF5 file, perhaps cut short"),
+            open(self.path, "rb") as stream,
+            h5py.File(self.path, "r") as store,
+        ):
+            self._identity = identity(stream.fileno())
+            self._read_index(store)
         self._descriptor: int | None = None
 
     def read(self, utt_id: str, start: int = 0, stop: int | None = None) -> np.ndarray:
