@@ -59,15 +59,12 @@ class Content:
         return invert(self.utts["utt2spk"])
 
 
-def load(
-    path: str | os.PathLike[str], utt_extra: Sequence[str] = (), spk_extra: Sequence[str] = ()
-) -> Content:
+def load(path: str | os.PathLike[str], utt_extra: Sequence[str] = ()) -> Content:
     """Read a data directory whole.
 
     Args:
         path: the directory.
         utt_extra: further files keyed by utterance.
-        spk_extra: further files keyed by speaker.
 
     Raises:
         InputError: a file that is no table.
@@ -88,7 +85,7 @@ def load(
                 rows[name].setdefault(utt_id, []).append(line)
     return Content(
         utts=tables(["utt2spk", *UTT_FILES, "segments", *utt_extra]),
-        spks=tables([*SPK_FILES, *spk_extra]),
+        spks=tables(SPK_FILES),
         recos=tables(RECO_FILES),
         rows=rows,
         whole={name: read_utf8(data.path / name) for name in WHOLE_FILES if data.has(name)},

@@ -18,7 +18,7 @@ FIX = "utils/fix_data_dir.sh may mend it"
 UTT_FILES = ("text", "utt2dur", "utt2num_frames", "utt2lang", "feats.scp", "vad.scp")  # keyed by utterance
 SPK_FILES = ("spk2gender", "cmvn.scp")  # keyed by speaker
 RECO_FILES = ("wav.scp", "reco2dur", "reco2file_and_channel")  # keyed by recording
-_RESERVED = {"<s>", "</s>", "#0"}  # symbols that decoding graphs use for themselves
+RESERVED = {"<s>", "</s>", "#0"}  # symbols that decoding graphs use for themselves
 
 
 class Segment(NamedTuple):
@@ -255,7 +255,7 @@ def _require_known(
 
 def _check_text(path: Path, non_print: bool) -> None:
     for number, utt_id, value in read_rows(path):
-        where, reserved = f"{path}:{number}", _RESERVED.intersection(value.split(" "))
+        where, reserved = f"{path}:{number}", RESERVED.intersection(value.split(" "))
         if not value:
             raise InputError(f"utterance {utt_id!r} has an empty transcript", where=where)
         if reserved:
