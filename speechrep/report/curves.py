@@ -49,10 +49,10 @@ def read_log(exp_dir: str | os.PathLike[str]) -> list[Line]:
     return lines
 
 
-def best_line(lines: list[Line], metric: str = "loss") -> Line | None:
-    """The validation with the lowest value of ``metric``."""
-    valid = [line for line in lines if line["part"] == "valid" and metric in line]
-    return min(valid, key=lambda line: line[metric]) if valid else None
+def best_line(lines: list[Line]) -> Line | None:
+    """The validation with the lowest loss."""
+    valid = [line for line in lines if line["part"] == "valid"]
+    return min(valid, key=lambda line: line["loss"]) if valid else None
 
 
 def draw(lines: list[Line], title: str, parts: bool = True) -> Figure:

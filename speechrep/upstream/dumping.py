@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 # What a CPU computes at once should stay in its cache: 8000 frames of BASE take 1.2 times the seconds.
 BATCH_FRAMES = {False: 2000, True: 32000}
+COMPARED = 5  # utterances of a store that are computed again to see whether it has the same values
 
 
 class Part(NamedTuple):
@@ -144,12 +145,8 @@ class Dump:
             self.out, len(self.lengths), self.lengths.sum(), self.meta.dim, list(self.layers),
         )  # fmt: skip
 
-    def problems(self, sample: int = 5) -> list[str]:
-        """What is wrong with the store: stale, missing, short, extra or damaged utterances, other values.
-
-        Args:
-            sample: so many utterances are computed again and compared.
-        """
+    def problems(self) -> list[str]:
+        """What is wrong with the store: stale, missing, short, extra or damaged utterances, other values."""
         store = Store(self.out)
         try:
             require_equal(self.meta.identity(), store.meta.identity(), "this model and features", self.out)
@@ -180,7 +177,7 @@ class Dump:
         if "bf16" in (store.meta.precision, self.config.precision):
             tolerance = 0.1
         fit = [utt_id for utt_id in whole if stored[utt_id] == wanted[utt_id]]
-        for utt_id in fit[:: max(1, len(fit) // max(1, sample))][:sample]:
+        for utt_id in fit[:: max(1, len(fit) // COMPARED)][:COMPARED]:
             again = self._vectors(self.reader.read(utt_id)[None])[0]
             scale = max(1.0, float(np.abs(again).max()))
             if not np.allclose(store.read(utt_id), again, atol=tolerance * scale):

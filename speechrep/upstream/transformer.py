@@ -63,10 +63,10 @@ class TransformerLayer(nn.Module):
         hidden_size: int,
         num_heads: int,
         ffn_size: int,
-        activation: str = "gelu",
-        dropout: float = 0.1,
-        attention_dropout: float = 0.1,
-        layer_norm_eps: float = 1e-12,
+        activation: str,
+        dropout: float,
+        attention_dropout: float,
+        layer_norm_eps: float,
     ):
         super().__init__()
         H = hidden_size
