@@ -106,18 +106,6 @@ def iter_ark(source: Source) -> Iterator[tuple[str, np.ndarray]]:
             raise InputError(f"utterance {key!r}: {error.what}", where=error.where) from error
 
 
-def read_ark(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """All entries of an archive; for small ones such as CMVN statistics."""
-    with open_ark(str(path)) as stream:
-        entries: dict[str, np.ndarray] = {}
-        source = Source(stream, str(path))
-        for key, value in iter_ark(source):
-            if key in entries:
-                raise InputError(f"{key!r} is given twice", where=source.where())
-            entries[key] = value
-    return entries
-
-
 def load_scp(path: str | os.PathLike[str]) -> dict[str, str]:
     """Read ``feats.scp``: utterance to what :func:`read_matrix` takes.
 

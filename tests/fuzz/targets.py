@@ -43,7 +43,7 @@ from speechrep.io.alignment import (
     write_ctm,
     write_textgrid,
 )
-from speechrep.io.ark import ArkWriter, load_scp, matrix_shape, read_ark, read_matrix, write_ark
+from speechrep.io.ark import ArkWriter, load_scp, matrix_shape, read_matrix, write_ark
 from speechrep.io.audio import read_audio
 from speechrep.io.csd import REQUIRED, Track, read_csd, write_csd
 from speechrep.io.data_dir import DataDir, validate
@@ -247,7 +247,7 @@ def _sums_seeds(folder: Path) -> list[bytes]:
 
 def _parse_sums(folder: Path, data: bytes) -> None:
     _put(folder, "sealed.ark.crc32", data)
-    read_ark(folder / "sealed.ark")
+    _read_ark(folder / "sealed.ark")
 
 
 def _scp_seeds(folder: Path) -> list[bytes]:
