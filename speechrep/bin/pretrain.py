@@ -15,9 +15,8 @@ import torch
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, parse_choice
 from speechrep.data.features import FeatureReader, open_features
-from speechrep.data.identity import require_equal
+from speechrep.data.identity import global_statistics, require_equal
 from speechrep.errors import InputError
-from speechrep.frontend.cmvn import Cmvn
 from speechrep.io.feature_meta import parse_meta
 from speechrep.io.model_files import INFO, read_info
 from speechrep.report.board import pictures
@@ -71,8 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 where="--target-dim", mend="other features to reconstruct are --train-target-dir's",
             )  # fmt: skip
         model = build(args.upstream, upstream_config, meta)
-        if meta.cmvn == "global" and readers[0].path.is_dir():
-            model.cmvn_stats = Cmvn(readers[0].path, "global", meta.norm_vars).stats("")
+        model.cmvn_stats = global_statistics(readers[0])
         task = Pretraining(
             model,
             *readers,
