@@ -38,7 +38,6 @@ class Loader:
     def __init__(
         self, dataset: SegmentDataset, sampler: BatchSampler, num_workers: int = 0, pin_memory: bool = False
     ):
-        self.sampler = sampler
         self._order = _Order(sampler)
         self._torch_loader = torch.utils.data.DataLoader(
             _Batches(dataset),

@@ -139,8 +139,7 @@ class Trainer:
     ):
         self.task, self.config, self.device = task, config, device
         self.exp_dir, self.folder = Path(exp_dir), Path(exp_dir) / "checkpoints"
-        self.rank, self.world = distributed.rank(), distributed.world_size()
-        self.first = self.rank == 0
+        self.first, self.world = distributed.rank() == 0, distributed.world_size()
         self.model = task.model.to(device)
         self.trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.loader = task.train_loader()
