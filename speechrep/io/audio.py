@@ -10,7 +10,7 @@ import os
 import re
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -184,13 +184,6 @@ class Wavs:
             self._last = ("", b"")  # never two recordings in memory
             self._last = (command, _output(command))
         return self._last[1]
-
-    def __iter__(self) -> Iterator[tuple[str, np.ndarray, int]]:
-        for utt_id in self.utt_ids:
-            yield utt_id, *self.read(utt_id)
-
-    def __len__(self) -> int:
-        return len(self.utt_ids)
 
 
 def archive_of(path: str) -> tuple[str, int] | None:
