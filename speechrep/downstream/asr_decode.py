@@ -53,14 +53,7 @@ def decode(model: Recogniser, labelled: Labelled, out_dir: Path, options: AsrDec
         write_table(out_dir / "ref", {utt_id: texts[utt_id] for utt_id in utt_ids})
     frames = frame_counts(labelled.feats)
     audio_s = sum(frames[utt_id] for utt_id in utt_ids) * labelled.feats.meta.frame_shift_ms / 1000
-    write_json(
-        out_dir / "scores.json",
-        {
-            "real_time_factor": seconds / max(audio_s, 1e-9),
-            "audio_seconds": audio_s,
-            "utterances": {utt_id: found[utt_id][0].score for utt_id in utt_ids},
-        },
-    )
+    _write_scores(out_dir, seconds, audio_s, {utt_id: found[utt_id][0].score for utt_id in utt_ids})
     log.info("%d utterances, %.1f s for %.1f s of speech, in %s", len(utt_ids), seconds, audio_s, out_dir)
 
 
@@ -91,14 +84,13 @@ def merge(shares: Sequence[Path], out_dir: Path) -> None:
     audio_s = sum(score["audio_seconds"] for score in scores)
     seconds = sum(score["real_time_factor"] * score["audio_seconds"] for score in scores)
     found = {utt_id: value for score in scores for utt_id, value in score["utterances"].items()}
-    write_json(
-        out_dir / "scores.json",
-        {
-            "real_time_factor": seconds / max(audio_s, 1e-9),
-            "audio_seconds": audio_s,
-            "utterances": {utt_id: found[utt_id] for utt_id in sorted(found)},
-        },
-    )
+    _write_scores(out_dir, seconds, audio_s, dict(sorted(found.items())))
+
+
+def _write_scores(out_dir: Path, seconds: float, audio_s: float, utterances: dict[str, float]) -> None:
+    factor = seconds / max(audio_s, 1e-9)
+    values = {"real_time_factor": factor, "audio_seconds": audio_s, "utterances": utterances}
+    write_json(out_dir / "scores.json", values)
 
 
 def _first_word(line: bytes) -> bytes:
