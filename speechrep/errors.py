@@ -22,6 +22,10 @@ class InputError(ValueError):
         tail = f" ({self.mend})" if self.mend else ""
         return f"{head}{self.what}{tail}"
 
+    def told(self, what: str = "", *, where: object = "") -> "InputError":
+        """The same with more about what is wrong, or of another place; how to mend it stays."""
+        return type(self)(what or self.what, where=where or self.where, mend=self.mend)
+
 
 @contextlib.contextmanager
 def telling_of(where: object) -> Iterator[None]:

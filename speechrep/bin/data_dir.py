@@ -141,7 +141,7 @@ def _read_s(reco_id: str, path: str, channel: int | None, allow_pipes: bool) -> 
     try:
         samples, rate = read_audio(path, channel=channel, allow_pipes=allow_pipes)
     except InputError as error:
-        raise InputError(f"utterance {reco_id!r}: {error.what}", where=error.where, mend=error.mend) from None
+        raise error.told(f"utterance {reco_id!r}: {error.what}") from None
     return len(samples) / rate
 
 

@@ -120,7 +120,7 @@ def import_model(
     try:
         expected = outline(info, len(foreign.state), path).state_dict()
     except InputError as error:  # sizes that do not go together know nothing of the file they come from
-        raise InputError(error.what, where=error.where or path, mend=error.mend) from None
+        raise error.told(where=error.where or path) from None
     weights, report = to_ours(foreign.state, foreign.table, expected, path, optional=head)
     with torch.random.fork_rng(devices=[]):  # a head that the file lacks is the same at every reading
         torch.manual_seed(0)
@@ -200,7 +200,7 @@ def export_model(exp_dir: str | os.PathLike[str], project: str, path: str | os.P
             raise InputError(f"{project} has no counterpart of the model {model.name!r}", where=exp_dir)
     except InputError as error:
         where = exp_dir if error.where in ("", "the model") else error.where
-        raise InputError(f"not exported: {error.what}", where=where, mend=error.mend) from None
+        raise error.told(f"not exported: {error.what}", where=where) from None
     if project != "apc":  # a bare state dict has no room for it, and its loader takes no other key
         content[OURS] = describe(model)
     write_torch(content if project != "apc" else OrderedDict(content), path, old=project != "s3prl")

@@ -85,7 +85,7 @@ class ReadySource:
             if not np.isfinite(feats).all():
                 raise InputError("NaN or infinity", where=spec)
         except InputError as error:
-            raise InputError(f"utterance {utt_id!r}: {error.what}", where=error.where) from error
+            raise error.told(f"utterance {utt_id!r}: {error.what}") from error
         return feats
 
     def _read_hdf5(self, spec: str) -> np.ndarray:

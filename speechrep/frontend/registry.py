@@ -39,4 +39,4 @@ def make_frontend(name: str, config: Mapping[str, Any], where: object = "") -> F
     try:
         return frontend(from_dict(options, config, where))
     except InputError as error:
-        raise InputError(error.what, where=where, mend=error.mend) from error
+        raise error.told(where=where) from error

@@ -103,7 +103,7 @@ def iter_ark(source: Source) -> Iterator[tuple[str, np.ndarray]]:
         try:
             yield key, read_object(source)
         except InputError as error:
-            raise InputError(f"utterance {key!r}: {error.what}", where=error.where) from error
+            raise error.told(f"utterance {key!r}: {error.what}") from error
 
 
 def load_scp(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -120,7 +120,7 @@ def load_scp(path: str | os.PathLike[str]) -> dict[str, str]:
         try:
             found = found_spec(path, spec, beside)
         except InputError as error:
-            raise InputError(f"utterance {key!r}: {error.what}", where=f"{path}:{number}") from error
+            raise error.told(f"utterance {key!r}: {error.what}", where=f"{path}:{number}") from error
         if found != spec:
             table[key] = found
     return table

@@ -185,7 +185,7 @@ def _parse_metadata(key: str, text: bytes, path: object) -> Any:
     try:
         return parse_json(text, path)
     except InputError as error:
-        raise InputError(f"metadata {key!r} are no JSON: {error.what}", where=path) from error
+        raise error.told(f"metadata {key!r} are no JSON: {error.what}") from error
 
 
 def _read_track(group: h5py.Group, video: str, path: object) -> Track:

@@ -162,9 +162,7 @@ def new_data_dir(target: str | os.PathLike[str], sources: Sequence[str | os.Path
         try:
             validate(folder, text=False, wav=False)
         except InputError as error:
-            raise InputError(
-                error.what, where=error.where.replace(str(folder), str(path)), mend=error.mend
-            ) from None
+            raise error.told(where=error.where.replace(str(folder), str(path))) from None
 
 
 def require_target(path: Path, sources: Sequence[str | os.PathLike[str]]) -> None:

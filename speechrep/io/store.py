@@ -220,7 +220,7 @@ class Store:
         try:
             values: Any = parse_json(about, self.path)
         except InputError as error:
-            raise InputError(f"damaged metadata: {error.what}", where=self.path) from error
+            raise error.told(f"damaged metadata: {error.what}") from error
         self.meta = parse_meta(values, self.path)
         feats = store["feats"]
         if feats.chunks is not None or feats.id.get_offset() is None:

@@ -139,7 +139,7 @@ def _frames(frontend: FrontEnd, samples: np.ndarray, rate: int, where: object) -
     try:
         return frontend(samples, rate)
     except InputError as error:
-        raise InputError(error.what, where=where, mend=error.mend) from error
+        raise error.told(where=where) from error
 
 
 def _checked(samples: np.ndarray, where: object) -> np.ndarray:

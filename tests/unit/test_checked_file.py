@@ -71,7 +71,7 @@ def test_archives_and_their_checksums_belong_together(tmp_path):
     place = (tmp_path / "x.scp").read_text().split()[3]
     assert np.array_equal(read_matrix(place), feats["b"])
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    with pytest.raises(InputError, match=r"x\.ark: utterance '.': damaged: bytes 49152"):
+    with pytest.raises(InputError, match=r"x\.ark: utterance '.': damaged: bytes 49152 .* \(put a good"):
         dict(read_entries(f"ark:{path}"))
     path.write_bytes(good[:-5])
     with pytest.raises(InputError, match=r"x\.ark: is not the archive of .*x\.ark\.crc32"):
