@@ -22,7 +22,8 @@ from speechrep.config import add_options, from_options, make_parser, opt
 from speechrep.errors import InputError
 from speechrep.io.alignment import UNALIGNED, Interval, read_phone_textgrid, write_ctm
 from speechrep.io.data_content import require_target
-from speechrep.io.data_dir import invert, validate
+from speechrep.io.data_dir import invert
+from speechrep.io.data_valid import validate
 from speechrep.io.dirs import atomic_directory
 from speechrep.io.files import read_utf8
 from speechrep.io.table import read_rows, write_table

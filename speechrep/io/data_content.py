@@ -10,7 +10,8 @@ from pathlib import Path
 
 from speechrep.errors import InputError
 from speechrep.io.alignment import UNALIGNED
-from speechrep.io.data_dir import RECO_FILES, SPK_FILES, UTT_FILES, DataDir, invert, validate
+from speechrep.io.data_dir import RECO_FILES, SPK_FILES, UTT_FILES, DataDir, invert
+from speechrep.io.data_valid import validate
 from speechrep.io.dirs import atomic_directory
 from speechrep.io.files import atomic_open, read_utf8
 from speechrep.io.table import read_rows, read_table, write_table

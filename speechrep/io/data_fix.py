@@ -10,7 +10,8 @@ from pathlib import Path
 from speechrep.errors import InputError, telling_of
 from speechrep.io.alignment import Interval, parse_ctm_row
 from speechrep.io.data_content import ROW_FILES, Content, Table, restrict, store
-from speechrep.io.data_dir import RECO_FILES, RESERVED, SPK_FILES, UTT_FILES, DataDir, validate
+from speechrep.io.data_dir import RECO_FILES, SPK_FILES, UTT_FILES, DataDir
+from speechrep.io.data_valid import RESERVED, validate
 from speechrep.io.dirs import atomic_directory
 
 _log = logging.getLogger(__name__)

@@ -46,8 +46,9 @@ from speechrep.io.alignment import (
 from speechrep.io.ark import ArkWriter, load_scp, matrix_shape, read_matrix, write_ark
 from speechrep.io.audio import read_audio
 from speechrep.io.csd import REQUIRED, Track, read_csd, write_csd
-from speechrep.io.data_dir import DataDir, validate
+from speechrep.io.data_dir import DataDir
 from speechrep.io.data_fix import fix
+from speechrep.io.data_valid import validate
 from speechrep.io.feature_meta import FeatureMeta, read_meta, write_meta
 from speechrep.io.files import read_json, read_marker, read_train_log, write_marker
 from speechrep.io.model_files import INFO, TRAIN_LOG, WEIGHTS, read_info, read_model, write_model
