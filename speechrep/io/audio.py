@@ -5,10 +5,7 @@ silently: a wrong rate, several channels or a damaged file is an error that name
 """
 
 import io
-import math
 import os
-import re
-import struct
 import subprocess
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
@@ -17,20 +14,14 @@ import numpy as np
 import soundfile
 
 from speechrep.errors import InputError, telling_of
+from speechrep.io.audio_whole import CHUNK, require_whole
 from speechrep.io.data_dir import DataDir, Segment
 
 _BLOCK = 1 << 20  # samples read at a time, so that a header's lie takes no memory
 _OVERSHOOT_S = (
     0.5  # a segment may end this much after its recording and is cut, as in Kaldi's extract-segments
 )
-_CHUNK = struct.Struct("<4sI")  # of a RIFF file: name and size
-# Sizes from here on are what a program writes that could not go back to the header: SoX 0x7FFFF000 rounded
-# down to whole blocks of all channels' samples, which have at most 65535 bytes.
-_UNKNOWN_SIZE = 0x7FFFF000 - 0xFFFF
-_UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's word for a FLAC whose program could not go back either
-_OGG_PAGE = struct.Struct("<4sBB20xB")  # magic, version, flags, number of lengths that follow
-_OGG_PAGE_MOST = _OGG_PAGE.size + 255 + 255 * 255  # bytes
-_OGG_END = 4  # the flag of a stream's last page (RFC 3533, section 6)
+_UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's word for a FLAC whose program could not go back to the header
 
 
 class CommandError(InputError):
@@ -85,7 +76,7 @@ def _decode(
 ) -> tuple[np.ndarray, int]:
     try:
         with stream:
-            _require_whole(stream, where)
+            require_whole(stream, where)
             with _Sound(stream) as sound:
                 samples = _read(sound, where, channel, start_s, end_s)
                 rate = sound.samplerate
@@ -221,67 +212,11 @@ def _in_archive(path: str, offset: int) -> BinaryIO:
     """A WAV that lies at ``offset`` of an archive, as ``wav-copy`` leaves it."""
     with open(path, "rb") as stream:
         stream.seek(offset)
-        head = stream.read(_CHUNK.size)
-        if len(head) < _CHUNK.size or not head.startswith(b"RIFF"):
+        head = stream.read(CHUNK.size)
+        if len(head) < CHUNK.size or not head.startswith(b"RIFF"):
             raise InputError("no WAV at this offset", where=f"{path}:{offset}")
-        size = min(_CHUNK.unpack(head)[1], os.path.getsize(path) - offset)
+        size = min(CHUNK.unpack(head)[1], os.path.getsize(path) - offset)
         return io.BytesIO(head + stream.read(size))
-
-
-def _require_whole(stream: BinaryIO, where: str) -> None:
-    """Refuse a WAV, SPHERE or OGG file that ends before its samples do: libsndfile does not say so."""
-    head = stream.read(12)
-    whole = stream.seek(0, io.SEEK_END)
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        missing = _end_of_wav(stream, whole) - whole
-    elif head.startswith(b"NIST_1A\n"):
-        missing = _end_of_sphere(stream) - whole
-    else:
-        missing = 0
-    if missing > 0:
-        raise InputError(f"is cut short: {missing} bytes of samples are missing", where=where)
-    if head.startswith(b"OggS") and not _ogg_ends(stream, whole):
-        raise InputError("is cut short: no page of it ends the stream", where=where)
-    stream.seek(0)
-
-
-def _end_of_wav(stream: BinaryIO, whole: int) -> int:
-    """Where the samples of a WAV file shall end, 0 if it does not say."""
-    place = 12
-    while place + _CHUNK.size <= whole:
-        stream.seek(place)
-        name, size = _CHUNK.unpack(stream.read(_CHUNK.size))
-        place += _CHUNK.size + size
-        if name == b"data":
-            return place if size < _UNKNOWN_SIZE else 0
-        place += size % 2
-    return 0
-
-
-def _end_of_sphere(stream: BinaryIO) -> int:
-    """Where the samples of a NIST SPHERE file shall end, 0 if it does not say."""
-    stream.seek(0)
-    head = stream.read(1 << 14).partition(b"end_head")[0]
-    size = re.match(rb"NIST_1A\n *(\d{1,9})\n", head)
-    factors = re.findall(rb"^(?:sample_count|channel_count|sample_n_bytes) -\w+ (\d{1,18})\s*$", head, re.M)
-    if size is None or len(factors) != 3 or b"embedded" in head:  # compressed: libsndfile refuses it
-        return 0
-    return int(size[1]) + math.prod(map(int, factors))
-
-
-def _ogg_ends(stream: BinaryIO, whole: int) -> bool:
-    """Whether the last page of an OGG file is whole and marked as the last."""
-    stream.seek(max(0, whole - _OGG_PAGE_MOST))
-    tail = stream.read()
-    page = tail[max(0, tail.rfind(b"OggS")) :]
-    if not page.startswith(b"OggS"):
-        return True  # a long tail of something else: libsndfile shall say
-    if len(page) < _OGG_PAGE.size:
-        return False
-    _, _, flags, count = _OGG_PAGE.unpack_from(page)
-    lengths = page[_OGG_PAGE.size :][:count]
-    size = _OGG_PAGE.size + count + sum(lengths)
-    return bool(flags & _OGG_END) and size <= len(page)
 
 
 def _read(
