@@ -34,9 +34,8 @@ _log = logging.getLogger(__name__)
 SAMPLE_RATE_HZ = 16000
 MIN_DURATION_S = 0.1
 _ALIGNMENT_SLACK_S = 0.1  # an alignment may end this much after the audio: aligners round up to their frames
-_UNKNOWN_LENGTH = (
-    1 << 62
-)  # libsndfile's largest integer stands for a FLAC length of 0, that is empty or a stream's
+# libsndfile's largest integer stands for a FLAC length of 0, that is empty or a stream's.
+_UNKNOWN_LENGTH = 1 << 62
 _HEADER_THREADS = 4  # opening files is waiting, on a network disk above all
 
 

@@ -18,9 +18,8 @@ from speechrep.io.audio_whole import CHUNK, require_whole
 from speechrep.io.data_dir import DataDir, Segment
 
 _BLOCK = 1 << 20  # samples read at a time, so that a header's lie takes no memory
-_OVERSHOOT_S = (
-    0.5  # a segment may end this much after its recording and is cut, as in Kaldi's extract-segments
-)
+# A segment may end this much after its recording and is cut, as in Kaldi's extract-segments.
+_OVERSHOOT_S = 0.5
 _UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's word for a FLAC whose program could not go back to the header
 
 

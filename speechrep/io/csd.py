@@ -95,9 +95,8 @@ def write_csd(
     Raises:
         InputError: a required key is missing.
     """
-    unique = uuid.uuid5(
-        uuid.NAMESPACE_OID, f"{root_name}/{'/'.join(sorted(tracks))}"
-    )  # same content, same bytes
+    # Same content, same bytes.
+    unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{root_name}/{'/'.join(sorted(tracks))}")
     full = {"root name": root_name, "uuid": str(unique), "md5": None, **metadata}
     missing = [key for key in REQUIRED if key not in full]
     if missing:

@@ -19,12 +19,8 @@ from speechrep.io.table import read_rows, read_table, write_table
 _log = logging.getLogger(__name__)
 
 ROW_FILES = ("phones.ctm", UNALIGNED)  # any number of lines for an utterance
-WHOLE_FILES = (
-    "frame_shift",
-    "feats_type",
-    "feats_dim",
-    "filetype",
-)  # about the directory, not its utterances
+# About the directory, not its utterances.
+WHOLE_FILES = ("frame_shift", "feats_type", "feats_dim", "filetype")
 
 _PIECES = re.compile(r"split\d+(utt)?")  # folders that splitting made
 
