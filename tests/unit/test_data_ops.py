@@ -39,8 +39,6 @@ def names(path):
 
 # --- fix
 
-LINES = st.sampled_from(["a-1", "a-2", "b-1", "b-2", "c-1"])
-
 
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
