@@ -92,18 +92,17 @@ def parse_choice(
     parser: configargparse.ArgParser,
     option: str,
     classes: Mapping[str, type],
-    argv: Sequence[str] | None = None,
-    default: str | None = None,
+    argv: Sequence[str] | None,
 ) -> Any:
     """Parse ``argv`` where ``--option`` picks the dataclass whose fields are options too.
 
     Returns the namespace, with the picked class's instance in ``args.<option>_config``.
     """
     parser.add_argument(
-        f"--{_option(option)}", dest=option, choices=sorted(classes), default=default,
-        required=default is None, help=f"which {option}; its own options follow",
+        f"--{_option(option)}", dest=option, choices=sorted(classes), required=True,
+        help=f"which {option}; its own options follow",
     )  # fmt: skip
-    picked = _scout(option, argv) or default
+    picked = _scout(option, argv)
     if picked in classes:
         add_options(parser, classes[picked], title=picked)
     args = parser.parse_args(argv)  # reports a missing or unknown choice itself
