@@ -26,7 +26,6 @@ setup(
     license_files=["LICENSE"],
     package_dir={"": "."},  # an editable install is then a path, found before a mere folder named speechrep
     packages=find_packages(include=["speechrep", "speechrep.*"]),
-    package_data={"speechrep": ["**/*.txt", "**/*.yaml"]},
     python_requires=">=3.10",
     install_requires=[
         "ConfigArgParse>=1.5,<2",  # options from YAML files, overridden by the command line

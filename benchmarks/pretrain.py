@@ -113,7 +113,7 @@ def time_ours(
     train = TrainConfig(max_steps=10**6, precision=precision, compile=compiled)
     clock = _clock(device)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(task, train, folder, resume=False, device=device)
+        trainer = Trainer(task, train, folder, device)
         batches = (b for epoch in range(10**6) for b in trainer._timed(trainer.loader.epoch(epoch)))
 
         def step() -> int:

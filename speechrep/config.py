@@ -37,6 +37,20 @@ def opt(default: Any, help: str, choices: Sequence[Any] = ()) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, "choices": tuple(choices)})
 
 
+def at_least(least: int, config: Any, *names: str) -> None:
+    """Refuse options below ``least``."""
+    for name in names:
+        if not getattr(config, name) >= least:  # NaN, too
+            raise InputError(f"{_option(name)} is {getattr(config, name)}, want at least {least}")
+
+
+def require_shares(config: Any, *names: str) -> None:
+    """Refuse options that are not from 0 up to 1."""
+    for name in names:
+        if not 0 <= getattr(config, name) <= 1:
+            raise InputError(f"{_option(name)} is {getattr(config, name)}, want 0 to 1")
+
+
 def make_parser(description: str) -> configargparse.ArgParser:
     """A parser whose options can also come from ``--config FILE`` (flat YAML), the command line winning."""
     parser = _Parser(
@@ -78,18 +92,17 @@ def parse_choice(
     parser: configargparse.ArgParser,
     option: str,
     classes: Mapping[str, type],
-    argv: Sequence[str] | None = None,
-    default: str | None = None,
+    argv: Sequence[str] | None,
 ) -> Any:
     """Parse ``argv`` where ``--option`` picks the dataclass whose fields are options too.
 
     Returns the namespace, with the picked class's instance in ``args.<option>_config``.
     """
     parser.add_argument(
-        f"--{_option(option)}", dest=option, choices=sorted(classes), default=default,
-        required=default is None, help=f"which {option}; its own options follow",
+        f"--{_option(option)}", dest=option, choices=sorted(classes), required=True,
+        help=f"which {option}; its own options follow",
     )  # fmt: skip
-    picked = _scout(option, argv) or default
+    picked = _scout(option, argv)
     if picked in classes:
         add_options(parser, classes[picked], title=picked)
     args = parser.parse_args(argv)  # reports a missing or unknown choice itself

@@ -1,7 +1,9 @@
 """The one exception for everything a user can mend: bad options, bad data, bad files."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
+from typing import Any
 
 
 class InputError(ValueError):
@@ -21,6 +23,14 @@ class InputError(ValueError):
         head = f"{self.where}: " if self.where else ""
         tail = f" ({self.mend})" if self.mend else ""
         return f"{head}{self.what}{tail}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For processes that send it to another."""
+        return functools.partial(type(self), where=self.where, mend=self.mend), (self.what,)
+
+    def told(self, what: str = "", *, where: object = "") -> "InputError":
+        """The same with more about what is wrong, or of another place; how to mend it stays."""
+        return type(self)(what or self.what, where=where or self.where, mend=self.mend)
 
 
 @contextlib.contextmanager

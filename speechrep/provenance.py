@@ -1,11 +1,10 @@
-"""What made a result: commit, time, machine, command."""
+"""What made a result: commit, time, machine."""
 
 import datetime
 import functools
 import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 
 
@@ -37,8 +36,3 @@ def machine() -> str:
     """The machine in words: processor, cores, system, Python."""
     cores, python = os.cpu_count(), platform.python_version()
     return f"{platform.machine()}, {cores} cores, {platform.system()}, Python {python}"
-
-
-def command() -> str:
-    """The command line that runs now."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])

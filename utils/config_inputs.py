@@ -43,10 +43,10 @@ def ready_made(options: Mapping[str, Any], data_dir: Path) -> set[str]:
     from speechrep.frontend.ready import ReadyConfig, ReadySource
     from speechrep.io.ark import parse_spec
 
-    scp = options.get("scp", ReadyConfig.scp)
-    paths = {str(data_dir / scp.replace("{set}", data_dir.resolve().name))}
+    config = ReadyConfig(options.get("scp", ReadyConfig.scp))
+    paths = {str(config.place(data_dir))}
     with contextlib.suppress(InputError):
-        source = ReadySource(ReadyConfig(scp), data_dir)
+        source = ReadySource(config, data_dir)
         for utt_id in source.utt_ids:
             path = parse_spec(source.identity(utt_id)[1])[0]
             paths.add(path if os.path.exists(path) else path.rpartition(":")[0])  # the latter of file.h5:key

@@ -23,6 +23,7 @@ from typing import IO
 
 from children import Children
 
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")  # where a job is told how many
 RANGE = re.compile(r"([A-Za-z_]\w*)=(\d+)(?::(\d+))?")
 ENDED = re.compile(r"# (?:Ended \(code (\d+)(?:; signal (\d+))?\)|Finished at .* with status (\d+))")
 

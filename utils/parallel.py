@@ -11,6 +11,7 @@ import os
 import sys
 
 from children import Children
+from jobs import THREADS
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def main() -> None:
 def environment(slot: int, at_once: int, cores: int, gpus: int) -> dict[str, str]:
     """The environment of a command: its share of the cores, its GPU, and no bar if others print too."""
     threads = str(max(1, cores // at_once))
-    own = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), threads)
+    own = dict.fromkeys(THREADS, threads)
     if at_once > 1:
         own["SPEECHREP_PROGRESS"] = "log"
         if gpus:

@@ -19,10 +19,8 @@ import time
 from pathlib import Path
 
 from children import end_with_parent, hangup
-from jobs import RANGE, JobArray, add_launch_options, failures, parse_job_array, pick, status
+from jobs import RANGE, THREADS, JobArray, add_launch_options, failures, parse_job_array, pick, status
 
-# The job's own: it would inherit those of the machine that submits it.
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 OF_THE_SITE = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
 LOOK_AT_LOGS_S = 0.5
 ASK_QUEUE_S = 10  # rarely: the controller serves everybody
@@ -132,6 +130,7 @@ def batch_script(args: argparse.Namespace) -> str:
         node = '\'exec "${@:2}" --num-nodes "$SLURM_NNODES" --node-rank "$SLURM_NODEID" --master "$1"\''
         step = f"srun --kill-on-bad-exit=1 --cpus-per-task={args.num_threads} bash -c {node} node {meet}"
         words = f"{shlex.join(args.job[:head])} {step} {shlex.join(args.job[head:])}"
+    # The job's own threads: it would inherit those of the machine that submits it.
     return (
         "#!/usr/bin/env bash\n"
         f"cd {shlex.quote(os.getcwd())} || exit 1\n"

@@ -14,7 +14,7 @@ import multiprocessing
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -194,14 +194,6 @@ def align_data_dir(data_dir: str | os.PathLike[str], config: AlignConfig, nj: in
 _Result = tuple[str, list[Interval], str]
 
 
-class _Refused(NamedTuple):
-    """An :class:`InputError` on its way out of a process."""
-
-    what: str
-    where: str
-    mend: str
-
-
 _worker: dict[str, Any] = {}  # what a process needs for every utterance, made once
 
 
@@ -215,23 +207,13 @@ def _align_all(
     spawn = multiprocessing.get_context("spawn")
     Wavs(data_dir, sample_rate=_SAMPLE_RATE_HZ)  # what is wrong with its tables is better told here
     with concurrent.futures.ProcessPoolExecutor(nj, spawn, _start_worker, (data_dir, lexicon)) as pool:
-        for result in pool.map(_try_one, utt_ids, chunksize=8):
-            if isinstance(result, _Refused):
-                raise InputError(result.what, where=result.where, mend=result.mend)
-            yield result
+        yield from pool.map(_align_one, utt_ids, chunksize=8)
 
 
 def _start_worker(data_dir: Path, lexicon: Mapping[str, str]) -> None:
     _worker["aligner"] = PocketSphinx(lexicon)
     _worker["wavs"] = Wavs(data_dir, sample_rate=_SAMPLE_RATE_HZ)
     _worker["text"] = DataDir(data_dir).text
-
-
-def _try_one(utt_id: str) -> "_Result | _Refused":
-    try:
-        return _align_one(utt_id)
-    except InputError as error:
-        return _Refused(error.what, error.where, error.mend)
 
 
 def _align_one(utt_id: str) -> _Result:

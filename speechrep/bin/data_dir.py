@@ -22,8 +22,9 @@ from speechrep.io import data_ops
 from speechrep.io.ark import load_scp, matrix_shape
 from speechrep.io.audio import audio_info, read_audio
 from speechrep.io.data_content import Content
-from speechrep.io.data_dir import FIX, DataDir, invert, validate
+from speechrep.io.data_dir import DataDir, invert
 from speechrep.io.data_fix import fix
+from speechrep.io.data_valid import FIX, validate
 from speechrep.io.files import read_utf8
 from speechrep.io.table import read_rows, read_table, write_table
 
@@ -141,7 +142,7 @@ def _read_s(reco_id: str, path: str, channel: int | None, allow_pipes: bool) -> 
     try:
         samples, rate = read_audio(path, channel=channel, allow_pipes=allow_pipes)
     except InputError as error:
-        raise InputError(f"utterance {reco_id!r}: {error.what}", where=error.where, mend=error.mend) from None
+        raise error.told(f"utterance {reco_id!r}: {error.what}") from None
     return len(samples) / rate
 
 

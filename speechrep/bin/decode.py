@@ -20,8 +20,8 @@ from speechrep.bin.jobs import check_jobs, run_launcher, run_local
 from speechrep.config import add_options, from_options, make_parser
 from speechrep.data.features import open_features
 from speechrep.data.layers import choose_layer
-from speechrep.downstream.base import Labelled
-from speechrep.downstream.models import check_features, load_trained
+from speechrep.downstream.base import Labelled, require_features
+from speechrep.downstream.models import load_trained
 from speechrep.downstream.registry import TASKS
 from speechrep.downstream.split import file_of
 from speechrep.errors import InputError, telling_of
@@ -76,8 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _decode(args: configargparse.Namespace, share: tuple[int, int], out_dir: Path) -> None:
     trained = load_trained(args.exp_dir, distributed.start(args.ngpu))
     feats = choose_layer(open_features(args.data), trained.info.get("layer", ""))
+    require_features(trained.info, feats, args.exp_dir)
     data = Labelled(feats, Path(args.data_dir), args.split, share)
-    check_features(trained, data)
     trained.kind.decode(trained.model, data, out_dir, from_options(trained.kind.decode_config, args))
 
 

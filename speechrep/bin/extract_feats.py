@@ -25,6 +25,7 @@ from speechrep.frontend.registry import FRONTENDS
 from speechrep.frontend.sources import AudioSource, FeatureSource
 from speechrep.io.audio import Wavs
 from speechrep.io.compression import METHODS
+from speechrep.io.feature_marks import invalidate
 from speechrep.io.feature_meta import FeatureMeta, read_meta, write_meta
 from speechrep.io.table import read_table
 from speechrep.progress import Progress
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             write_meta(args.out_dir / "features.json", meta)  # what changed only concerns reading
         _log.info("%s is up to date", args.out_dir)
         return
-    extraction.invalidate()
+    invalidate(args.out_dir)  # before anything in it changes
     launch(extraction, words, args.cmd)
     count = extraction.merge()
     write_meta(args.out_dir / "features.json", meta)

@@ -22,7 +22,8 @@ from speechrep.config import add_options, from_options, make_parser, opt
 from speechrep.errors import InputError
 from speechrep.io.alignment import UNALIGNED, Interval, read_phone_textgrid, write_ctm
 from speechrep.io.data_content import require_target
-from speechrep.io.data_dir import invert, validate
+from speechrep.io.data_dir import invert
+from speechrep.io.data_valid import validate
 from speechrep.io.dirs import atomic_directory
 from speechrep.io.files import read_utf8
 from speechrep.io.table import read_rows, write_table
@@ -33,9 +34,8 @@ _log = logging.getLogger(__name__)
 SAMPLE_RATE_HZ = 16000
 MIN_DURATION_S = 0.1
 _ALIGNMENT_SLACK_S = 0.1  # an alignment may end this much after the audio: aligners round up to their frames
-_UNKNOWN_LENGTH = (
-    1 << 62
-)  # libsndfile's largest integer stands for a FLAC length of 0, that is empty or a stream's
+# libsndfile's largest integer stands for a FLAC length of 0, that is empty or a stream's.
+_UNKNOWN_LENGTH = 1 << 62
 _HEADER_THREADS = 4  # opening files is waiting, on a network disk above all
 
 

@@ -26,7 +26,8 @@ from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, opt
 from speechrep.errors import InputError
 from speechrep.io.data_content import require_target
-from speechrep.io.data_dir import invert, validate
+from speechrep.io.data_dir import invert
+from speechrep.io.data_valid import validate
 from speechrep.io.dirs import atomic_directory
 from speechrep.io.files import atomic_open
 from speechrep.io.mosei import FOLDS, Clip, find_layout, read_clips, read_folds

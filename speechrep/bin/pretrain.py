@@ -15,16 +15,15 @@ import torch
 from speechrep.bin import run
 from speechrep.config import add_options, from_options, make_parser, parse_choice
 from speechrep.data.features import FeatureReader, open_features
-from speechrep.data.identity import require_equal
+from speechrep.data.identity import global_statistics, require_equal
 from speechrep.errors import InputError
-from speechrep.frontend.cmvn import Cmvn
 from speechrep.io.feature_meta import parse_meta
 from speechrep.io.model_files import INFO, read_info
 from speechrep.report.board import pictures
 from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
 from speechrep.train.run import add_run_options, begin
-from speechrep.train.trainer import FINISHED, train
+from speechrep.train.trainer import is_finished, train
 from speechrep.upstream.card import write_card
 from speechrep.upstream.pretraining import PretrainData, Pretraining
 from speechrep.upstream.registry import CONFIGS, build
@@ -71,8 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 where="--target-dim", mend="other features to reconstruct are --train-target-dir's",
             )  # fmt: skip
         model = build(args.upstream, upstream_config, meta)
-        if meta.cmvn == "global" and readers[0].path.is_dir():
-            model.cmvn_stats = Cmvn(readers[0].path, "global", meta.norm_vars).stats("")
+        model.cmvn_stats = global_statistics(readers[0])
         task = Pretraining(
             model,
             *readers,
@@ -89,8 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             if args.num_pictures
             else None,
         )
-        exp_dir = Path(args.exp_dir)  # of a finished run the card may have a licence that was given since
-        told = (exp_dir / "checkpoints" / FINISHED).exists() and (exp_dir / "README.md").exists()
+        # Of a finished run the card may have a licence that was given since.
+        told = is_finished(args.exp_dir) and (Path(args.exp_dir) / "README.md").exists()
         train(task, config, args.exp_dir, device=device)
         if distributed.rank() == 0 and not told:
             write_card(args.exp_dir, args.licence)

@@ -9,11 +9,10 @@ Several references and as many hypotheses are the parts of a rotation: scored as
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from speechrep import provenance
 from speechrep.bin import run
 from speechrep.config import make_parser
 from speechrep.errors import InputError
@@ -22,20 +21,11 @@ from speechrep.io.table import read_table
 from speechrep.score import sentiment, wer
 from speechrep.score.bootstrap import REPLICATIONS, ratio_interval
 from speechrep.score.classification import Counts, count_correct
-from speechrep.score.results import add_results
+from speechrep.score.results import Figure, add_figures
 
 logger = logging.getLogger(__name__)
 Info = dict[str, Any]  # model.json
 Table = dict[str, Any]  # utterance to its labels or words
-
-
-class Figure(NamedTuple):
-    """One measured figure."""
-
-    value: float
-    ci95: tuple[float, float]
-    n: int  # utterances
-    better: str
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -76,31 +66,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise InputError(f"differences are of accuracies, {args.task} has none", where="--baseline-hyp")
         difference = _difference(args.ref, args.hyp, args.baseline_hyp, args.bootstrap)
         figures[f"accuracy - {args.baseline}"] = difference
-    entries = []
     for metric, figure in figures.items():
-        low, high = figure.ci95
         logger.info(
             "%s %s on %s: %s %.2f [%.2f, %.2f]",
-            args.upstream, args.task, args.set, metric, figure.value, low, high,
+            args.upstream, args.task, args.set, metric, figure.value, *figure.ci95,
         )  # fmt: skip
-        entries.append(
-            {
-                "task": args.name or args.task,
-                "upstream": args.upstream,
-                "features": args.features,
-                "set": args.set,
-                "metric": metric,
-                "value": figure.value,
-                "ci95": [low, high],
-                "n": figure.n,
-                "better": figure.better,
-                "checkpoint": str(Path(args.exp_dir) / WEIGHTS),
-                "seed": seed,
-                "commit": provenance.commit(),
-                "created": provenance.now(),
-            }
-        )
-    add_results(args.out, entries)
+    add_figures(
+        args.out, figures, task=args.name or args.task, upstream=args.upstream, features=args.features,
+        set_name=args.set, checkpoint=str(Path(args.exp_dir) / WEIGHTS), seed=seed,
+    )  # fmt: skip
 
 
 def _joined(paths: Sequence[str], read: Callable[[str], Table]) -> Table:

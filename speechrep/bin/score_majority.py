@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from speechrep import provenance
 from speechrep.bin import run
 from speechrep.config import make_parser
 from speechrep.io.table import read_table
-from speechrep.score.results import add_results
+from speechrep.score.results import Figure, add_figures
 from speechrep.score.sentiment import BETTER, majority, parse
 
 logger = logging.getLogger(__name__)
@@ -35,27 +34,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     chosen_on, scored = (Path(folder) / "utt2sentiment" for folder in (args.train_data, args.data_dir))
     train, test = (np.array(list(parse(read_table(path), path).values())) for path in (chosen_on, scored))
-    entries = []
-    for metric, figure in majority(train, test).items():
+    figures = {metric: Figure(*found, BETTER[metric]) for metric, found in majority(train, test).items()}
+    for metric, figure in figures.items():
         logger.info("%s on %s: %s %.2f [%.2f, %.2f]", NAME, args.set, metric, figure.value, *figure.ci95)
-        entries.append(
-            {
-                "task": "sentiment",
-                "upstream": NAME,
-                "features": args.features,
-                "set": args.set,
-                "metric": metric,
-                "value": figure.value,
-                "ci95": list(figure.ci95),
-                "n": figure.n,
-                "better": BETTER[metric],
-                "checkpoint": str(chosen_on),  # what the constant comes from
-                "seed": args.seed,
-                "commit": provenance.commit(),
-                "created": provenance.now(),
-            }
-        )
-    add_results(args.out, entries)
+    add_figures(
+        args.out, figures, task="sentiment", upstream=NAME, features=args.features, set_name=args.set,
+        checkpoint=str(chosen_on), seed=args.seed,  # what the constant comes from
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -14,11 +14,10 @@ from speechrep.errors import InputError
 from speechrep.io.files import atomic_open, write_json
 from speechrep.io.table import read_table
 from speechrep.score import details, trn, wer
+from speechrep.score.bootstrap import REPLICATIONS
 from speechrep.score.edit import align
 from speechrep.score.significance import mapsswe
 from speechrep.text.char import SPACE
-
-DEFAULT_REPLICATIONS = 1000  # for the interval in --json where --bootstrap does not say
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -91,7 +90,8 @@ def _intervals(
 ) -> list[str]:
     """Interval and comparison, as lines to print; also writes ``json``."""
     lines = []
-    rates = wer.bootstrap(systems, replications or DEFAULT_REPLICATIONS, seed)
+    # --json holds an interval also where --bootstrap does not say of how many draws.
+    rates = wer.bootstrap(systems, replications or REPLICATIONS, seed)
     intervals = [wer.interval(system) for system in rates]
     if replications or len(systems) > 1:
         for number, (system, (low, high)) in enumerate(zip(systems, intervals, strict=True), 1):

@@ -20,7 +20,7 @@ from speechrep.io.model_files import INFO, read_info
 from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
 from speechrep.train.run import add_run_options, begin
-from speechrep.train.trainer import FINISHED, train
+from speechrep.train.trainer import is_finished, train
 
 PART = "train, valid or test: only that part of each speaker's utterances"
 SETS = {"train": "to train on", "valid": "that picks the best model"}
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             require_features(info, first, args.exp_dir)
             require_pretrained(info, args.exp_dir)
         task = TASKS[args.task].build(args.task_config, *sets, loading)
-        if hasattr(task, "prepare") and not (Path(args.exp_dir) / "checkpoints" / FINISHED).exists():
+        if hasattr(task, "prepare") and not is_finished(args.exp_dir):
             task.prepare(device)
         train(task, config, args.exp_dir, device=device)
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from speechrep import provenance
 from speechrep.bin import run
 from speechrep.config import make_parser
 from speechrep.data.features import FeatureReader, open_features
@@ -27,7 +26,7 @@ from speechrep.downstream.speaker import pool, speakers_of
 from speechrep.errors import InputError
 from speechrep.io.table import read_rows
 from speechrep.progress import Progress
-from speechrep.score.results import add_results
+from speechrep.score.results import Figure, add_figures
 from speechrep.score.verification import Curve, all_cosines, cosines
 
 logger = logging.getLogger(__name__)
@@ -88,30 +87,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     for _ in Progress(args.bootstrap, "draws").over(range(args.bootstrap)):
         times = np.bincount(rng.integers(len(vectors), size=len(vectors)), minlength=len(vectors))
         drawn.append(curve.detection(times[first] * times[second]))
-    entries = []
+    figures = {}
     for metric, value, values in zip(("eer", "min_dcf"), found, np.array(drawn).T, strict=True):
         low, high = np.nanpercentile(values, [2.5, 97.5]).tolist()
         logger.info(
             "%s verification on %s: %s %.3f [%.3f, %.3f]", args.upstream, args.set, metric, value, low, high
         )
-        entries.append(
-            {
-                "task": "verification",
-                "upstream": args.upstream,
-                "features": args.features,
-                "set": args.set,
-                "metric": metric,
-                "value": value,
-                "ci95": [low, high],
-                "n": len(vectors),
-                "better": "lower",
-                "checkpoint": args.data,
-                "seed": args.seed,
-                "commit": provenance.commit(),
-                "created": provenance.now(),
-            }
-        )
-    add_results(args.out, entries)
+        figures[metric] = Figure(value, (low, high), len(vectors), "lower")
+    add_figures(
+        args.out, figures, task="verification", upstream=args.upstream, features=args.features,
+        set_name=args.set, checkpoint=args.data, seed=args.seed,
+    )  # fmt: skip
 
 
 def _vectors(feats: FeatureReader, utt_ids: Sequence[str]) -> list[NDArray[np.float32]]:

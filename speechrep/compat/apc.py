@@ -46,7 +46,7 @@ def read(tree: Any, where: Path, residual: str = "", time_shift: int = 0) -> For
     options |= {"residual": residual} if residual else {}
     options |= {"time_shift": time_shift} if time_shift else {}
     preset = {80: "apc-kaldi80", 160: "mj-mel160"}.get(input_dim, "")
-    return Foreign("apc", options, input_dim, input_dim, state, TABLE, preset, notes=tuple(notes))
+    return Foreign("apc", options, input_dim, state, TABLE, preset, notes=tuple(notes))
 
 
 def gru_options(state: Weights, rnns: str, where: object) -> tuple[dict[str, Any], int]:

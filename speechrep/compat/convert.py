@@ -16,9 +16,9 @@ from speechrep.compat.foreign import Foreign, plain, section
 from speechrep.compat.keys import KeyReport, to_ours
 from speechrep.compat.presets import preset_meta, preset_name, unknown_meta
 from speechrep.compat.unpickle import read_checkpoint
-from speechrep.config import dump_yaml, to_dict
+from speechrep.config import dump_yaml
 from speechrep.errors import InputError
-from speechrep.io.feature_meta import FORMAT, FeatureMeta, parse_meta
+from speechrep.io.feature_meta import FeatureMeta, parse_meta, plain_meta
 from speechrep.io.files import atomic_open, sha256, write_json
 from speechrep.io.model_files import read_info, weights_sha256
 from speechrep.upstream.apc import Apc
@@ -110,7 +110,7 @@ def import_model(
     head = "head." if foreign.upstream == "mockingjay" and not foreign.has_head else ""
     options |= {"target_dim": 0} if head else {}  # no weight would hold it to a size
     info = {
-        "upstream": foreign.upstream, "config": options, "input": {"format": FORMAT} | to_dict(chosen),
+        "upstream": foreign.upstream, "config": options, "input": plain_meta(chosen),
         "cmvn_stats": kept.get("cmvn_stats") if meta is None and not preset else None,
     }  # fmt: skip
     try:
@@ -120,7 +120,7 @@ def import_model(
     try:
         expected = outline(info, len(foreign.state), path).state_dict()
     except InputError as error:  # sizes that do not go together know nothing of the file they come from
-        raise InputError(error.what, where=error.where or path, mend=error.mend) from None
+        raise error.told(where=error.where or path) from None
     weights, report = to_ours(foreign.state, foreign.table, expected, path, optional=head)
     with torch.random.fork_rng(devices=[]):  # a head that the file lacks is the same at every reading
         torch.manual_seed(0)
@@ -203,7 +203,7 @@ def export_model(exp_dir: str | os.PathLike[str], project: str, path: str | os.P
             raise InputError(f"{project} has no counterpart of the model {model.name!r}", where=exp_dir)
     except InputError as error:
         where = exp_dir if error.where in ("", "the model") else error.where
-        raise InputError(f"not exported: {error.what}", where=where, mend=error.mend) from None
+        raise error.told(f"not exported: {error.what}", where=where) from None
     if project != "apc":  # a bare state dict has no room for it, and its loader takes no other key
         content[OURS] = describe(model)
     write_torch(content if project != "apc" else OrderedDict(content), path, old=project != "s3prl")

@@ -19,7 +19,6 @@ class Foreign:
     upstream: str  # which of our models it is: "apc" or "mockingjay"
     options: dict[str, Any]  # by the names of our configuration
     input_dim: int
-    output_dim: int
     state: Weights  # under their names
     table: tuple[Row, ...]
     preset: str  # the features it was most likely made for; "" if the file does not tell

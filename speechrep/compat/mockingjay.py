@@ -46,12 +46,12 @@ def read(tree: Any, where: object) -> Foreign:
     config = section(tree, "Settings", "Config", "mockingjay", where=where)
     rate = whole_number(config, "downsample_rate", where, 1)
     state, has_head = encoder_state(tree, "Mockingjay", where)
-    options, input_dim, output_dim = encoder_options(state, "Mockingjay", config, rate, where)
+    options, input_dim = encoder_options(state, "Mockingjay", config, rate, where)
     options |= masking(config, "mask_consecutive", where)
     loader = section(tree, "Settings", "Config", where=where).get("dataloader", {})
     data = str(loader.get("data_path", "")) if isinstance(loader, dict) else ""
     return Foreign(
-        "mockingjay", options, input_dim, output_dim, state, table("Mockingjay"),
+        "mockingjay", options, input_dim, state, table("Mockingjay"),
         _preset(input_dim, data), has_head, notes=() if has_head else (NO_HEAD,),
     )  # fmt: skip
 
@@ -76,8 +76,8 @@ def encoder_state(tree: Any, encoder: str, where: object) -> tuple[Weights, bool
 
 def encoder_options(
     state: Weights, encoder: str, config: Mapping[str, Any], rate: int, where: object
-) -> tuple[dict[str, Any], int, int]:
-    """Our options from shapes and configuration, the input's and the target's dimension."""
+) -> tuple[dict[str, Any], int]:
+    """Our options from shapes and configuration, and the input's dimension."""
     proj = _matrix(state, f"{encoder}.input_representations.spec_transform.weight", where)
     if proj is None:
         raise InputError(f"{encoder} has no input_representations.spec_transform.weight", where=where)
@@ -115,7 +115,6 @@ def encoder_options(
             "target_dim": 0 if output_dim == input_dim else output_dim,
         },
         input_dim,
-        output_dim,
     )
 
 

@@ -7,9 +7,9 @@ import torch
 
 from speechrep.compat.convert import load_any
 from speechrep.errors import InputError
-from speechrep.io.model_files import read_info, weights_sha256
+from speechrep.io.model_files import TRAIN_LOG, read_info, weights_sha256
 from speechrep.upstream.base import Upstream
-from speechrep.upstream.card import LOG, write_card
+from speechrep.upstream.card import write_card
 from speechrep.upstream.checkpoint import arrays, save_model
 
 
@@ -31,7 +31,7 @@ def save_pretrained(model: Upstream, folder: str | os.PathLike[str], licence: st
         InputError: the folder is that of the training of other weights.
     """
     own = weights_sha256(arrays(model))
-    if (Path(folder) / LOG).exists() and read_info(folder).get("weights_sha256") != own:
+    if (Path(folder) / TRAIN_LOG).exists() and read_info(folder).get("weights_sha256") != own:
         raise InputError("holds the training of other weights", where=folder, mend="choose another folder")
     changed = own != model.weights_sha256
     # the training that is told of did not make other weights

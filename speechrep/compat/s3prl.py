@@ -65,7 +65,7 @@ def _read_transformer(tree: dict[str, Any], where: object) -> Foreign:
         raise InputError("pre_layer_norm is on: our Mockingjay normalises after each sub-layer", where=where)
     rate = whole_number(config, "downsample_rate", where, 1)
     state, has_head = mockingjay.encoder_state(tree, "Transformer", where)
-    options, input_dim, output_dim = mockingjay.encoder_options(state, "Transformer", config, rate, where)
+    options, input_dim = mockingjay.encoder_options(state, "Transformer", config, rate, where)
     task = section(tree, name, where=where).get("task")
     task = task if isinstance(task, dict) else {}
     options |= mockingjay.masking(task, "mask_consecutive_min", where)
@@ -77,7 +77,7 @@ def _read_transformer(tree: dict[str, Any], where: object) -> Foreign:
     if config.get("share_layer"):
         notes.append("its layers share their weights; ours are equal copies, which training would pull apart")
     return Foreign(
-        "mockingjay", options, input_dim, output_dim, state, mockingjay.table("Transformer"),
+        "mockingjay", options, input_dim, state, mockingjay.table("Transformer"),
         preset, has_head, length if isinstance(length, int) else 0, tuple(notes),
     )  # fmt: skip
 
@@ -127,7 +127,7 @@ def _read_apc(tree: dict[str, Any], where: object) -> Foreign:
     other = _unusual(USUAL["s3-apc80"], audio)
     fits = "feat_type" in audio and input_dim == 80 and not other
     return Foreign(
-        "apc", options, input_dim, input_dim, state, APC_TABLE, "s3-apc80" if fits else "",
+        "apc", options, input_dim, state, APC_TABLE, "s3-apc80" if fits else "",
         notes=(f"its features are not s3-apc80: {'; '.join(other)}",) if other else (),
     )  # fmt: skip
 

@@ -7,15 +7,11 @@ S3PRL finds upstreams by a ``hubconf`` module with functions that return an expe
 import dataclasses
 import math
 import os
-from pathlib import Path
 
 import torch
 
-from speechrep.compat.convert import import_model
+from speechrep.compat.convert import load_any
 from speechrep.errors import InputError
-from speechrep.io.model_files import read_info
-from speechrep.upstream.base import Upstream
-from speechrep.upstream.checkpoint import load
 from speechrep.upstream.mockingjay import Mockingjay
 from speechrep.upstream.waveform import features
 
@@ -37,7 +33,8 @@ class UpstreamExpert(torch.nn.Module):
 
     def __init__(self, ckpt: str | os.PathLike[str], sequence_length: int = -1):
         super().__init__()
-        model, stored = _load(Path(ckpt))
+        model = load_any(ckpt)
+        stored = model.about.get("imported", {}).get("sequence_length", 0)
         if model.meta.sample_rate != SAMPLE_RATE:
             raise InputError(f"made for {model.meta.sample_rate} Hz, S3PRL has {SAMPLE_RATE} Hz", where=ckpt)
         if isinstance(model, Mockingjay):
@@ -61,8 +58,7 @@ class UpstreamExpert(torch.nn.Module):
         """
         if not wavs:
             raise InputError("no waveforms", where="the batch")
-        device = next(self.model.parameters(), torch.zeros(())).device
-        model, feats = self.model, []
+        model, device, feats = self.model, self.model.device, []
         for index, wav in enumerate(wavs):
             samples = wav.detach().cpu().numpy()
             made = features(samples, SAMPLE_RATE, model.meta, model.cmvn_stats, f"waveform {index}")
@@ -101,11 +97,3 @@ def speechrep_local(
     if model_config:
         raise InputError("a model of ours holds its configuration; give no model_config", where=model_config)
     return UpstreamExpert(ckpt, sequence_length)
-
-
-def _load(path: Path) -> tuple[Upstream, int]:
-    """The model, and the piece length that came with an import."""
-    if path.is_file() and path.suffix not in (".json", ".safetensors"):
-        imported = import_model(path)
-        return imported.model, imported.about["sequence_length"]
-    return load(path), int(read_info(path).get("imported", {}).get("sequence_length", 0))

@@ -74,6 +74,7 @@ class BatchSampler:
         crop_frames: an utterance longer than this is cut into as many consecutive crops of this length as
             fit, from a random start (0 for none).
         min_frames: shorter utterances are left out (:attr:`num_dropped` counts them).
+        rank, world_size: this process among all.
         shuffle: False gives length order and centred crops, the same in every epoch.
     """
 

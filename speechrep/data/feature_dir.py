@@ -60,7 +60,7 @@ class FeatureDir:
         try:
             feats = read_matrix(found_spec(self.path / "feats.scp", place, self._beside), start, stop)
         except InputError as error:
-            raise InputError(f"utterance {utt_id}: {error.what}", where=error.where) from error
+            raise error.told(f"utterance {utt_id}: {error.what}") from error
         if feats.shape[1] != self.meta.dim:
             wrong = f"{feats.shape[1]} values per frame, features.json says {self.meta.dim}"
             raise InputError(f"utterance {utt_id} has {wrong}", where=self.path)

@@ -33,6 +33,11 @@ class FeatureReader(Protocol):
         """
 
 
+def frame_counts(reader: FeatureReader) -> dict[str, int]:
+    """Utterance to its number of frames."""
+    return dict(zip(reader.utt_ids, reader.num_frames.tolist(), strict=True))
+
+
 def open_features(path: str | os.PathLike[str]) -> FeatureReader:
     """Open the features of a set.
 

@@ -47,11 +47,16 @@ def sha256_of(stats: NDArray[np.float64] | None) -> str:
     return "" if stats is None else hashlib.sha256(np.ascontiguousarray(stats).tobytes()).hexdigest()
 
 
-def statistics_sha256(feats: FeatureReader) -> str:
-    """Of the statistics by which a feature directory is normalised as a whole; "" where there are none."""
+def global_statistics(feats: FeatureReader) -> NDArray[np.float64] | None:
+    """The statistics by which a feature directory is normalised as a whole; None where there are none."""
     if feats.meta.cmvn != "global" or not feats.path.is_dir():
-        return ""
-    return sha256_of(Cmvn(feats.path, "global", feats.meta.norm_vars).stats(""))
+        return None
+    return Cmvn(feats.path, "global", feats.meta.norm_vars).stats("")
+
+
+def statistics_sha256(feats: FeatureReader) -> str:
+    """What tells them from others, as of :func:`sha256_of`."""
+    return sha256_of(global_statistics(feats))
 
 
 def require_statistics(want_sha256: str, feats: FeatureReader, whose: object) -> None:

@@ -38,7 +38,6 @@ class Loader:
     def __init__(
         self, dataset: SegmentDataset, sampler: BatchSampler, num_workers: int = 0, pin_memory: bool = False
     ):
-        self.sampler = sampler
         self._order = _Order(sampler)
         self._torch_loader = torch.utils.data.DataLoader(
             _Batches(dataset),
@@ -65,8 +64,7 @@ class Loader:
         self._ahead = -1
         for batch in itertools.islice(self._running, count):
             if refused := batch.get(_REFUSED):
-                what, where, mend = refused
-                raise InputError(what, where=where, mend=mend)
+                raise refused
             yield batch
         self._ahead = epoch + 1
 
@@ -115,7 +113,7 @@ class _Batches(torch.utils.data.Dataset):
         try:
             return self.dataset.collate([self.dataset[segment] for segment in batch]) if batch else {}
         except InputError as error:  # torch would wrap what comes from a worker in a traceback
-            return {_REFUSED: (error.what, error.where, error.mend)}
+            return {_REFUSED: error}
 
 
 def _outlive_signals(_worker: int) -> None:

@@ -92,6 +92,7 @@ def load_lm(exp_dir: str | Path, tokenizer: Tokenizer, device: torch.device | st
     Args:
         exp_dir: its experiment.
         tokenizer: the recogniser's units, which must be the model's too.
+        device: where to put it.
 
     Raises:
         InputError: no language model, or one over other units.

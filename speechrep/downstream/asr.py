@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from speechrep.config import from_dict
@@ -20,6 +19,8 @@ from speechrep.downstream.base import (
     description,
     make_loader,
     num_layers_of,
+    sample_frames,
+    standardise,
 )
 from speechrep.downstream.split import draw
 from speechrep.score.edit import count_errors
@@ -27,7 +28,6 @@ from speechrep.text.registry import load_tokenizer, parse_tokenizer, train_token
 from speechrep.text.tokenizer import UNKNOWN, UNKNOWN_ID, Tokenizer, words_of
 
 _IGNORE = -100  # target class of padding
-_STATISTICS_UTTERANCES = 200  # enough for means that vary by a few percent of a standard deviation
 
 
 class AsrTask:
@@ -64,13 +64,7 @@ class AsrTask:
             config.too_long,
             valid.data_dir / "text",
         )
-        self.model.front.set_statistics(self._sample_frames())
-
-    def _sample_frames(self) -> torch.Tensor:
-        """Frames of utterances spread evenly over the training set."""
-        utt_ids = self.train.utt_ids
-        picked = np.unique(np.linspace(0, len(utt_ids) - 1, _STATISTICS_UTTERANCES).astype(int))
-        return torch.cat([torch.from_numpy(self.train.feats.read(utt_ids[i])) for i in picked])
+        standardise(self.model.front, sample_frames(self.train.feats, self.train.utt_ids))
 
     def train_loader(self) -> Loader:
         """Shuffled batches."""

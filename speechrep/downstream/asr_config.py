@@ -3,11 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from speechrep.config import opt
+from speechrep.config import at_least, opt, require_shares
 from speechrep.downstream.base import TaskConfig
 from speechrep.errors import InputError
 from speechrep.text.registry import TOKENIZERS
-from speechrep.upstream.base import at_least, require_shares
 
 ENCODERS = ("blstm", "vgg-blstm", "transformer")
 
@@ -62,9 +61,7 @@ class AsrConfig(TaskConfig):
             raise InputError(f"vocab-size is {self.vocab_size}, want 0 (all) or 3 and more")
         at_least(0, self, "time_masks", "time_width", "freq_masks", "freq_width")
         at_least(1, self, "num_layers", "hidden", "num_heads", "max_frames", "max_utts")
-        require_shares(self, "dropout", "label_smoothing", "sampling")
-        if not 0 <= self.ctc_weight <= 1:
-            raise InputError(f"ctc-weight is {self.ctc_weight}, want 0 to 1")
+        require_shares(self, "dropout", "label_smoothing", "sampling", "ctc_weight")
         if self.subsample and (len(self.subsample) != self.num_layers or min(self.subsample) < 1):
             raise InputError(
                 f"subsample is {list(self.subsample)}, want {self.num_layers} numbers from 1, one per layer"
@@ -77,10 +74,8 @@ class AsrConfig(TaskConfig):
             raise InputError(
                 f"tempo-warp {self.tempo_warp} or frequency-warp {self.frequency_warp} is no share"
             )
-        if not 0 <= self.label_smoothing < 1 or not 0 <= self.sampling <= 1:
-            raise InputError(
-                f"label-smoothing {self.label_smoothing} or sampling {self.sampling} is no share"
-            )
+        if self.label_smoothing == 1:
+            raise InputError("label-smoothing 1 is no share: nothing would be left of the target")
 
 
 @dataclass(frozen=True)
@@ -105,9 +100,7 @@ class AsrDecodeConfig:
     batch_frames: int = opt(8000, "budget of a decoding batch in input frames, padding included")
 
     def __post_init__(self) -> None:
-        for name in ("beam", "nbest", "batch_frames"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, want at least 1")
+        at_least(1, self, "beam", "nbest", "batch_frames")
         at_least(0, self, "end_margin")
         for name in ("length_bonus", "lm_weight"):
             if not math.isfinite(getattr(self, name)):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from speechrep.data.batches import Segment
-from speechrep.data.features import FeatureReader
+from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.data.loader import pad_arrays
 from speechrep.downstream.base import Labelled, with_features
 from speechrep.downstream.split import part_of
@@ -60,7 +60,7 @@ class TranscribedDataset:
         self.feats = feats
         self.utt_ids = list(labels)
         self.labels = [np.asarray(ids, np.int64) for ids in labels.values()]
-        frames = dict(zip(feats.utt_ids, feats.num_frames.tolist(), strict=True))
+        frames = frame_counts(feats)
         self.num_frames = np.array([frames[utt_id] for utt_id in self.utt_ids], np.int64)
 
     def __getitem__(self, segment: Segment) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def labelled_dataset(
     Raises:
         InputError: nothing is left, or ``refuse`` and one does not fit.
     """
-    frames = dict(zip(feats.utt_ids, feats.num_frames.tolist(), strict=True))
+    frames = frame_counts(feats)
     labels = {utt_id: tokenizer.encode(text) for utt_id, text in texts.items()}
     have = out_lens(torch.tensor([frames[utt_id] for utt_id in labels])).tolist()
     unfit = [

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from speechrep.data.batches import BatchSampler
-from speechrep.data.features import FeatureReader
+from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.data.loader import Loader
 from speechrep.decode.beam import Limits, Scorer, Weighted, beam_search
 from speechrep.decode.ctc_prefix_beam import prefix_beam
@@ -51,16 +51,9 @@ def decode(model: Recogniser, labelled: Labelled, out_dir: Path, options: AsrDec
     (out_dir / "ref").unlink(missing_ok=True)  # of a set that then had transcripts
     if texts:
         write_table(out_dir / "ref", {utt_id: texts[utt_id] for utt_id in utt_ids})
-    frames = dict(zip(labelled.feats.utt_ids, labelled.feats.num_frames.tolist(), strict=True))
+    frames = frame_counts(labelled.feats)
     audio_s = sum(frames[utt_id] for utt_id in utt_ids) * labelled.feats.meta.frame_shift_ms / 1000
-    write_json(
-        out_dir / "scores.json",
-        {
-            "real_time_factor": seconds / max(audio_s, 1e-9),
-            "audio_seconds": audio_s,
-            "utterances": {utt_id: found[utt_id][0].score for utt_id in utt_ids},
-        },
-    )
+    _write_scores(out_dir, seconds, audio_s, {utt_id: found[utt_id][0].score for utt_id in utt_ids})
     log.info("%d utterances, %.1f s for %.1f s of speech, in %s", len(utt_ids), seconds, audio_s, out_dir)
 
 
@@ -91,14 +84,13 @@ def merge(shares: Sequence[Path], out_dir: Path) -> None:
     audio_s = sum(score["audio_seconds"] for score in scores)
     seconds = sum(score["real_time_factor"] * score["audio_seconds"] for score in scores)
     found = {utt_id: value for score in scores for utt_id, value in score["utterances"].items()}
-    write_json(
-        out_dir / "scores.json",
-        {
-            "real_time_factor": seconds / max(audio_s, 1e-9),
-            "audio_seconds": audio_s,
-            "utterances": {utt_id: found[utt_id] for utt_id in sorted(found)},
-        },
-    )
+    _write_scores(out_dir, seconds, audio_s, dict(sorted(found.items())))
+
+
+def _write_scores(out_dir: Path, seconds: float, audio_s: float, utterances: dict[str, float]) -> None:
+    factor = seconds / max(audio_s, 1e-9)
+    values = {"real_time_factor": factor, "audio_seconds": audio_s, "utterances": utterances}
+    write_json(out_dir / "scores.json", values)
 
 
 def _first_word(line: bytes) -> bytes:
@@ -127,7 +119,7 @@ def recognise(
         share: (k, n) of the batches only k, k + n, ...; which utterances form one does not depend on it.
     """
     searcher = Searcher(model.eval(), options)
-    num_frames = dict(zip(feats.utt_ids, feats.num_frames.tolist(), strict=True))
+    num_frames = frame_counts(feats)
     lens = model.out_lens(torch.tensor([num_frames[utt_id] for utt_id in utt_ids])).tolist()
     found: dict[str, list[Hypothesis]] = {
         utt_id: [Hypothesis([], 0.0)] for utt_id, n in zip(utt_ids, lens, strict=True) if n < 1

@@ -12,6 +12,7 @@ from torch import nn
 
 from speechrep.downstream.asr_attention import DotAttention, LocationAttention, Memory
 from speechrep.downstream.asr_config import AsrConfig
+from speechrep.upstream.base import valid_mask
 
 
 class State(NamedTuple):
@@ -56,8 +57,7 @@ class AttentionDecoder(nn.Module):
 
     def memory(self, hiddens: torch.Tensor, lens: torch.Tensor) -> Memory:
         """Prepare the encoder's output (B, T', D), (B,) for the steps."""
-        mask = torch.arange(hiddens.shape[1], device=hiddens.device) < lens[:, None]
-        return Memory(hiddens, self.attention.key(hiddens), mask)
+        return Memory(hiddens, self.attention.key(hiddens), valid_mask(lens, hiddens.shape[1]))
 
     def initial(self, memory: Memory) -> State:
         """The state before the first unit: nothing seen, the attention spread over all valid frames."""

@@ -10,6 +10,8 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from speechrep.upstream.base import valid_mask
+
 
 def stack_frames(
     feats: torch.Tensor, feat_lens: torch.Tensor, count: int
@@ -19,6 +21,7 @@ def stack_frames(
     Args:
         feats: (B, T, F).
         feat_lens: (B,) frames.
+        count: how many.
 
     Returns:
         (B, T // count, count * F) and its lengths.
@@ -26,11 +29,6 @@ def stack_frames(
     B, T, F = feats.shape
     kept = T // count
     return feats[:, : kept * count].reshape(B, kept, count * F), feat_lens // count
-
-
-def valid_mask(feats: torch.Tensor, feat_lens: torch.Tensor) -> torch.Tensor:
-    """(B, T) True on the frames of ``feats`` (B, T, ...) that are no padding."""
-    return torch.arange(feats.shape[1], device=feats.device) < feat_lens[:, None]
 
 
 def reverse_frames(feats: torch.Tensor, feat_lens: torch.Tensor) -> torch.Tensor:
@@ -98,7 +96,7 @@ class VggFront(nn.Module):
         hiddens = self.project(feats).unflatten(2, (-1, self.BINS)).transpose(1, 2)  # (B, channels, T, 40)
         for number, convolution in enumerate(self.convolutions):
             # A convolution sees its neighbours: what follows an utterance must be as empty as its end alone.
-            valid = torch.arange(hiddens.shape[2], device=feats.device) < feat_lens[:, None]
+            valid = valid_mask(feat_lens, hiddens.shape[2])
             hiddens = convolution(hiddens * valid[:, None, :, None]).relu()
             if number % 2:
                 hiddens = nn.functional.max_pool2d(hiddens, 2)
@@ -214,7 +212,7 @@ class TransformerEncoder(nn.Module):
         """(B, T, F) and (B,) to (B, T', D) and (B,)."""
         hiddens, lens = self.front(feats, feat_lens)
         hiddens = self.dropout(self.input(hiddens) + sinusoids(hiddens.shape[1], self.dim).to(hiddens))
-        return self.blocks(hiddens, src_key_padding_mask=~valid_mask(hiddens, lens)), lens
+        return self.blocks(hiddens, src_key_padding_mask=~valid_mask(lens, hiddens.shape[1])), lens
 
 
 def sinusoids(length: int, dim: int) -> torch.Tensor:

@@ -5,8 +5,6 @@ from torch import nn
 
 from speechrep.downstream.layer_sum import layer_scores, sum_layers
 
-_LEAST_SCALE = 1e-3  # a dimension that never varies (CMVN's rest) is not blown up
-
 
 class InputLayer(nn.Module):
     """Standardised frames, the layers of a multi-layer input mixed by learned weights.
@@ -28,11 +26,6 @@ class InputLayer(nn.Module):
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("scale", torch.ones(shape))
         self.layer_weights = layer_scores(num_layers, layer_sum)
-
-    def set_statistics(self, frames: torch.Tensor) -> None:
-        """Take mean and standard deviation of frames (N, F) or (N, L, F), for standardising."""
-        self.mean.copy_(frames.mean(0))
-        self.scale.copy_(1 / frames.std(0).clamp(min=_LEAST_SCALE))
 
     def forward(self, feats: torch.Tensor) -> torch.Tensor:
         """(B, T, F) or (B, T, L, F) to (B, T, F)."""

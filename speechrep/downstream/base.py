@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from speechrep.config import opt, to_dict
 from speechrep.data.batches import BatchSampler
@@ -24,6 +26,8 @@ from speechrep.train.task import Task
 
 KIND = "downstream"  # model.json's "kind"
 MAY_LACK = 0.05  # the share of a set to train on that may have no features: extract_feats may lose as many
+_STATISTICS_UTTERANCES = 200  # enough for means that vary by a few percent of a standard deviation
+_LEAST_SCALE = 1e-3  # a dimension that never varies (CMVN's rest) is not blown up
 
 _Label = TypeVar("_Label")
 _log = logging.getLogger(__name__)
@@ -168,6 +172,19 @@ def num_layers_of(feats: FeatureReader) -> int:
     return sample.shape[1] if sample.ndim == 3 else 0
 
 
+def sample_frames(feats: FeatureReader, utt_ids: Sequence[str]) -> NDArray[np.float32]:
+    """Frames (N, D) or (N, L, D) of utterances spread evenly over those of a set, to standardise by."""
+    picked = np.unique(np.linspace(0, len(utt_ids) - 1, _STATISTICS_UTTERANCES).astype(int))
+    return np.concatenate([feats.read(utt_ids[i]) for i in picked])
+
+
+def standardise(model: Any, frames: NDArray[np.float32]) -> None:
+    """Set a model's ``mean`` and ``scale`` so that (frames - mean) * scale has mean 0 and deviation 1."""
+    some = torch.from_numpy(frames)
+    model.mean.copy_(some.mean(0))
+    model.scale.copy_(1 / some.std(0).clamp(min=_LEAST_SCALE))
+
+
 def require_features(model_json: dict[str, Any], feats: FeatureReader, where: object) -> None:
     """Refuse features that are not those the model was trained on.
 
@@ -178,6 +195,5 @@ def require_features(model_json: dict[str, Any], feats: FeatureReader, where: ob
         raise InputError(
             "not a downstream model", where=where, mend="give the experiment of train_downstream"
         )
-    # JSON knows no tuples: compare what both would be in it.
     require_equal(model_json["features"], feats.meta.identity(), where, feats.path)
     require_statistics(model_json.get("cmvn_sha256", ""), feats, f"those that {where} was trained on")

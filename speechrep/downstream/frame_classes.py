@@ -127,7 +127,7 @@ class FrameClasses:
         try:
             return _stressed(label) if self.inventory == "72" else fold_phone(label)
         except InputError as error:
-            raise InputError(error.what, where=where, mend=error.mend) from None
+            raise error.told(where=where) from None
 
 
 def _stressed(label: str) -> str:

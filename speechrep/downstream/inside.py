@@ -20,7 +20,7 @@ from speechrep.downstream.base import Kind, Labelled, Loading, TaskConfig, descr
 from speechrep.downstream.probe import Probe
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_info
-from speechrep.train.task import Task
+from speechrep.train.task import Task, summary
 from speechrep.upstream.base import Upstream, valid_mask
 from speechrep.upstream.checkpoint import describe, load, rebuild
 from speechrep.upstream.represented import Represented
@@ -145,8 +145,7 @@ class TunedTask:
 
     def summary(self, stats: dict[str, float]) -> dict[str, float]:
         """The task's."""
-        own = getattr(self.head, "summary", None)
-        return stats if own is None else own(stats)
+        return summary(self.head, stats)
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """Head and upstream, each at its own rate."""

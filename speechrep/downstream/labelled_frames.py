@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechrep.data.batches import Segment
-from speechrep.data.features import FeatureReader
+from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.data.frame_labels import IGNORE
 from speechrep.data.loader import pad_arrays
 
@@ -27,7 +27,7 @@ class LabelledFrames:
     @property
     def num_frames(self) -> NDArray[np.int64]:
         """(U,) their lengths in the features; a model inside may join frames, then labels are fewer."""
-        lengths = dict(zip(self.feats.utt_ids, self.feats.num_frames.tolist(), strict=True))
+        lengths = frame_counts(self.feats)
         return np.array([lengths[utt_id] for utt_id in self.utt_ids], np.int64)
 
     def __getitem__(self, segment: Segment) -> dict[str, Any]:

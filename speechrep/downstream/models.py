@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from speechrep.downstream.base import KIND, Kind, Labelled, require_features
+from speechrep.downstream.base import KIND, Kind
 from speechrep.downstream.registry import TASKS
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_model
@@ -19,7 +19,6 @@ class Trained(NamedTuple):
     """In evaluation mode."""
     info: dict[str, Any]
     """``model.json``."""
-    path: str
 
 
 def load_trained(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Trained:
@@ -40,9 +39,4 @@ def load_trained(path: str | os.PathLike[str], device: torch.device | str = "cpu
         model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     except RuntimeError as error:
         raise InputError(f"weights do not fit the description: {error}", where=path) from error
-    return Trained(kind, model.eval().requires_grad_(False).to(device), info, str(path))
-
-
-def check_features(trained: Trained, data: Labelled) -> None:
-    """Refuse features other than those the model was trained on."""
-    require_features(trained.info, data.feats, trained.path)
+    return Trained(kind, model.eval().requires_grad_(False).to(device), info)

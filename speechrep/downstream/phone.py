@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from speechrep.config import opt
+from speechrep.config import at_least, opt
+from speechrep.data.features import frame_counts
 from speechrep.data.frame_labels import IGNORE
 from speechrep.downstream import split
 from speechrep.downstream.base import (
@@ -34,7 +35,6 @@ from speechrep.io.data_dir import DataDir
 from speechrep.io.table import write_table
 from speechrep.progress import Progress
 from speechrep.score.classification import IGNORED
-from speechrep.upstream.base import at_least
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def read_frames(
     found = FrameClasses(path, config.tier, config.classes, config.label_offset_ms)
     part = split.part_of(DataDir(data.data_dir).utt2spk, data.split, data.data_dir)
     chosen = part_with_features(part, data, may_lack)
-    lengths = dict(zip(data.feats.utt_ids, data.feats.num_frames.tolist(), strict=True))
+    lengths = frame_counts(data.feats)
     wanted = [utt_id for utt_id in data.feats.utt_ids if utt_id in chosen]
     known = found.utt_ids
     utt_ids = [utt_id for utt_id in wanted if utt_id in known]

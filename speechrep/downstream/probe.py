@@ -17,11 +17,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from speechrep.config import from_dict, opt
+from speechrep.config import at_least, from_dict, opt, require_shares
 from speechrep.data.frame_labels import IGNORE
 from speechrep.downstream.layer_sum import layer_scores, layer_shares, layer_sum_option
 from speechrep.errors import InputError
-from speechrep.upstream.base import at_least, require_shares
 
 MIN_STD = 1e-3  # a column that varies less carries only rounding errors, which must not be blown up
 EIGENVALUE_FLOOR = 1e-4  # of the correlation matrix: directions below are not stretched further

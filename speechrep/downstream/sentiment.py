@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from speechrep.config import from_dict, opt
+from speechrep.config import at_least, from_dict, opt, require_shares
 from speechrep.data.batches import BatchSampler, Segment
-from speechrep.data.features import FeatureReader
+from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.downstream.base import (
     MAY_LACK,
@@ -25,6 +26,9 @@ from speechrep.downstream.base import (
     TaskConfig,
     description,
     make_loader,
+    num_layers_of,
+    sample_frames,
+    standardise,
     with_features,
 )
 from speechrep.downstream.layer_sum import layer_scores, sum_layers
@@ -34,11 +38,9 @@ from speechrep.io.data_dir import DataDir
 from speechrep.io.table import read_table, write_table
 from speechrep.progress import Progress
 from speechrep.score.sentiment import parse
-from speechrep.upstream.base import at_least, require_shares
+from speechrep.upstream.base import valid_mask
 
 MODES = ("regression", "class7", "binary")
-_STATISTICS_UTTERANCES = 200  # enough for means that vary by a few percent of a standard deviation
-_LEAST_SCALE = 1e-3  # a dimension that never varies is not blown up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +88,9 @@ class SentimentModel(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(config.hidden, 7 if config.mode == "class7" else 1)
 
-    def set_statistics(self, feats: Tensor, targets: Tensor) -> None:
+    def set_statistics(self, feats: NDArray[np.float32], targets: Tensor) -> None:
         """Take the normalisation from frames (N, F) or (N, L, F), the output's start from targets (U,)."""
-        self.mean.copy_(feats.mean(0))
-        self.scale.copy_(1 / feats.std(0).clamp(min=_LEAST_SCALE))
+        standardise(self, feats)
         if self.config.mode == "regression":  # starting at the mean, no step is spent on getting there
             nn.init.constant_(self.output.bias, float(targets.mean()))
 
@@ -120,7 +121,7 @@ def _thin(feats: Tensor, feat_lens: Tensor, every: int, join: str) -> tuple[Tens
     if join == "first":
         return feats[:, ::every], step_lens
     T = feats.shape[1]
-    valid = (torch.arange(T, device=feats.device) < feat_lens[:, None])[..., None]
+    valid = valid_mask(feat_lens, T)[..., None]
     padding = (0, 0, 0, -T % every)
     sums = F.pad(feats * valid, padding).unflatten(1, (-1, every)).sum(2)
     counts = F.pad(valid.to(feats), padding).unflatten(1, (-1, every)).sum(2)
@@ -138,7 +139,7 @@ class SentimentDataset:
     def __init__(self, feats: FeatureReader, sentiments: dict[str, float]):
         self.feats, self.utt_ids = feats, list(sentiments)
         self.sentiments = np.array(list(sentiments.values()), np.float32)
-        frames = dict(zip(feats.utt_ids, feats.num_frames.tolist(), strict=True))
+        frames = frame_counts(feats)
         self.num_frames = np.array([frames[utt_id] for utt_id in self.utt_ids], np.int64)
 
     def __getitem__(self, segment: Segment) -> dict[str, Any]:
@@ -194,7 +195,7 @@ class SentimentTask:
         torch.manual_seed(loading.seed)
         self.model = SentimentModel(config, **_input_of(train.feats))
         targets = torch.from_numpy(self.train.sentiments)
-        self.model.set_statistics(_sample_frames(self.train), targets)
+        self.model.set_statistics(sample_frames(train.feats, self.train.utt_ids), targets)
 
     def train_loader(self) -> Loader:
         """Shuffled batches."""
@@ -256,11 +257,4 @@ def decode(model: SentimentModel, data: Labelled, out_dir: Path, options: Any) -
 
 
 def _input_of(feats: FeatureReader) -> dict[str, int]:
-    sample = feats.read(feats.utt_ids[0], 0, 1)  # (1, F) or (1, L, F)
-    return {"input_dim": sample.shape[-1], "num_input_layers": sample.shape[1] if sample.ndim == 3 else 0}
-
-
-def _sample_frames(dataset: SentimentDataset) -> Tensor:
-    """Frames of utterances spread evenly over the set."""
-    picked = np.unique(np.linspace(0, len(dataset.utt_ids) - 1, _STATISTICS_UTTERANCES).astype(int))
-    return torch.from_numpy(np.concatenate([dataset.feats.read(dataset.utt_ids[i]) for i in picked]))
+    return {"input_dim": feats.meta.dim, "num_input_layers": num_layers_of(feats)}

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechrep.config import from_dict, opt
+from speechrep.config import at_least, from_dict, opt
 from speechrep.data.batches import Segment
-from speechrep.data.features import FeatureReader
+from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.downstream import split
 from speechrep.downstream.base import (
     MAY_LACK,
@@ -41,7 +41,6 @@ from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir
 from speechrep.io.table import write_table
 from speechrep.progress import Progress
-from speechrep.upstream.base import at_least
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +173,7 @@ def pooled(data: Labelled, labels: dict[str, int], pooling: str) -> PooledUttera
 
 def frames(data: Labelled, labels: dict[str, int], stride: int) -> LabelledFrames:
     """Every frame of an utterance with its speaker's label."""
-    lengths = dict(zip(data.feats.utt_ids, data.feats.num_frames.tolist(), strict=True))
+    lengths = frame_counts(data.feats)
     rows = [np.full(lengths[utt_id], label) for utt_id, label in labels.items()]
     return LabelledFrames(data.feats, list(labels), rows, stride)
 

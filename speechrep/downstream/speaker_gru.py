@@ -3,18 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechrep.data.loader import Loader
-from speechrep.downstream.base import Loading, make_loader
+from speechrep.downstream.base import Loading, make_loader, sample_frames, standardise
 from speechrep.downstream.labelled_frames import LabelledFrames
 from speechrep.downstream.layer_sum import layer_scores, sum_layers
-
-LEAST_SCALE = 1e-3  # a dimension that never varies is not blown up
-STATISTICS_UTTERANCES = 200
 
 
 class SpeakerGru(nn.Module):
@@ -66,11 +62,8 @@ class SpeakerGruTask:
         self.config, self.train, self.valid, self.loading, self.about = config, train, valid, loading, about
         torch.manual_seed(loading.seed)
         self.model = SpeakerGru(train.feats.meta.dim, labels, config, num_layers)
-        picked = np.unique(np.linspace(0, len(train.utt_ids) - 1, STATISTICS_UTTERANCES).astype(int))
-        some = np.concatenate([train.feats.read(train.utt_ids[i]) for i in picked])
-        frames = torch.from_numpy(some.mean(1) if num_layers else some)
-        self.model.mean.copy_(frames.mean(0))
-        self.model.scale.copy_(1 / frames.std(0).clamp(min=LEAST_SCALE))
+        frames = sample_frames(train.feats, train.utt_ids)
+        standardise(self.model, frames.mean(1) if num_layers else frames)
 
     def train_loader(self) -> Loader:
         """Batches in an order that changes with every epoch."""

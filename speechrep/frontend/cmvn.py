@@ -101,7 +101,7 @@ class Cmvn:
             return normalise(feats, self.stats(utt_id), self.norm_vars)
         except InputError as error:
             where = error.where or self.path / "cmvn.ark"
-            raise InputError(f"utterance {utt_id!r}: {error.what}", where=where) from error
+            raise error.told(f"utterance {utt_id!r}: {error.what}", where=where) from error
 
     def stats(self, utt_id: str) -> np.ndarray:
         """The statistics that apply to an utterance, float64 (2, D + 1)."""

@@ -18,7 +18,7 @@ from speechrep.frontend.feature_dir import Piece, PieceWriter, merge, report_los
 from speechrep.frontend.sources import FeatureSource
 from speechrep.io.audio import CommandError
 from speechrep.io.checked_file import sums_path
-from speechrep.io.feature_marks import DONE, JOBS, invalidate
+from speechrep.io.feature_marks import DONE, JOBS
 from speechrep.io.files import read_marker, sha256, write_marker
 from speechrep.progress import Progress
 
@@ -88,10 +88,6 @@ class Extraction:
     def _done(self) -> dict[str, Any] | None:
         """What :meth:`merge` told at its end."""
         return read_marker(self.out_dir / DONE)
-
-    def invalidate(self) -> None:
-        """Take away what says that the directory is usable, before anything in it changes."""
-        invalidate(self.out_dir)
 
     def is_done(self, job: int) -> bool:
         """Whether a job has made exactly what it would make now."""

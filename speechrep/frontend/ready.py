@@ -85,7 +85,7 @@ class ReadySource:
             if not np.isfinite(feats).all():
                 raise InputError("NaN or infinity", where=spec)
         except InputError as error:
-            raise InputError(f"utterance {utt_id!r}: {error.what}", where=error.where) from error
+            raise error.told(f"utterance {utt_id!r}: {error.what}") from error
         return feats
 
     def _read_hdf5(self, spec: str) -> np.ndarray:
@@ -95,11 +95,8 @@ class ReadySource:
 
         path, _, key = spec.rpartition(":")
         if self._file[0] != path:
-            try:
-                with reading(path, "not readable as HDF5"):
-                    self._file = path, h5py.File(path, "r")
-            except FileNotFoundError:
-                raise InputError("no such file", where=path) from None
+            with reading(path, "not readable as HDF5"):
+                self._file = path, h5py.File(path, "r")
         with reading(path):
             return self._read_dataset(path, key)
 
@@ -130,11 +127,8 @@ def _read_places(path: Path) -> dict[str, str]:
 
         from speechrep.io.hdf5 import reading
 
-        try:
-            with reading(path, "not readable as HDF5"), h5py.File(path, "r") as file:
-                return {utt_id: f"{path}:{utt_id}" for utt_id in file}
-        except FileNotFoundError:
-            raise InputError("no such file", where=path) from None
+        with reading(path, "not readable as HDF5"), h5py.File(path, "r") as file:
+            return {utt_id: f"{path}:{utt_id}" for utt_id in file}
     if path.name.endswith((".jsonl", ".jsonl.gz")):
         return _read_lhotse(path)
     return load_scp(path)

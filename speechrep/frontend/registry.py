@@ -20,7 +20,7 @@ FRONTENDS: dict[str, tuple[type, type[FrontEnd]]] = {
 """Name to the dataclass of options and the front end that takes it."""
 
 
-def make_frontend(name: str, config: Mapping[str, Any], where: object = "features.json") -> FrontEnd:
+def make_frontend(name: str, config: Mapping[str, Any], where: object = "") -> FrontEnd:
     """The front end ``name`` with stored options, such as those of a ``FeatureMeta``.
 
     Args:
@@ -36,4 +36,7 @@ def make_frontend(name: str, config: Mapping[str, Any], where: object = "feature
             f"no front end {name!r} makes features from samples; there are {sorted(FRONTENDS)}", where=where
         )
     options, frontend = FRONTENDS[name]
-    return frontend(from_dict(options, config, where))
+    try:
+        return frontend(from_dict(options, config, where))
+    except InputError as error:
+        raise error.told(where=where) from error

@@ -14,9 +14,8 @@ from speechrep.frontend import fourier
 from speechrep.frontend.base import FrontEnd, unit_norm
 from speechrep.frontend.deltas import add_savgol_delta
 
-_BLOCK_BYTES = (
-    1 << 20
-)  # of float32 frames worked on at a time, so that they and their spectra stay in the cache
+# Of float32 frames worked on at a time, so that they and their spectra stay in the cache.
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)

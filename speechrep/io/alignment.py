@@ -74,7 +74,7 @@ def read_ctm(path: str | os.PathLike[str]) -> dict[str, list[Interval]]:
         try:
             intervals.append(parse_ctm_row(line, intervals[-1] if intervals else None))
         except InputError as error:
-            raise InputError(error.what, where=f"{path}:{number}") from None
+            raise error.told(where=f"{path}:{number}") from None
     return found
 
 
@@ -184,7 +184,7 @@ def read_phone_textgrid(path: str | os.PathLike[str]) -> list[Interval]:
         for interval in tiers["phones"]:
             fold_phone(interval.label)
     except InputError as error:
-        raise InputError(error.what, where=path, mend=error.mend) from None
+        raise error.told(where=path) from None
     return [interval._replace(label=interval.label.strip() or SILENCE) for interval in tiers["phones"]]
 
 

@@ -103,19 +103,7 @@ def iter_ark(source: Source) -> Iterator[tuple[str, np.ndarray]]:
         try:
             yield key, read_object(source)
         except InputError as error:
-            raise InputError(f"utterance {key!r}: {error.what}", where=error.where) from error
-
-
-def read_ark(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """All entries of an archive; for small ones such as CMVN statistics."""
-    with open_ark(str(path)) as stream:
-        entries: dict[str, np.ndarray] = {}
-        source = Source(stream, str(path))
-        for key, value in iter_ark(source):
-            if key in entries:
-                raise InputError(f"{key!r} is given twice", where=source.where())
-            entries[key] = value
-    return entries
+            raise error.told(f"utterance {key!r}: {error.what}") from error
 
 
 def load_scp(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -132,7 +120,7 @@ def load_scp(path: str | os.PathLike[str]) -> dict[str, str]:
         try:
             found = found_spec(path, spec, beside)
         except InputError as error:
-            raise InputError(f"utterance {key!r}: {error.what}", where=f"{path}:{number}") from error
+            raise error.told(f"utterance {key!r}: {error.what}", where=f"{path}:{number}") from error
         if found != spec:
             table[key] = found
     return table

@@ -5,32 +5,22 @@ silently: a wrong rate, several channels or a damaged file is an error that name
 """
 
 import io
-import math
 import os
-import re
-import struct
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
 
 from speechrep.errors import InputError, telling_of
+from speechrep.io.audio_whole import CHUNK, require_whole
 from speechrep.io.data_dir import DataDir, Segment
 
 _BLOCK = 1 << 20  # samples read at a time, so that a header's lie takes no memory
-_OVERSHOOT_S = (
-    0.5  # a segment may end this much after its recording and is cut, as in Kaldi's extract-segments
-)
-_CHUNK = struct.Struct("<4sI")  # of a RIFF file: name and size
-# Sizes from here on are what a program writes that could not go back to the header: SoX 0x7FFFF000 rounded
-# down to whole blocks of all channels' samples, which have at most 65535 bytes.
-_UNKNOWN_SIZE = 0x7FFFF000 - 0xFFFF
-_UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's word for a FLAC whose program could not go back either
-_OGG_PAGE = struct.Struct("<4sBB20xB")  # magic, version, flags, number of lengths that follow
-_OGG_PAGE_MOST = _OGG_PAGE.size + 255 + 255 * 255  # bytes
-_OGG_END = 4  # the flag of a stream's last page (RFC 3533, section 6)
+# A segment may end this much after its recording and is cut, as in Kaldi's extract-segments.
+_OVERSHOOT_S = 0.5
+_UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's word for a FLAC whose program could not go back to the header
 
 
 class CommandError(InputError):
@@ -50,7 +40,6 @@ def read_audio(
     start_s: float = 0.0,
     end_s: float | None = None,
     *,
-    resample: bool = False,
     allow_pipes: bool = False,
 ) -> tuple[np.ndarray, int]:
     """Read an audio file, or a part of it.
@@ -61,7 +50,6 @@ def read_audio(
         channel: which channel, 0 the first; None demands that there is only one.
         start_s: where to begin, seconds.
         end_s: where to end, seconds; at most 0.5 s after the end of the file, which then ends it.
-        resample: whether to convert (with soxr) what has another rate than ``sample_rate``.
         allow_pipes: whether ``command |`` is run.
 
     Returns:
@@ -74,7 +62,7 @@ def read_audio(
     where = os.fspath(path)
     with telling_of(where):
         stream = _open(where, allow_pipes, _output)
-        return _decode(stream, where, sample_rate, channel, start_s, end_s, resample)
+        return _decode(stream, where, sample_rate, channel, start_s, end_s)
 
 
 def _decode(
@@ -84,26 +72,20 @@ def _decode(
     channel: int | None,
     start_s: float,
     end_s: float | None,
-    resample: bool,
 ) -> tuple[np.ndarray, int]:
     try:
         with stream:
-            _require_whole(stream, where)
+            require_whole(stream, where)
             with _Sound(stream) as sound:
                 samples = _read(sound, where, channel, start_s, end_s)
                 rate = sound.samplerate
     except soundfile.SoundFileError as error:
         raise InputError(f"not readable as audio: {_reason(error)}", where=where) from error
-    if sample_rate is None or rate == sample_rate:
-        return samples, rate
-    if not resample:
+    if sample_rate not in (None, rate):
         raise InputError(
-            f"the sample rate is {rate} Hz, want {sample_rate} Hz", where=where,
-            mend="resample it first, or ask for it to be resampled",
-        )  # fmt: skip
-    import soxr  # here, because few runs need it
-
-    return soxr.resample(samples, rate, sample_rate).astype(np.float32, copy=False), sample_rate
+            f"the sample rate is {rate} Hz, want {sample_rate} Hz", where=where, mend="resample it first"
+        )
+    return samples, rate
 
 
 class AudioInfo(NamedTuple):
@@ -135,7 +117,7 @@ class Wavs:
 
     Args:
         data_dir: the directory.
-        sample_rate, channel, resample, allow_pipes: as in :func:`read_audio`.
+        sample_rate, channel, allow_pipes: as in :func:`read_audio`.
 
     Raises:
         InputError: ``wav.scp`` or ``segments`` is missing or malformed, or a recording has no line.
@@ -147,14 +129,12 @@ class Wavs:
         sample_rate: int | None = None,
         channel: int | None = None,
         *,
-        resample: bool = False,
         allow_pipes: bool = False,
     ):
         data = DataDir(data_dir)
         self.path = data.path
         self._recordings, self._segments = data.wav_scp, data.segments
-        self._sample_rate, self._channel, self._resample = sample_rate, channel, resample
-        self._allow_pipes = allow_pipes
+        self._sample_rate, self._channel, self._allow_pipes = sample_rate, channel, allow_pipes
         self._last = ("", b"")  # command and output, for the segments of one recording come together
         for utt_id, segment in self._segments.items():
             if segment.reco_id not in self._recordings:
@@ -182,10 +162,7 @@ class Wavs:
         try:
             with telling_of(path):
                 stream = _open(path, self._allow_pipes, self._output)
-                return _decode(
-                    stream, path, self._sample_rate, self._channel, segment.start_s, segment.end_s,
-                    self._resample,
-                )  # fmt: skip
+                return _decode(stream, path, self._sample_rate, self._channel, segment.start_s, segment.end_s)
         except InputError as error:
             kind = CommandError if path.endswith("|") and self._allow_pipes else InputError
             raise kind(f"utterance {utt_id!r}: {error.what}", where=error.where, mend=error.mend) from error
@@ -197,13 +174,6 @@ class Wavs:
             self._last = ("", b"")  # never two recordings in memory
             self._last = (command, _output(command))
         return self._last[1]
-
-    def __iter__(self) -> Iterator[tuple[str, np.ndarray, int]]:
-        for utt_id in self.utt_ids:
-            yield utt_id, *self.read(utt_id)
-
-    def __len__(self) -> int:
-        return len(self.utt_ids)
 
 
 def archive_of(path: str) -> tuple[str, int] | None:
@@ -241,67 +211,11 @@ def _in_archive(path: str, offset: int) -> BinaryIO:
     """A WAV that lies at ``offset`` of an archive, as ``wav-copy`` leaves it."""
     with open(path, "rb") as stream:
         stream.seek(offset)
-        head = stream.read(_CHUNK.size)
-        if len(head) < _CHUNK.size or not head.startswith(b"RIFF"):
+        head = stream.read(CHUNK.size)
+        if len(head) < CHUNK.size or not head.startswith(b"RIFF"):
             raise InputError("no WAV at this offset", where=f"{path}:{offset}")
-        size = min(_CHUNK.unpack(head)[1], os.path.getsize(path) - offset)
+        size = min(CHUNK.unpack(head)[1], os.path.getsize(path) - offset)
         return io.BytesIO(head + stream.read(size))
-
-
-def _require_whole(stream: BinaryIO, where: str) -> None:
-    """Refuse a WAV, SPHERE or OGG file that ends before its samples do: libsndfile does not say so."""
-    head = stream.read(12)
-    whole = stream.seek(0, io.SEEK_END)
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        missing = _end_of_wav(stream, whole) - whole
-    elif head.startswith(b"NIST_1A\n"):
-        missing = _end_of_sphere(stream) - whole
-    else:
-        missing = 0
-    if missing > 0:
-        raise InputError(f"is cut short: {missing} bytes of samples are missing", where=where)
-    if head.startswith(b"OggS") and not _ogg_ends(stream, whole):
-        raise InputError("is cut short: no page of it ends the stream", where=where)
-    stream.seek(0)
-
-
-def _end_of_wav(stream: BinaryIO, whole: int) -> int:
-    """Where the samples of a WAV file shall end, 0 if it does not say."""
-    place = 12
-    while place + _CHUNK.size <= whole:
-        stream.seek(place)
-        name, size = _CHUNK.unpack(stream.read(_CHUNK.size))
-        place += _CHUNK.size + size
-        if name == b"data":
-            return place if size < _UNKNOWN_SIZE else 0
-        place += size % 2
-    return 0
-
-
-def _end_of_sphere(stream: BinaryIO) -> int:
-    """Where the samples of a NIST SPHERE file shall end, 0 if it does not say."""
-    stream.seek(0)
-    head = stream.read(1 << 14).partition(b"end_head")[0]
-    size = re.match(rb"NIST_1A\n *(\d{1,9})\n", head)
-    factors = re.findall(rb"^(?:sample_count|channel_count|sample_n_bytes) -\w+ (\d{1,18})\s*$", head, re.M)
-    if size is None or len(factors) != 3 or b"embedded" in head:  # compressed: libsndfile refuses it
-        return 0
-    return int(size[1]) + math.prod(map(int, factors))
-
-
-def _ogg_ends(stream: BinaryIO, whole: int) -> bool:
-    """Whether the last page of an OGG file is whole and marked as the last."""
-    stream.seek(max(0, whole - _OGG_PAGE_MOST))
-    tail = stream.read()
-    page = tail[max(0, tail.rfind(b"OggS")) :]
-    if not page.startswith(b"OggS"):
-        return True  # a long tail of something else: libsndfile shall say
-    if len(page) < _OGG_PAGE.size:
-        return False
-    _, _, flags, count = _OGG_PAGE.unpack_from(page)
-    lengths = page[_OGG_PAGE.size :][:count]
-    size = _OGG_PAGE.size + count + sum(lengths)
-    return bool(flags & _OGG_END) and size <= len(page)
 
 
 def _read(

@@ -95,9 +95,8 @@ def write_csd(
     Raises:
         InputError: a required key is missing.
     """
-    unique = uuid.uuid5(
-        uuid.NAMESPACE_OID, f"{root_name}/{'/'.join(sorted(tracks))}"
-    )  # same content, same bytes
+    # Same content, same bytes.
+    unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{root_name}/{'/'.join(sorted(tracks))}")
     full = {"root name": root_name, "uuid": str(unique), "md5": None, **metadata}
     missing = [key for key in REQUIRED if key not in full]
     if missing:
@@ -185,7 +184,7 @@ def _parse_metadata(key: str, text: bytes, path: object) -> Any:
     try:
         return parse_json(text, path)
     except InputError as error:
-        raise InputError(f"metadata {key!r} are no JSON: {error.what}", where=path) from error
+        raise error.told(f"metadata {key!r} are no JSON: {error.what}") from error
 
 
 def _read_track(group: h5py.Group, video: str, path: object) -> Track:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from speechrep.errors import InputError
 from speechrep.io.alignment import UNALIGNED
-from speechrep.io.data_dir import RECO_FILES, SPK_FILES, UTT_FILES, DataDir, invert, validate
+from speechrep.io.data_dir import RECO_FILES, SPK_FILES, UTT_FILES, DataDir, invert
+from speechrep.io.data_valid import validate
 from speechrep.io.dirs import atomic_directory
 from speechrep.io.files import atomic_open, read_utf8
 from speechrep.io.table import read_rows, read_table, write_table
@@ -18,12 +19,8 @@ from speechrep.io.table import read_rows, read_table, write_table
 _log = logging.getLogger(__name__)
 
 ROW_FILES = ("phones.ctm", UNALIGNED)  # any number of lines for an utterance
-WHOLE_FILES = (
-    "frame_shift",
-    "feats_type",
-    "feats_dim",
-    "filetype",
-)  # about the directory, not its utterances
+# About the directory, not its utterances.
+WHOLE_FILES = ("frame_shift", "feats_type", "feats_dim", "filetype")
 
 _PIECES = re.compile(r"split\d+(utt)?")  # folders that splitting made
 
@@ -59,15 +56,12 @@ class Content:
         return invert(self.utts["utt2spk"])
 
 
-def load(
-    path: str | os.PathLike[str], utt_extra: Sequence[str] = (), spk_extra: Sequence[str] = ()
-) -> Content:
+def load(path: str | os.PathLike[str], utt_extra: Sequence[str] = ()) -> Content:
     """Read a data directory whole.
 
     Args:
         path: the directory.
         utt_extra: further files keyed by utterance.
-        spk_extra: further files keyed by speaker.
 
     Raises:
         InputError: a file that is no table.
@@ -88,7 +82,7 @@ def load(
                 rows[name].setdefault(utt_id, []).append(line)
     return Content(
         utts=tables(["utt2spk", *UTT_FILES, "segments", *utt_extra]),
-        spks=tables([*SPK_FILES, *spk_extra]),
+        spks=tables(SPK_FILES),
         recos=tables(RECO_FILES),
         rows=rows,
         whole={name: read_utf8(data.path / name) for name in WHOLE_FILES if data.has(name)},
@@ -165,9 +159,7 @@ def new_data_dir(target: str | os.PathLike[str], sources: Sequence[str | os.Path
         try:
             validate(folder, text=False, wav=False)
         except InputError as error:
-            raise InputError(
-                error.what, where=error.where.replace(str(folder), str(path)), mend=error.mend
-            ) from None
+            raise error.told(where=error.where.replace(str(folder), str(path))) from None
 
 
 def require_target(path: Path, sources: Sequence[str | os.PathLike[str]]) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from speechrep.errors import InputError, telling_of
 from speechrep.io.alignment import Interval, parse_ctm_row
 from speechrep.io.data_content import ROW_FILES, Content, Table, restrict, store
-from speechrep.io.data_dir import RECO_FILES, SPK_FILES, UTT_FILES, DataDir, validate
+from speechrep.io.data_dir import RECO_FILES, SPK_FILES, UTT_FILES, DataDir
+from speechrep.io.data_valid import RESERVED, validate
 from speechrep.io.dirs import atomic_directory
 
 _log = logging.getLogger(__name__)
@@ -191,7 +192,7 @@ def _is_segment(value: str) -> bool:
 
 
 def _is_text(value: str) -> bool:
-    return bool(value) and value.isprintable() and not {"<s>", "</s>", "#0"} & set(value.split())
+    return bool(value) and value.isprintable() and not RESERVED & set(value.split())
 
 
 _USABLE: Mapping[str, Callable[[str], bool]] = {

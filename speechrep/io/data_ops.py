@@ -158,7 +158,7 @@ def subset(
     try:
         chosen = set(choose(content))
     except InputError as error:
-        raise InputError(error.what, where=error.where or source, mend=error.mend) from None
+        raise error.told(where=error.where or source) from None
     if not chosen & set(content.utt_ids):
         raise InputError("none of the utterances wanted is here", where=source)
     kept = restrict(content, chosen)

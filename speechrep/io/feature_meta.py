@@ -48,12 +48,17 @@ class FeatureMeta:
 
 def write_meta(path: str | os.PathLike[str], meta: FeatureMeta) -> None:
     """Write ``features.json``."""
-    write_json(path, {"format": FORMAT} | to_dict(meta))
+    write_json(path, plain_meta(meta))
 
 
 def read_meta(path: str | os.PathLike[str]) -> FeatureMeta:
     """Read ``features.json``."""
     return parse_meta(read_json(path), path)
+
+
+def plain_meta(meta: FeatureMeta) -> dict[str, Any]:
+    """What is stored of a :class:`FeatureMeta`, wherever that is; :func:`parse_meta` takes it back."""
+    return {"format": FORMAT} | to_dict(meta)
 
 
 def parse_meta(values: Any, where: object) -> FeatureMeta:

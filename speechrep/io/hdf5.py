@@ -22,11 +22,13 @@ _MOST_PACKED = 1100  # times smaller than its content is what gzip can make of z
 
 @contextlib.contextmanager
 def reading(path: object, what: str = "not a whole HDF5 file", mend: str = "") -> Iterator[None]:
-    """What h5py raises in the block as InputError naming ``path``; a missing file stays FileNotFoundError."""
+    """What h5py raises in the block as InputError naming ``path``."""
     try:
         yield
-    except (InputError, FileNotFoundError):
+    except InputError:
         raise
+    except FileNotFoundError:
+        raise InputError("no such file", where=path) from None
     except _DAMAGE as error:
         system = getattr(error, "errno", None) == errno.EIO  # of which the library tells in ten lines
         why = os.strerror(errno.EIO) if system else " ".join(str(error).split())

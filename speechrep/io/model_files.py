@@ -17,6 +17,7 @@ from speechrep.io.files import atomic_open, read_json, write_json
 
 FORMAT = "speechrep-model/1"
 WEIGHTS, INFO = "model.safetensors", "model.json"
+TRAIN_LOG = "train_log.jsonl"  # beside them, where they were trained
 SAVING_S = 0.2  # a training that has just put new weights there has described them by then
 
 

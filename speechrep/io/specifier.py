@@ -91,8 +91,7 @@ def read_entries(text: str, *, allow_pipes: bool = False) -> Iterator[tuple[str,
             matrix = read_matrix(spec, opener=opener)
         except InputError as error:
             if not permissive:
-                what = f"utterance {key!r}: {error.what}"
-                raise InputError(what, where=error.where, mend=error.mend) from error
+                raise error.told(f"utterance {key!r}: {error.what}") from error
             _log.warning("utterance %r left out: %s", key, error)
             continue
         yield key, matrix

@@ -34,10 +34,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from speechrep.config import to_dict
 from speechrep.errors import InputError, telling_of
 from speechrep.io.checks import BlockChecks
-from speechrep.io.feature_meta import FORMAT, FeatureMeta, parse_meta
+from speechrep.io.feature_meta import FeatureMeta, parse_meta, plain_meta
 from speechrep.io.files import commit_file, identity, parse_json, temporary_name
 from speechrep.io.hdf5 import read_attribute, reading, require_readable, require_sound_heaps
 from speechrep.io.hdf5_disk import Disk
@@ -127,7 +126,7 @@ class StoreWriter:
         self._file.create_dataset("num_frames", data=self._num_frames)
         checks = self._file.create_dataset("crc32", data=self._checks.sums)
         checks.attrs["rows"] = self._checks.rows
-        about = json.dumps({"format": FORMAT} | to_dict(self.meta))
+        about = json.dumps(plain_meta(self.meta))
         index = (self._start, self._num_frames, self._checks)
         self._file.attrs["crc32"] = np.uint32(_index_sum(about, self._utt_ids, *index))
         self._file.attrs["meta"] = about
@@ -179,16 +178,13 @@ class Store:
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError("no such file", where=path, mend="make it with the dump command")
-        try:
-            with (
-                reading(path, "not a readable HDF5 file, perhaps cut short"),
-                open(self.path, "rb") as stream,
-                h5py.File(self.path, "r") as store,
-            ):
-                self._identity = identity(stream.fileno())
-                self._read_index(store)
-        except FileNotFoundError:
-            raise InputError("no such file", where=path) from None
+        with (
+            reading(path, "not a readable HDF5 file, perhaps cut short"),
+            open(self.path, "rb") as stream,
+            h5py.File(self.path, "r") as store,
+        ):
+            self._identity = identity(stream.fileno())
+            self._read_index(store)
         self._descriptor: int | None = None
 
     def read(self, utt_id: str, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -224,7 +220,7 @@ class Store:
         try:
             values: Any = parse_json(about, self.path)
         except InputError as error:
-            raise InputError(f"damaged metadata: {error.what}", where=self.path) from error
+            raise error.told(f"damaged metadata: {error.what}") from error
         self.meta = parse_meta(values, self.path)
         feats = store["feats"]
         if feats.chunks is not None or feats.id.get_offset() is None:

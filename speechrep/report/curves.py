@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from speechrep.errors import InputError
 from speechrep.io.files import read_train_log
+from speechrep.io.model_files import TRAIN_LOG
 from speechrep.report import style
 
-LOG = "train_log.jsonl"
 # Losses of knowing nothing that are logged beside the loss.
 REFERENCES = {"zero": "predicting 0", "copy": "repeating the last frame"}
 # What says nothing of the model: speed, and the loss once more as a ratio.
@@ -38,7 +38,7 @@ def read_log(exp_dir: str | os.PathLike[str]) -> list[Line]:
             and untrained models log nothing but, if anything, one validation.
     """
     folder = Path(exp_dir)
-    path = folder / LOG
+    path = folder / TRAIN_LOG
     if not path.is_file():
         what = "no training log" if folder.is_dir() else "no such experiment"
         raise InputError(what, where=path if folder.is_dir() else folder,
@@ -49,10 +49,10 @@ def read_log(exp_dir: str | os.PathLike[str]) -> list[Line]:
     return lines
 
 
-def best_line(lines: list[Line], metric: str = "loss") -> Line | None:
-    """The validation with the lowest value of ``metric``."""
-    valid = [line for line in lines if line["part"] == "valid" and metric in line]
-    return min(valid, key=lambda line: line[metric]) if valid else None
+def best_line(lines: list[Line]) -> Line | None:
+    """The validation with the lowest loss."""
+    valid = [line for line in lines if line["part"] == "valid"]
+    return min(valid, key=lambda line: line["loss"]) if valid else None
 
 
 def draw(lines: list[Line], title: str, parts: bool = True) -> Figure:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from speechrep.config import opt
+from speechrep.config import at_least, opt
 from speechrep.data.features import FeatureReader
 from speechrep.data.frame_labels import IGNORE, frame_times_s, label_frames, offset_ms
 from speechrep.data.identity import require_equal
@@ -21,7 +21,7 @@ from speechrep.io.alignment import ARPABET, SILENCE, SPOKEN_NOISE, fold_phone, r
 from speechrep.io.data_dir import DataDir
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.report import style
-from speechrep.upstream.base import Upstream, at_least
+from speechrep.upstream.base import Upstream
 from speechrep.upstream.dumping import parse_layers
 from speechrep.upstream.represented import represented_meta
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from speechrep.downstream.layer_sum import learned_weights
 from speechrep.errors import InputError
+from speechrep.io.model_files import TRAIN_LOG
 from speechrep.report import curves, intervals, label_share, layers, mistakes, paper, runs, style
 from speechrep.report.page import (
     Html,
@@ -158,7 +159,7 @@ def _curves(it: Experiment) -> list[Html]:
         try:
             lines = curves.read_log(run.folder)
         except InputError as error:
-            lines, log = [], run.folder / curves.LOG
+            lines, log = [], run.folder / TRAIN_LOG
             if log.is_file() and log.stat().st_size:
                 damaged.append(note(f"Not shown: {error}"))
                 continue

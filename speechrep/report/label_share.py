@@ -54,7 +54,7 @@ def read_shares(exp: str | os.PathLike[str], names: Collection[str] = ()) -> dic
     Args:
         exp: the experiment.
         names: only results of these names, ``task/upstream/set``, with a part of the labels and its draw
-            ``task/upstream/set@0.1#2``; if there are none of the latter, all parts and draws. None: all.
+            ``task/upstream/set@0.1#2``; if there are none of the latter, all parts and draws. Empty: all.
 
     Raises:
         InputError: a file there that is named by no share, or holds no results.

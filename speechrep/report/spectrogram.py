@@ -56,7 +56,7 @@ def reconstruct(
         seed: of what is hidden.
         other: the features that it reconstructs, if they are not those it is given. There is no error then.
     """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = model.device
     feats = utterance.tensor().to(device)
     if isinstance(model, Mockingjay):
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

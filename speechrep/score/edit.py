@@ -108,9 +108,8 @@ def _count_batch(refs: list[list[int]], hyps: list[list[int]]) -> NDArray[np.int
     hyp_lens = np.array([len(hyp) for hyp in hyps])
     M, N, B = int(ref_lens.max()), int(hyp_lens.max()), len(refs)
     ref_units = _columns(refs, M, -1)  # (M, B)
-    hyp_units = _columns(hyps, N, -2)[
-        ::-1
-    ].copy()  # (N, B), last unit first: a diagonal is then a slice of both
+    # (N, B), last unit first: a diagonal is then a slice of both.
+    hyp_units = _columns(hyps, N, -2)[::-1].copy()
     ends = ref_lens + hyp_lens
     order = np.argsort(ends, kind="stable")
     bounds = np.searchsorted(ends[order], np.arange(M + N + 2))

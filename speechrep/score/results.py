@@ -3,10 +3,11 @@
 import fcntl
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from speechrep import provenance
 from speechrep.errors import InputError
 from speechrep.io.files import read_json, write_json
 
@@ -17,6 +18,39 @@ KEYS = (
     "task", "upstream", "features", "set", "metric", "value", "ci95", "n", "better", "checkpoint", "seed",
     "commit", "created",
 )  # fmt: skip
+
+
+class Figure(NamedTuple):
+    """One measured figure."""
+
+    value: float
+    ci95: tuple[float, float]
+    n: int  # utterances
+    better: str  # lower | higher
+
+
+def add_figures(
+    path: str | os.PathLike[str],
+    figures: Mapping[str, Figure],
+    *,
+    task: str,
+    upstream: str,
+    features: str,
+    set_name: str,
+    checkpoint: str,
+    seed: int,
+) -> None:
+    """Add the figures of one scoring, by metric, as :func:`add_results` does; they are of now."""
+    entries = [
+        {
+            "task": task, "upstream": upstream, "features": features, "set": set_name, "metric": metric,
+            "value": figure.value, "ci95": list(figure.ci95), "n": figure.n, "better": figure.better,
+            "checkpoint": checkpoint, "seed": seed,
+            "commit": provenance.commit(), "created": provenance.now(),
+        }
+        for metric, figure in figures.items()
+    ]  # fmt: skip
+    add_results(path, entries)
 
 
 def add_results(path: str | os.PathLike[str], entries: Sequence[dict[str, Any]]) -> None:

@@ -128,7 +128,7 @@ _LISTS = {
 GRAMMAR = {**_TEMPLATES, **{symbol: text.split(", ") for symbol, text in _LISTS.items()}}
 
 
-def draw_sentence(rng: random.Random, min_words: int = 6, max_words: int = 13) -> str:
+def draw_sentence(rng: random.Random, min_words: int, max_words: int) -> str:
     """One sentence in lower case, with commas where a speaker pauses.
 
     Args:

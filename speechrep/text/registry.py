@@ -8,7 +8,7 @@ from typing import Any
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open, read_json, write_json
 from speechrep.text.char import CharTokenizer
-from speechrep.text.sentencepiece import BpeTokenizer, UnigramTokenizer
+from speechrep.text.sentencepiece import BpeTokenizer, SentencePieceTokenizer, UnigramTokenizer
 from speechrep.text.tokenizer import Tokenizer
 from speechrep.text.word import WordTokenizer
 
@@ -68,7 +68,7 @@ def save_tokenizer(directory: str | os.PathLike[str], tokenizer: Tokenizer) -> N
     directory = Path(directory)
     with atomic_open(directory / "units.txt") as stream:
         stream.writelines(f"{unit} {number}\n" for number, unit in enumerate(tokenizer.units))
-    if isinstance(tokenizer, (UnigramTokenizer, BpeTokenizer)):
+    if isinstance(tokenizer, SentencePieceTokenizer):
         with atomic_open(directory / "tokenizer.model", "wb") as stream:
             stream.write(tokenizer.model)
     write_json(directory / FILE, tokenizer.to_json())

@@ -93,7 +93,7 @@ def average_weights(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
     }
 
 
-def remove_states(folder: str | os.PathLike[str], keep: Sequence[Path] = ()) -> None:
+def remove_states(folder: str | os.PathLike[str], keep: Sequence[Path]) -> None:
     """Remove all states but ``keep``, and what a killed process left half-written.
 
     Only while no other process writes to the folder.

@@ -3,10 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from speechrep.config import opt
+from speechrep.config import at_least, opt, require_shares
 from speechrep.errors import InputError
 from speechrep.train.optim import OPTIMIZERS, SCHEDULES
-from speechrep.upstream.base import at_least
 
 
 @dataclass(frozen=True)
@@ -50,5 +49,4 @@ class TrainConfig:
             raise InputError(f"seed is {self.seed}, want less than 2^63")
         if self.average_last > self.keep_last:
             raise InputError(f"average-last is {self.average_last} but keep-last only {self.keep_last}")
-        if not 0 <= self.warmup_share <= 1:
-            raise InputError(f"warmup-share is {self.warmup_share}, want 0 to 1")
+        require_shares(self, "warmup_share")

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from speechrep.errors import telling_of
 from speechrep.io.files import atomic_open, read_train_log
+from speechrep.io.model_files import TRAIN_LOG
 
 logger = logging.getLogger("train")
 
@@ -33,7 +34,7 @@ class TrainLog:
         from torch.utils.tensorboard import SummaryWriter  # slow to import; only one process needs it
 
         self._exp_dir = exp_dir = Path(exp_dir)
-        path = exp_dir / "train_log.jsonl"
+        path = exp_dir / TRAIN_LOG
         # From the beginning, the untrained model is validated again.
         kept = [line for line in read_train_log(path) if 0 < first_step >= line["step"]]
         with atomic_open(path) as stream:

@@ -15,12 +15,13 @@ import yaml
 from speechrep.config import load_yaml, to_dict
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open, read_utf8
+from speechrep.io.model_files import INFO, TRAIN_LOG, WEIGHTS
 from speechrep.train import distributed
 
 # Options that do not change what is trained: a run may be continued with other values of them.
 FREE = {"exp-dir", "ngpu", "num-nodes", "node-rank", "master", "num-workers", "log-interval", "keep-last",
         "save-interval", "overwrite", "config"}  # fmt: skip
-OWNED = ("config.yaml", "checkpoints", "model.safetensors", "model.json", "train_log.jsonl", "tensorboard")
+OWNED = ("config.yaml", "checkpoints", WEIGHTS, INFO, TRAIN_LOG, "tensorboard")
 
 
 def add_run_options(parser: configargparse.ArgParser) -> None:

@@ -79,7 +79,6 @@ def train(
     task: Task,
     config: TrainConfig,
     exp_dir: str | os.PathLike[str],
-    resume: bool = True,
     device: torch.device | str = "cpu",
 ) -> dict[str, float]:
     """Train a task, or continue where its experiment directory stands, or find it finished.
@@ -89,7 +88,6 @@ def train(
         config: how to train.
         exp_dir: gets ``checkpoints/``, ``model.safetensors`` and ``model.json`` (the best by validation),
             ``train_log.jsonl`` and ``tensorboard/``.
-        resume: False ignores what is there.
         device: where to train.
 
     Returns:
@@ -101,16 +99,21 @@ def train(
         Interrupted: on SIGTERM or SIGHUP, after saving.
         KeyboardInterrupt: on Ctrl-C, likewise; at once on a second one.
     """
-    if resume and Path(exp_dir, INFO).exists():
+    if Path(exp_dir, INFO).exists():
         _require_outputs(task, read_info(exp_dir), exp_dir)
     finished = Path(exp_dir) / "checkpoints" / FINISHED
-    if resume and finished.exists():
+    if is_finished(exp_dir):
         done = read_json(finished)
         stats = done.get("best_stats") if isinstance(done, dict) else None
         if not isinstance(stats, dict):
             raise InputError("no 'best_stats'", where=finished, mend="remove it to validate once more")
         return stats
-    return Trainer(task, config, exp_dir, resume, torch.device(device)).run()
+    return Trainer(task, config, exp_dir, torch.device(device)).run()
+
+
+def is_finished(exp_dir: str | os.PathLike[str]) -> bool:
+    """Whether a training has come to its end there, so that :func:`train` would only tell of it."""
+    return (Path(exp_dir) / "checkpoints" / FINISHED).exists()
 
 
 def _require_outputs(task: Task, stored: dict[str, Any], where: object) -> None:
@@ -132,13 +135,11 @@ class Trainer:
         task: Task,
         config: TrainConfig,
         exp_dir: str | os.PathLike[str],
-        resume: bool,
         device: torch.device,
     ):
         self.task, self.config, self.device = task, config, device
         self.exp_dir, self.folder = Path(exp_dir), Path(exp_dir) / "checkpoints"
-        self.rank, self.world = distributed.rank(), distributed.world_size()
-        self.first = self.rank == 0
+        self.first, self.world = distributed.rank() == 0, distributed.world_size()
         self.model = task.model.to(device)
         self.trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.loader = task.train_loader()
@@ -155,7 +156,7 @@ class Trainer:
             )
         self.scaler = torch.amp.GradScaler(device.type, init_scale=16.0, enabled=config.precision == "fp16")
         saved = checkpoint.saved_states(self.folder)
-        if resume and saved:
+        if saved:
             self._restore(saved[-1])
         if self.progress.total_steps < 0:
             self.progress.total_steps = self._total_steps(Progress()) if self.trainable else 0
@@ -176,7 +177,7 @@ class Trainer:
             warn_if_emulated(config.precision, device)
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / FINISHED).unlink(missing_ok=True)
-            checkpoint.remove_states(self.folder, [] if not resume else saved)
+            checkpoint.remove_states(self.folder, keep=saved)
         self.log = TrainLog(exp_dir, self.total_steps, self.progress.step, self.first)
 
     def _total_steps(self, begun: Progress) -> int:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from speechrep.config import opt
+from speechrep.config import at_least, opt, require_shares
 from speechrep.io.feature_meta import FeatureMeta
-from speechrep.upstream.base import Output, at_least, require_shares, valid_mask
+from speechrep.upstream.base import Output, valid_mask
 from speechrep.upstream.predictive import Predictive
 from speechrep.upstream.waveform import LongFeatures
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from speechrep.config import opt
+from speechrep.config import at_least, opt
 from speechrep.io.feature_meta import FeatureMeta
-from speechrep.upstream.base import at_least, valid_mask
+from speechrep.upstream.base import valid_mask
 from speechrep.upstream.predictive import Predictive
 from speechrep.upstream.transformer import ACTIVATIONS, Positions, TransformerConfig, bert_init
 

@@ -119,6 +119,11 @@ class Upstream(torch.nn.Module):
         chosen = torch.stack(hiddens, dim=1) if all_layers else hiddens[-1]
         return chosen.repeat_interleave(self.downsample, dim=-2) if tile and self.downsample > 1 else chosen
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; the CPU for a model without any."""
+        return next(self.parameters(), torch.zeros(())).device
+
     @torch.no_grad()
     def layer_dims(self) -> list[int]:
         """D of every layer of the output, found by trying."""
@@ -228,17 +233,3 @@ class Upstream(torch.nn.Module):
 def valid_mask(lens: torch.Tensor, T: int) -> torch.Tensor:
     """(B, T) bool, True on the frames that belong to an utterance."""
     return torch.arange(T, device=lens.device)[None] < lens[:, None]
-
-
-def at_least(least: int, config: Any, *names: str) -> None:
-    """Refuse options below ``least``."""
-    for name in names:
-        if not getattr(config, name) >= least:  # NaN, too
-            raise InputError(f"{name.replace('_', '-')} is {getattr(config, name)}, want at least {least}")
-
-
-def require_shares(config: Any, *names: str) -> None:
-    """Refuse options that are not from 0 up to 1."""
-    for name in names:
-        if not 0 <= getattr(config, name) <= 1:
-            raise InputError(f"{name.replace('_', '-')} is {getattr(config, name)}, want 0 to 1")

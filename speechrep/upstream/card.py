@@ -1,6 +1,7 @@
 """The model card of an upstream: ``README.md`` in its folder, with the fields that model hubs read."""
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,8 @@ import yaml
 from speechrep.config import load_yaml
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open, read_train_log
-from speechrep.io.model_files import WEIGHTS, model_folder, read_info
+from speechrep.io.model_files import TRAIN_LOG, WEIGHTS, model_folder, read_info
 
-LOG = "train_log.jsonl"
 MARK = "<!-- written by speechrep; delete this line to keep your changes -->"
 
 
@@ -37,7 +37,7 @@ def write_card(exp_dir: str | os.PathLike[str], licence: str = "unknown") -> Pat
     info = read_info(folder)
     if info.get("kind") != "upstream":
         raise InputError("not an upstream", where=folder / "model.json")
-    text = card(info, _options(folder), _log(folder), _num_parameters(folder), licence)
+    text = card(info, _options(folder), read_train_log(folder / TRAIN_LOG), _num_parameters(folder), licence)
     with atomic_open(path) as stream:
         stream.write(text)
     return path
@@ -151,19 +151,9 @@ def _options(folder: Path) -> dict[str, Any]:
         return load_yaml(stream, path)
 
 
-def _log(folder: Path) -> list[dict[str, Any]]:
-    return read_train_log(folder / LOG)
-
-
 def _num_parameters(folder: Path) -> int:
     from safetensors import safe_open
 
     with safe_open(folder / WEIGHTS, "numpy") as weights:
-        shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118 - not a dict
-    count = 0
-    for shape in shapes:
-        size = 1
-        for side in shape:
-            size *= side
-        count += size
-    return count
+        names = weights.keys()
+        return sum(math.prod(weights.get_slice(name).get_shape()) for name in names)

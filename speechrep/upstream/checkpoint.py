@@ -9,7 +9,7 @@ import torch
 
 from speechrep.config import from_dict, to_dict
 from speechrep.errors import InputError
-from speechrep.io.feature_meta import FORMAT, parse_meta
+from speechrep.io.feature_meta import parse_meta, plain_meta
 from speechrep.io.model_files import read_model, write_model
 from speechrep.upstream.base import Upstream
 from speechrep.upstream.registry import UPSTREAMS, build
@@ -25,7 +25,7 @@ def describe(model: Upstream) -> dict[str, Any]:
         "kind": KIND,
         "upstream": model.name,
         "config": to_dict(model.config),
-        "input": {"format": FORMAT} | to_dict(model.meta),
+        "input": plain_meta(model.meta),
         "cmvn_stats": None if model.cmvn_stats is None else model.cmvn_stats.tolist(),
     }
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechrep.config import opt
+from speechrep.config import at_least, opt
 from speechrep.data.batches import BatchSampler, Segment
-from speechrep.data.features import FeatureReader
+from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.data.identity import are_equal, require_equal
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.errors import InputError
@@ -24,7 +24,7 @@ from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.files import commit_file
 from speechrep.io.store import DTYPES, Store, StoreWriter
 from speechrep.progress import Progress
-from speechrep.upstream.base import Upstream, at_least
+from speechrep.upstream.base import Upstream
 from speechrep.upstream.precision import warn_if_emulated
 from speechrep.upstream.represented import represented_meta, require_input_of, vector_lens
 
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 # What a CPU computes at once should stay in its cache: 8000 frames of BASE take 1.2 times the seconds.
 BATCH_FRAMES = {False: 2000, True: 32000}
+COMPARED = 5  # utterances of a store that are computed again to see whether it has the same values
 
 
 class Part(NamedTuple):
@@ -91,7 +92,7 @@ class Dump:
     ):
         require_input_of(model, reader, where)
         self.model, self.reader, self.out, self.config = model, reader, Path(out), config
-        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.device = model.device
         warn_if_emulated(config.precision, self.device)
         self.lengths = vector_lens(model, reader)
         self.layers = parse_layers(config.layers, len(model.layer_dims()))
@@ -144,12 +145,8 @@ class Dump:
             self.out, len(self.lengths), self.lengths.sum(), self.meta.dim, list(self.layers),
         )  # fmt: skip
 
-    def problems(self, sample: int = 5) -> list[str]:
-        """What is wrong with the store: stale, missing, short, extra or damaged utterances, other values.
-
-        Args:
-            sample: so many utterances are computed again and compared.
-        """
+    def problems(self) -> list[str]:
+        """What is wrong with the store: stale, missing, short, extra or damaged utterances, other values."""
         store = Store(self.out)
         try:
             require_equal(self.meta.identity(), store.meta.identity(), "this model and features", self.out)
@@ -159,7 +156,7 @@ class Dump:
             return [f"stale: older than {self.reader.path}"]
         found = []
         wanted = dict(zip(self.reader.utt_ids, self.lengths.tolist(), strict=True))
-        stored = dict(zip(store.utt_ids, store.num_frames.tolist(), strict=True))
+        stored = frame_counts(store)
         found += [f"missing: {utt_id}" for utt_id in wanted if utt_id not in stored]
         found += [f"extra: {utt_id}" for utt_id in stored if utt_id not in wanted]
         both = [utt_id for utt_id in wanted if utt_id in stored]
@@ -180,7 +177,7 @@ class Dump:
         if "bf16" in (store.meta.precision, self.config.precision):
             tolerance = 0.1
         fit = [utt_id for utt_id in whole if stored[utt_id] == wanted[utt_id]]
-        for utt_id in fit[:: max(1, len(fit) // max(1, sample))][:sample]:
+        for utt_id in fit[:: max(1, len(fit) // COMPARED)][:COMPARED]:
             again = self._vectors(self.reader.read(utt_id)[None])[0]
             scale = max(1.0, float(np.abs(again).max()))
             if not np.allclose(store.read(utt_id), again, atol=tolerance * scale):

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from speechrep.config import opt
+from speechrep.config import at_least, opt
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.upstream.attention import valid_frames
-from speechrep.upstream.base import Upstream, at_least, valid_mask
+from speechrep.upstream.base import Upstream, valid_mask
 from speechrep.upstream.masking import Masked, mask_batch
 from speechrep.upstream.transformer import ACTIVATIONS, Positions, TransformerConfig, bert_init, take
 from speechrep.upstream.windows import encode_in_windows

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechrep.config import opt, to_dict
+from speechrep.config import at_least, opt
 from speechrep.data.batches import BatchSampler, Segment
-from speechrep.data.features import FeatureReader
+from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.data.identity import require_like
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.errors import InputError
-from speechrep.io.feature_meta import FORMAT
-from speechrep.upstream.base import Upstream, at_least
+from speechrep.io.feature_meta import plain_meta
+from speechrep.upstream.base import Upstream
 from speechrep.upstream.checkpoint import describe
 from speechrep.upstream.represented import require_acoustic, require_input_of
 
@@ -163,17 +163,17 @@ class Pretraining:
 
     def describe(self) -> dict[str, Any]:
         """What :func:`speechrep.upstream.checkpoint.load` needs."""
-        target = {"target": {"format": FORMAT} | to_dict(self._targets)} if self._targets else {}
+        target = {"target": plain_meta(self._targets)} if self._targets else {}
         return describe(self.model) | target
 
 
 def _require_same_frames(reader: FeatureReader, targets: FeatureReader) -> None:
     """Targets are found by utterance id and must have the input's frames."""
-    lens = dict(zip(targets.utt_ids, targets.num_frames.tolist(), strict=True))
+    lens = frame_counts(targets)
     shift, other = reader.meta.frame_shift_ms, targets.meta.frame_shift_ms
     if shift != other:
         raise InputError(f"frames of {other} ms as targets of frames of {shift} ms", where=targets.path)
-    for utt_id, length in zip(reader.utt_ids, reader.num_frames.tolist(), strict=True):
+    for utt_id, length in frame_counts(reader).items():
         if lens.get(utt_id) != length:
             found = f"{lens[utt_id]} frames" if utt_id in lens else "nothing"
             raise InputError(f"{utt_id}: {found}, but {reader.path} has {length} frames", where=targets.path)

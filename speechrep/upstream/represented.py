@@ -44,8 +44,7 @@ class Represented:
     @torch.no_grad()
     def read(self, utt_id: str, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         """Vectors ``start`` to ``stop`` of an utterance, float32 (T', D) or (T', L, D)."""
-        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
-        feats = torch.from_numpy(self.acoustic.read(utt_id))[None].to(device)
+        feats = torch.from_numpy(self.acoustic.read(utt_id))[None].to(self.model.device)
         training = self.model.training
         hiddens = self.model.eval()(feats).hiddens
         self.model.train(training)

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from speechrep.config import opt
-from speechrep.errors import InputError
-from speechrep.io.feature_meta import FeatureMeta
+from speechrep.config import at_least, opt
 from speechrep.upstream.base import Upstream
 
 
@@ -17,8 +15,7 @@ class SurfaceConfig:
     context: int = opt(0, "frames of each side stacked onto every frame")
 
     def __post_init__(self) -> None:
-        if self.context < 0:
-            raise InputError(f"context is {self.context}, want 0 or more")
+        at_least(0, self, "context")
 
 
 class Surface(Upstream):
@@ -29,9 +26,6 @@ class Surface(Upstream):
 
     name = "surface"
     config_class = SurfaceConfig
-
-    def __init__(self, config: SurfaceConfig, meta: FeatureMeta):
-        super().__init__(config, meta)
 
     def hidden_states(self, feats: torch.Tensor, feat_lens: torch.Tensor | None) -> list[torch.Tensor]:
         """One layer: (B, T, (2c + 1) F)."""

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from speechrep.config import opt
+from speechrep.config import at_least, opt, require_shares
 from speechrep.errors import InputError
 from speechrep.upstream.attention import Valid, attend
-from speechrep.upstream.base import at_least, require_shares
 
 ACTIVATIONS = {"gelu": nn.functional.gelu, "relu": nn.functional.relu, "swish": nn.functional.silu}
 
@@ -64,10 +63,10 @@ class TransformerLayer(nn.Module):
         hidden_size: int,
         num_heads: int,
         ffn_size: int,
-        activation: str = "gelu",
-        dropout: float = 0.1,
-        attention_dropout: float = 0.1,
-        layer_norm_eps: float = 1e-12,
+        activation: str,
+        dropout: float,
+        attention_dropout: float,
+        layer_norm_eps: float,
     ):
         super().__init__()
         H = hidden_size

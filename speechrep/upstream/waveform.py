@@ -35,7 +35,8 @@ def features(
     Raises:
         InputError: empty, not finite or not one channel; another rate; or features without a front end here.
     """
-    feats = _frames(_frontend(meta, where), _checked(samples, where), sample_rate, where)
+    frontend = make_frontend(meta.feature, meta.config, where)
+    feats = _frames(frontend, _checked(samples, where), sample_rate, where)
     stats = _stats(meta, cmvn_stats, where)
     if meta.cmvn in ("utterance", "speaker"):
         stats = statistics(feats)
@@ -68,7 +69,7 @@ class LongFeatures:
         where: object,
     ):
         self._read, self._num_samples, self._rate, self._where = read, num_samples, sample_rate, where
-        self._frontend, self._meta = _frontend(meta, where), meta
+        self._frontend, self._meta = make_frontend(meta.feature, meta.config, where), meta
         self._whole: np.ndarray | None = None
         self._shift = _shift(self._frontend, sample_rate)
         if not self._shift or not num_samples:
@@ -134,18 +135,11 @@ def open_file(path: str | os.PathLike[str]) -> tuple[ReadSamples, int, int]:
     return read, info.frames, rate
 
 
-def _frontend(meta: FeatureMeta, where: object) -> FrontEnd:
-    try:
-        return make_frontend(meta.feature, meta.config)
-    except InputError as error:
-        raise InputError(error.what, where=where, mend=error.mend) from error
-
-
 def _frames(frontend: FrontEnd, samples: np.ndarray, rate: int, where: object) -> np.ndarray:
     try:
         return frontend(samples, rate)
     except InputError as error:
-        raise InputError(error.what, where=where, mend=error.mend) from error
+        raise error.told(where=where) from error
 
 
 def _checked(samples: np.ndarray, where: object) -> np.ndarray:

@@ -43,14 +43,15 @@ from speechrep.io.alignment import (
     write_ctm,
     write_textgrid,
 )
-from speechrep.io.ark import ArkWriter, load_scp, matrix_shape, read_ark, read_matrix, write_ark
+from speechrep.io.ark import ArkWriter, load_scp, matrix_shape, read_matrix, write_ark
 from speechrep.io.audio import read_audio
 from speechrep.io.csd import REQUIRED, Track, read_csd, write_csd
-from speechrep.io.data_dir import DataDir, validate
+from speechrep.io.data_dir import DataDir
 from speechrep.io.data_fix import fix
+from speechrep.io.data_valid import validate
 from speechrep.io.feature_meta import FeatureMeta, read_meta, write_meta
-from speechrep.io.files import read_json, read_marker, write_marker
-from speechrep.io.model_files import INFO, WEIGHTS, read_info, read_model, write_model
+from speechrep.io.files import read_json, read_marker, read_train_log, write_marker
+from speechrep.io.model_files import INFO, TRAIN_LOG, WEIGHTS, read_info, read_model, write_model
 from speechrep.io.scp_index import numbers_beside, open_index
 from speechrep.io.specifier import parse_reader, parse_writer, read_entries
 from speechrep.io.store import Store, StoreWriter
@@ -247,7 +248,7 @@ def _sums_seeds(folder: Path) -> list[bytes]:
 
 def _parse_sums(folder: Path, data: bytes) -> None:
     _put(folder, "sealed.ark.crc32", data)
-    read_ark(folder / "sealed.ark")
+    _read_ark(folder / "sealed.ark")
 
 
 def _scp_seeds(folder: Path) -> list[bytes]:
@@ -629,7 +630,7 @@ def _folds(folder: Path, data: bytes) -> None:
 def _card(folder: Path, name: str, data: bytes) -> None:
     """What the card of a model is made from."""
     good = _put(folder / "good", name, data).parent
-    card.card(read_info(good), card._options(good), card._log(good), 1, "unknown")
+    card.card(read_info(good), card._options(good), read_train_log(good / TRAIN_LOG), 1, "unknown")
 
 
 def _logged(folder: Path, data: bytes) -> None:

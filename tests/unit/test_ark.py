@@ -19,11 +19,11 @@ from speechrep.io.ark import (
     load_scp,
     matrix_shape,
     parse_spec,
-    read_ark,
     read_matrix,
     write_ark,
 )
 from speechrep.io.kaldi_object import Source, read_object, read_shape
+from speechrep.io.specifier import read_entries
 
 FM = "75 31 20 00 42 46 4d 20 04 02000000 04 03000000 00000000 0000803f 00000040 00008040 0000a040 0000c040"
 IV = "75 31 20 00 42 04 03000000 04 01000000 04 02000000 04 2c010000"
@@ -69,7 +69,7 @@ def test_entries_lie_anywhere_in_a_buffer(tmp_path: Path):
             writer.write(key, value)
         path.write_bytes(stream.getvalue())
         assert path.stat().st_size > io.DEFAULT_BUFFER_SIZE
-        read = read_ark(path)
+        read = dict(read_entries(f"ark:{path}"))
         assert list(read) == [*first, *values]
         assert all(np.array_equal(read[key], value) for key, value in values.items())
     text = io.BytesIO()
@@ -185,7 +185,7 @@ def test_bad_positions(spec: str):
 def test_kaldi_text_forms(tmp_path: Path):
     path = tmp_path / "t.ark"
     path.write_text("u1  [\n  1 2 3 \n  4 5 6 ]\nu2  [ 1 2 3 ]\nu3 1 2 3\nu4  [ ]\n")
-    read = read_ark(path)
+    read = dict(read_entries(f"ark:{path}"))
     assert [value.shape for value in read.values()] == [(2, 3), (3,), (3,), (0, 0)]
     assert read["u3"].dtype == np.int32
     assert read_matrix(f"{path}:3").shape == (2, 3)
@@ -196,13 +196,13 @@ def test_text_that_kaldi_takes(tmp_path: Path):
     """Its archive readers skip blanks before a key, its matrices may break rows by ``;``."""
     path = tmp_path / "t.ark"
     path.write_text("\n \n u1 [ 1 2 ; 3 4 ]\n\nu2 [\n 1 2;3 4\n 5 6 ; ]\n\t\nu3 [ 1 2 ;]\n\n")
-    read = read_ark(path)
+    read = dict(read_entries(f"ark:{path}"))
     assert {key: value.tolist() for key, value in read.items()} == {
         "u1": [[1, 2], [3, 4]], "u2": [[1, 2], [3, 4], [5, 6]], "u3": [[1, 2]],
     }  # fmt: skip
     with pytest.raises(InputError, match=r"t\.ark:3: no key"):
         path.write_text("\n\n u1\n")
-        read_ark(path)
+        dict(read_entries(f"ark:{path}"))
 
 
 def test_scp_lines_may_begin_with_a_blank(tmp_path: Path):

@@ -65,7 +65,7 @@ def test_the_kernel_takes_what_it_is_given_and_has_a_gradient(flash, monkeypatch
 def test_compiled_once_for_batches_of_all_shapes(flash, monkeypatch, has_flash):
     monkeypatch.setattr(attention, "_has_flash", lambda device, head_size: has_flash)
     graphs = []
-    layer = TransformerLayer(16, 2, 32).to("meta", torch.float64)
+    layer = TransformerLayer(16, 2, 32, "gelu", 0.1, 0.1, 1e-12).to("meta", torch.float64)
     layer.compile(dynamic=True, fullgraph=True, backend=lambda graph, inputs: graphs.append(1) or graph)
     for B, T, M in ((3, 20, 5), (4, 31, 7), (2, 50, 9)):
         valid = valid_frames(torch.empty(B, dtype=torch.int64, device="meta"), T, head_size=8)

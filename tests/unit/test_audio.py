@@ -57,16 +57,10 @@ def test_stereo_needs_a_channel(tmp_path: Path, tone: np.ndarray):
         read_audio(path, channel=2)
 
 
-def test_wrong_rate_is_refused_unless_asked_for(tmp_path: Path, tone: np.ndarray):
+def test_wrong_rate_is_refused(tmp_path: Path, tone: np.ndarray):
     path = make(tmp_path / "r.wav", tone, 8000)
     with pytest.raises(InputError, match=r"r\.wav: the sample rate is 8000 Hz, want 16000"):
         read_audio(path, RATE)
-    samples, rate = read_audio(path, RATE, resample=True)
-    assert rate == RATE
-    assert len(samples) == 2 * len(tone)
-    # The tone, of 220 Hz when read at 8 kHz, is still there and as loud.
-    assert np.argmax(np.abs(np.fft.rfft(samples))) == pytest.approx(440, abs=1)
-    assert np.std(samples) == pytest.approx(np.std(tone), rel=0.01)
 
 
 def test_parts(tmp_path: Path, tone: np.ndarray):
@@ -244,10 +238,10 @@ def test_a_pipe_in_the_place_of_a_file_is_told(tmp_path: Path):
 def test_wavs_through_segments(tmp_path: Path, tone: np.ndarray):
     make(tmp_path / "a.flac", tone)
     (tmp_path / "wav.scp").write_text(f"a {tmp_path / 'a.flac'}\n")
-    assert [(utt_id, len(samples)) for utt_id, samples, _ in Wavs(tmp_path)] == [("a", RATE)]
+    assert Wavs(tmp_path).utt_ids == ["a"] and len(Wavs(tmp_path).read("a")[0]) == RATE
     (tmp_path / "segments").write_text("s1 a 0 0.5\ns2 a 0.5 -1\ns3 a 0.9 2\n")
     wavs = Wavs(tmp_path, RATE)
-    assert len(wavs) == 3
+    assert wavs.utt_ids == ["s1", "s2", "s3"]
     assert [len(wavs.read(utt_id)[0]) for utt_id in ("s1", "s2")] == [8000, 8000]
     with pytest.raises(InputError, match=r"a\.flac: utterance 's3': the part from 0\.9 s"):
         wavs.read("s3")
@@ -267,7 +261,7 @@ def test_a_command_runs_once_for_the_segments_of_its_recording(tmp_path: Path, t
     )
     (tmp_path / "segments").write_text("a1 a 0 0.5\na2 a 0.5 1\nb1 b 0 0.5\nb2 b 0.25 1\n")
     wavs = Wavs(tmp_path, allow_pipes=True)
-    read = {utt_id: samples for utt_id, samples, _ in wavs}
+    read = {utt_id: wavs.read(utt_id)[0] for utt_id in wavs.utt_ids}
     assert log.read_text().split() == ["a", "b"]
     for utt_id, want in {"a1": tone[:8000], "a2": tone[8000:], "b2": 0.5 * tone[4000:]}.items():
         np.testing.assert_allclose(read[utt_id], want, atol=1e-4)

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechrep.errors import InputError
-from speechrep.io.ark import read_ark, read_matrix, write_ark
+from speechrep.io.ark import read_matrix, write_ark
 from speechrep.io.checked_file import checked_open, open_checked, sums_path
 from speechrep.io.checks import BLOCK_BYTES as BLOCK
+from speechrep.io.specifier import read_entries
 
 RNG = np.random.default_rng(0)
 SIZES = st.sampled_from([0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 3 * BLOCK + 700])
@@ -70,8 +71,8 @@ def test_archives_and_their_checksums_belong_together(tmp_path):
     place = (tmp_path / "x.scp").read_text().split()[3]
     assert np.array_equal(read_matrix(place), feats["b"])
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    with pytest.raises(InputError, match=r"x\.ark: utterance '.': damaged: bytes 49152"):
-        read_ark(path)
+    with pytest.raises(InputError, match=r"x\.ark: utterance '.': damaged: bytes 49152 .* \(put a good"):
+        dict(read_entries(f"ark:{path}"))
     path.write_bytes(good[:-5])
     with pytest.raises(InputError, match=r"x\.ark: is not the archive of .*x\.ark\.crc32"):
         read_matrix(place)

@@ -1,7 +1,8 @@
 import pytest
 
 from speechrep.errors import InputError
-from speechrep.io.data_dir import DataDir, Segment, invert, validate
+from speechrep.io.data_dir import DataDir, Segment, invert
+from speechrep.io.data_valid import validate
 
 FILES = {
     "wav.scp": "s1-a /x/a.flac\ns1-b /x/b.flac\ns2-a /x/c.flac\n",

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from speechrep.bin.data_dir import main
 from speechrep.errors import InputError
 from speechrep.io import data_ops
-from speechrep.io.data_dir import DataDir, invert, validate
+from speechrep.io.data_dir import DataDir, invert
 from speechrep.io.data_fix import BACKUP, fix
+from speechrep.io.data_valid import validate
 from speechrep.io.table import read_table, write_table
 
 
@@ -37,8 +38,6 @@ def names(path):
 
 
 # --- fix
-
-LINES = st.sampled_from(["a-1", "a-2", "b-1", "b-2", "c-1"])
 
 
 @settings(max_examples=25, deadline=None)

@@ -20,10 +20,11 @@ from speechrep.errors import InputError
 from speechrep.frontend import extraction
 from speechrep.frontend.cmvn import Cmvn
 from speechrep.frontend.registry import make_frontend
-from speechrep.io.ark import load_scp, read_ark, read_matrix
+from speechrep.io.ark import load_scp, read_matrix
 from speechrep.io.audio import read_audio
 from speechrep.io.feature_meta import read_meta
 from speechrep.io.files import read_marker
+from speechrep.io.specifier import read_entries
 from speechrep.io.table import read_table
 from speechrep.upstream.registry import CONFIGS, build
 from speechrep.upstream.represented import require_input_of
@@ -249,7 +250,7 @@ def test_cmvn(data_dir: Path, tmp_path: Path, scope: str):
         assert not (out / "cmvn.scp").exists()
     else:
         keys = set(SPEAKERS) if scope == "speaker" else set(feats)
-        stats = read_ark(out / "cmvn.ark")
+        stats = dict(read_entries(f"ark:{out / 'cmvn.ark'}"))
         assert set(stats) == keys == set(load_scp(out / "cmvn.scp"))
         assert {value.shape for value in stats.values()} == {(2, 41)}
 

@@ -5,7 +5,8 @@ import soundfile
 from speechrep.bin.prepare_librispeech import corpus_root, main, read_genders
 from speechrep.errors import InputError
 from speechrep.io.alignment import UNALIGNED, Interval, read_ctm, write_textgrid
-from speechrep.io.data_dir import DataDir, validate
+from speechrep.io.data_dir import DataDir
+from speechrep.io.data_valid import validate
 
 RNG = np.random.default_rng(1)
 

@@ -9,7 +9,8 @@ import soundfile
 from speechrep.bin.prepare_mosei import Hazard, PrepareConfig, fit, paper_clips, paper_folds, prepare
 from speechrep.errors import InputError
 from speechrep.io.csd import REQUIRED, Track, write_csd
-from speechrep.io.data_dir import DataDir, validate
+from speechrep.io.data_dir import DataDir
+from speechrep.io.data_valid import validate
 from speechrep.io.mosei import Clip, _read_label_csv, find_layout, read_clips, read_folds, read_transcripts
 from speechrep.io.table import read_table
 

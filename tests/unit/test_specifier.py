@@ -11,7 +11,7 @@ import pytest
 from speechrep.bin import copy_feats
 from speechrep.errors import InputError
 from speechrep.io import files
-from speechrep.io.ark import load_scp, read_ark, read_matrix, write_ark
+from speechrep.io.ark import load_scp, read_matrix, write_ark
 from speechrep.io.specifier import parse_reader, parse_writer, read_entries
 
 FEATS = {f"u{n}": np.random.default_rng(n).normal(size=(9 + n, 4)).astype(np.float32) for n in range(4)}
@@ -64,7 +64,7 @@ def test_text_through_pipes_and_back(scp: Path, tmp_path: Path):
     text = subprocess.run([*words, f"scp:{scp}", "ark,t:-"], check=True, capture_output=True).stdout
     assert text.startswith(b"u0  [\n  ")
     subprocess.run([*words, "ark:-", f"ark:{tmp_path}/b.ark"], input=text, check=True, capture_output=True)
-    for key, feats in read_ark(tmp_path / "b.ark").items():
+    for key, feats in read_entries(f"ark:{tmp_path / 'b.ark'}"):
         np.testing.assert_array_equal(feats, FEATS[key])
 
 

@@ -30,7 +30,7 @@ def test_intervals_cover_the_utterance():
 
 def test_sentences_are_plain_and_varied():
     rng = random.Random(1)
-    sentences = [draw_sentence(rng) for _ in range(300)]
+    sentences = [draw_sentence(rng, 6, 13) for _ in range(300)]
     assert len(set(sentences)) > 290
     assert all(re.fullmatch(r"[A-Z']+( [A-Z']+)*", transcript(sentence)) for sentence in sentences)
     assert all(6 <= len(sentence.split()) <= 13 for sentence in sentences)
@@ -58,7 +58,7 @@ def test_every_voice_loads_and_every_mnemonic_is_known(tmp_path):
     espeak = Espeak()
     items = [(ACCENTS[n % len(ACCENTS)], variant) for n, variant in enumerate(sum(VARIANTS.values(), ()))]
     rng = random.Random(2)
-    sentences = [draw_sentence(rng) for _ in items]
+    sentences = [draw_sentence(rng, 6, 13) for _ in items]
 
     def check(number):
         voice = Voice("F", *items[number], 160, 50, 50)

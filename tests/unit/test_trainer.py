@@ -75,9 +75,9 @@ def killed(at: int, kind: type[ToyTask] = ToyTask, **options: Any) -> ToyTask:
     return Killed(**options)
 
 
-def begun(task: ToyTask, config: TrainConfig, folder: Path, resume: bool = True) -> Trainer:
+def begun(task: ToyTask, config: TrainConfig, folder: Path) -> Trainer:
     """A trainer that has read what it goes on from and trains nothing yet."""
-    trainer = Trainer(task, config, folder, resume, CPU)
+    trainer = Trainer(task, config, folder, CPU)
     trainer.log.close()
     return trainer
 
@@ -203,12 +203,6 @@ def test_the_first_of_equals_stays_the_best_over_an_interruption(tmp_path):
     best = train(ToyTask(), config, tmp_path)
     assert json.loads((tmp_path / "checkpoints/finished.json").read_text())["best_step"] == 0
     assert best["loss"] == losses(tmp_path, "valid")[0][1]
-
-
-def test_anew_goes_on_from_nothing_and_leaves_nothing_to_go_on_from(tmp_path):
-    train(ToyTask(), CONFIG, tmp_path)
-    assert begun(ToyTask(), CONFIG, tmp_path, resume=False).progress.step == 0
-    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 class Draws(ToyTask):
