@@ -153,9 +153,9 @@ extract_features() {
 }
 
 pretrain_upstreams() {
-  local upstream model trained config untrained more
+  local upstream model trained config untrained more gpus
   for upstream in $all_models; do
-    model=$(upstream_dir "$upstream") config=$(conf "${upstream%_untrained}") untrained=()
+    model=$(upstream_dir "$upstream") config=$(conf "${upstream%_untrained}") untrained=() gpus=$ngpu
     if [ "$model" != "$exp/$upstream" ]; then continue; fi # of --upstream-from
     trained=$(upstream_dir "${upstream%_untrained}")
     if [[ $upstream == *_untrained && $trained != "$exp"/* ]]; then # of the same network, whatever conf/ has
@@ -167,11 +167,13 @@ pretrain_upstreams() {
     fi
     if [[ $upstream == *_untrained ]]; then untrained=(--max-steps 0); fi
     cmd=$pretrain_cmd
+    if [[ $upstream == *_untrained ]]; then cmd=$train_cmd gpus=$gpu_of_job; fi # it is only validated
+    if has_no_weights "$upstream"; then cmd=$cpu_cmd gpus=0; fi
     mapfile -t more < <(python utils/config_inputs.py "$config")
     step "$exp" "$upstream" --in "$config" "$feats/$pretrain" "$feats/$dev" "${more[@]}" \
       --out "$model/"model.{json,safetensors} --own "$model" --sealed "$model/"model.{json,safetensors} -- \
       python -m speechrep.bin.pretrain --config "$config" --train-dir "$feats/$pretrain" \
-      --valid-dir "$feats/$dev" --exp-dir "$model" --seed "$seed" --ngpu "$ngpu" "${untrained[@]}"
+      --valid-dir "$feats/$dev" --exp-dir "$model" --seed "$seed" --ngpu "$gpus" "${untrained[@]}"
   done
   run_steps "$pretrainings_at_once"
 }

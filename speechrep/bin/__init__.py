@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 
@@ -13,7 +14,10 @@ from speechrep.errors import InputError
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a command: log to stderr, tell a user's mistake in one line, exit 0 only on full success."""
+    """Run a command: log to stderr, tell a user's mistake in one line, exit 0 only on full success.
+
+    A process of several leaves at once on an error: what joins it to the others would wait for them.
+    """
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO,
@@ -24,8 +28,6 @@ def run(main: Callable[[], None]) -> None:
     sys.unraisablehook = _tell_of_cleaning_up
     try:
         main()
-    except InputError as error:
-        sys.exit(f"{os.path.basename(sys.argv[0])}: error: {error}")
     except KeyboardInterrupt:  # in one line; and as the signal, so that a shell stops too
         print(f"{os.path.basename(sys.argv[0])}: interrupted", file=sys.stderr)
         with contextlib.suppress(OSError):
@@ -35,15 +37,31 @@ def run(main: Callable[[], None]) -> None:
     except BrokenPipeError:  # the reader of our output left, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:  # a full disk, a medium that cannot be read, rights that lack
-        if error.errno is None:
-            raise
-        sys.exit(f"{os.path.basename(sys.argv[0])}: error: {_reason(error)}")
-    except RuntimeError as error:
-        if not _is_of_worker(error):
-            raise
-        told = f"a worker process died, is memory short? The same command goes on. {error}"
-        sys.exit(f"{os.path.basename(sys.argv[0])}: error: {told}")
+    except Exception as error:
+        told = _told(error)
+        if "LOCAL_RANK" in os.environ:  # one of torchrun's: an orderly end would wait for the others
+            if told:
+                print(told, file=sys.stderr)
+            else:
+                traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        if told:
+            sys.exit(told)
+        raise
+
+
+def _told(error: Exception) -> str:
+    """One line about what a user can mend; empty for other errors."""
+    if isinstance(error, InputError):
+        what = str(error)
+    elif isinstance(error, OSError) and error.errno is not None:  # a full disk, rights that lack
+        what = _reason(error)
+    elif _is_of_worker(error):
+        what = f"a worker process died, is memory short? The same command goes on. {error}"
+    else:
+        return ""
+    return f"{os.path.basename(sys.argv[0])}: error: {what}"
 
 
 def _reason(error: OSError) -> str:

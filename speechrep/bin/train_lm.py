@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with begin(args, "speechrep.bin.train_lm", argv, named, (model, batches, config)) as device:
         task = LmTask(
             model, batches, tokenizer, texts[0], texts[1], (args.train, args.valid), config.seed,
-            distributed.rank(), distributed.world_size(),
+            distributed.rank(), distributed.world_size(), args.num_workers, device.type == "cuda",
         )  # fmt: skip
         train(task, config, args.exp_dir, device=device)
 

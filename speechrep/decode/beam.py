@@ -76,6 +76,7 @@ def beam_search(
         n-best lists, best first; equal scores in the order of their unit numbers.
     """
     device, end = lens.device, num_units - 1
+    frames = lens.tolist()  # here, not one by one as they are asked for
     finished: list[list[Hypothesis]] = [[] for _ in range(len(lens))]
     utts = torch.arange(len(lens), device=device)  # (N,) of each running hypothesis; sorted
     classes = torch.full_like(utts, end)
@@ -85,7 +86,7 @@ def beam_search(
     ctc_state = ctc.initial(utts) if ctc else None
     # Who did not hear the speech cannot tell which units it may hold.
     worth_ctc = limits.beam if any(item.heard for item in scorers) else num_units
-    for length in range(int(lens.max()) + 1):
+    for length in range(max(frames) + 1):
         scores = local[:, None].expand(-1, num_units).clone()  # (N, C)
         for number, (scorer, weight, _) in enumerate(scorers):
             log_probs, states[number] = scorer.step(states[number], classes, utts)
@@ -103,12 +104,12 @@ def beam_search(
             totals = (totals + ctc_weight * prefixes).masked_fill(prefixes < NEVER / 2, -math.inf)
             ended = (ended + ctc_weight * ends).masked_fill(ends < NEVER / 2, -math.inf)
         for utt, row, score in zip(utts.tolist(), ids, ended.tolist(), strict=True):
-            if length <= int(lens[utt]) and score > -math.inf:
+            if length <= frames[utt] and score > -math.inf:
                 finished[utt] = _ranked([*finished[utt], Hypothesis(row, score)], limits.nbest)
         kept = _best_per_utterance(totals, utts, limits.beam)  # indices into the (N, P) table
         kept = kept[totals.flatten()[kept] > -math.inf]
         best_running = _running(totals.flatten()[kept], utts[kept // P])
-        kept = _drop_hopeless(kept, utts[kept // P], best_running, finished, lens, length + 1, limits)
+        kept = _drop_hopeless(kept, utts[kept // P], best_running, finished, frames, length + 1, limits)
         if not len(kept):
             break
         rows = kept // P
@@ -158,14 +159,14 @@ def _drop_hopeless(
     utts: torch.Tensor,
     best_running: dict[int, float],
     finished: list[list[Hypothesis]],
-    lens: torch.Tensor,
+    frames: list[int],
     length: int,
     limits: Limits,
 ) -> torch.Tensor:
     """The candidates of utterances that go on."""
     going = []
     for utt, running in best_running.items():
-        room = int(lens[utt]) - length
+        room = frames[utt] - length
         ranked = finished[utt]
         # The most that the rest of a hypothesis can add is the bonus of the units it may still get.
         beaten = (

@@ -57,6 +57,7 @@ class LmTask:
         where: the files, for messages.
         seed: of weights and shuffling.
         rank, world_size: this process among those that train.
+        num_workers, pin_memory: as for a Loader.
     """
 
     best_metric = "loss"
@@ -73,10 +74,13 @@ class LmTask:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        num_workers: int = 0,
+        pin_memory: bool = False,
     ):
         torch.manual_seed(seed)
         self.model = LstmLm(config, tokenizer)
         self._batches, self._seed, self._rank, self._world_size = batches, seed, rank, world_size
+        self._num_workers, self._pin_memory = num_workers, pin_memory
         self._train, self._valid = Sentences(train, tokenizer), Sentences(valid, tokenizer)
         for sentences, path in zip((self._train, self._valid), where, strict=True):
             if not sentences.classes:
@@ -95,7 +99,7 @@ class LmTask:
             sentences.lengths, self._batches.max_units, self._seed, rank=self._rank,
             world_size=self._world_size, shuffle=shuffle,
         )  # fmt: skip
-        return Loader(sentences, sampler)
+        return Loader(sentences, sampler, self._num_workers, self._pin_memory)
 
     def loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
         """Minus log probability, summed over units and sentence ends."""

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from speechrep.upstream.base import valid_mask
+from speechrep.upstream.transformer import Positions
 
 
 def stack_frames(
@@ -195,13 +196,14 @@ class TransformerEncoder(nn.Module):
         self, front: "StackFront | VggFront", dim: int, num_layers: int, num_heads: int, dropout: float
     ):
         super().__init__()
-        self.front, self.dim = front, dim
+        self.front = front
         self.input = nn.Linear(front.dim, dim)
         self.dropout = nn.Dropout(dropout)
         block = nn.TransformerEncoderLayer(
             dim, num_heads, 4 * dim, dropout, "gelu", batch_first=True, norm_first=True
         )
         block.self_attn.dropout = 0.0
+        self.positions = Positions(dim, sinusoids)
         self.blocks = nn.TransformerEncoder(block, num_layers, nn.LayerNorm(dim), enable_nested_tensor=False)
 
     def out_lens(self, feat_lens: torch.Tensor) -> torch.Tensor:
@@ -211,7 +213,8 @@ class TransformerEncoder(nn.Module):
     def forward(self, feats: torch.Tensor, feat_lens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T, F) and (B,) to (B, T', D) and (B,)."""
         hiddens, lens = self.front(feats, feat_lens)
-        hiddens = self.dropout(self.input(hiddens) + sinusoids(hiddens.shape[1], self.dim).to(hiddens))
+        inputs = self.input(hiddens)
+        hiddens = self.dropout(inputs + self.positions(inputs.shape[1], like=inputs))
         return self.blocks(hiddens, src_key_padding_mask=~valid_mask(lens, hiddens.shape[1])), lens
 
 

@@ -115,6 +115,7 @@ def attention_greedy(
         going &= (classes != decoder.end) & (length < lens)
         if not going.any():
             break
-        for row in going.nonzero()[:, 0].tolist():
-            found[row].append(int(classes[row]) + 1)
+        for row, (goes, unit) in enumerate(zip(going.tolist(), classes.tolist(), strict=True)):
+            if goes:
+                found[row].append(unit + 1)
     return list(zip(found, scores.tolist(), strict=True))

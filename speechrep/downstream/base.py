@@ -70,7 +70,7 @@ class Loading(NamedTuple):
     num_workers: int = 0
     rank: int = 0
     world_size: int = 1
-    device: torch.device | str = "cpu"  # of a model inside, which represents what the task begins with
+    device: torch.device | str = "cpu"  # where batches go, and a model inside represents
 
 
 def with_features(
@@ -130,7 +130,7 @@ def make_loader(dataset: Any, loading: Loading, max_frames: int, max_utts: int, 
         dataset.num_frames, max_frames, loading.seed, max_utts=max_utts, rank=loading.rank,
         world_size=loading.world_size, shuffle=shuffle,
     )  # fmt: skip
-    return Loader(dataset, sampler, loading.num_workers)
+    return Loader(dataset, sampler, loading.num_workers, torch.device(loading.device).type == "cuda")
 
 
 class Kind(NamedTuple):

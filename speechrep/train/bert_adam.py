@@ -39,18 +39,25 @@ class BertAdam(torch.optim.Optimizer):
     def step(self, closure: Callable[[], torch.Tensor] | None = None) -> None:
         """One update."""
         for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
+            for parameter in parameters:
+                if not self.state[parameter]:
+                    self.state[parameter]["m"] = torch.zeros_like(parameter)
+                    self.state[parameter]["v"] = torch.zeros_like(parameter)
+            m, v = ([self.state[parameter][name] for parameter in parameters] for name in ("m", "v"))
+            grads = [parameter.grad for parameter in parameters]
+            norms = torch.stack(torch._foreach_norm(grads))
+            grads = torch._foreach_mul(grads, (group["max_norm"] / (norms + 1e-6)).clamp(max=1.0).unbind())
             first, second = group["betas"]
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["m"], state["v"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-                grad = parameter.grad
-                grad = grad * (group["max_norm"] / (grad.norm() + 1e-6)).clamp(max=1.0)
-                state["m"].mul_(first).add_(grad, alpha=1 - first)
-                state["v"].mul_(second).addcmul_(grad, grad, value=1 - second)
-                update = state["m"] / (state["v"].sqrt() + group["eps"])
-                if group["weight_decay"]:
-                    update += group["weight_decay"] * parameter
-                parameter.sub_(group["lr"] * update)
+            torch._foreach_mul_(m, first)
+            torch._foreach_add_(m, grads, alpha=1 - first)
+            torch._foreach_mul_(v, second)
+            torch._foreach_addcmul_(v, grads, grads, value=1 - second)
+            roots = torch._foreach_sqrt(v)
+            torch._foreach_add_(roots, group["eps"])
+            updates = torch._foreach_div(m, roots)
+            if group["weight_decay"]:
+                torch._foreach_add_(updates, parameters, alpha=group["weight_decay"])
+            torch._foreach_add_(parameters, updates, alpha=-group["lr"])

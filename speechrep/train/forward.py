@@ -30,9 +30,8 @@ class Forward:
         if exchange and self.world > 1:
             ids = [device.index] if device.type == "cuda" else None
             self.loss = torch.nn.parallel.DistributedDataParallel(
-                self.loss, device_ids=ids, broadcast_buffers=False,
-                find_unused_parameters=leaves_unused(task),
-            )  # fmt: skip
+                self.loss, device_ids=ids, find_unused_parameters=leaves_unused(task)
+            )
 
     def train(self, batch: dict[str, Any], step: int, number: int) -> tuple[torch.Tensor, dict[str, Any]]:
         """Loss and statistics of this process's batch ``number`` of a step; ``{}`` is an empty batch."""

@@ -9,6 +9,7 @@ import sys
 import tempfile
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig
 from torch.distributed.run import main, parse_args
 
@@ -22,7 +23,7 @@ if __name__ == "__main__":
         os.environ[NOTES] = folder
         try:
             main()
-        except SignalException:  # all processes have ended by now
+        except (SignalException, ChildFailedError):  # all processes have ended by now
             if len(os.listdir(folder)) < int(parse_args(sys.argv[1:]).nproc_per_node):
                 raise
             raise Interrupted from None

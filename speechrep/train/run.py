@@ -33,7 +33,10 @@ def add_run_options(parser: configargparse.ArgParser) -> None:
         action="store_true",
         help="first remove the results in exp-dir; without it an interrupted run goes on",
     )
-    group.add_argument("--num-workers", type=int, default=0, help="background processes that read data")
+    group.add_argument(
+        "--num-workers", type=int, default=-1,
+        help="background processes that read data; -1: up to 4 for a GPU, none for the CPU",
+    )  # fmt: skip
     group.add_argument("--ngpu", type=int, default=0, help="GPUs of this machine to use; 0 for the CPU")
     group.add_argument("--num-nodes", type=int, default=1, help="machines that train together")
     group.add_argument("--node-rank", type=int, default=0, help="this machine's number, from 0")
@@ -62,8 +65,11 @@ def begin(
     Raises:
         InputError: ``exp-dir`` holds a run with other options, naming each.
     """
-    if args.num_workers < 0:
+    if args.num_workers < -1:
         raise InputError(f"want 0 or more, got {args.num_workers}", where="--num-workers")
+    if args.num_workers < 0:
+        cores = len(os.sched_getaffinity(0))
+        args.num_workers = min(4, max(1, cores // args.ngpu)) if args.ngpu else 0
     distributed.require_gpus(args.ngpu)
     if "LOCAL_RANK" not in os.environ and (args.ngpu > 1 or args.num_nodes > 1):
         words = sys.argv[1:] if argv is None else list(argv)
@@ -83,11 +89,14 @@ def begin(
             raise InputError(problem)
         yield device
     except Exception:
+        # Perhaps of this process alone. To leave the group would wait for the others, and they wait for us.
         if is_new and not any((exp_dir / name).exists() for name in OWNED[1:]):
             (exp_dir / OWNED[0]).unlink()
         raise
-    finally:
+    except BaseException:
         distributed.stop()
+        raise
+    distributed.stop()
 
 
 def _by_option(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

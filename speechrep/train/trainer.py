@@ -166,7 +166,7 @@ class Trainer:
         if config.compile:
             # Layers share their code, and each kind of batch (padded, of one utterance, in validation) is a
             # variant of it; beyond the default of 8 variants PyTorch would go on without compiling.
-            torch._dynamo.config.recompile_limit = 64
+            torch._dynamo.config.cache_size_limit = 64  # recompile_limit has this name in torch 2.4, too
             parts = parts_to_compile(task)
             if not parts and self.first:
                 logging.getLogger("train").warning("--compile true: this model has no part that is worth it")

@@ -1,6 +1,7 @@
 """Transformer encoder parts: post-norm layers as in BERT, on torch's fused attention."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -92,8 +93,9 @@ class TransformerLayer(nn.Module):
             causal: whether a frame sees only itself and earlier ones; excludes ``valid`` and ``places``.
             places: (B, M) int64, the only frames whose output is wanted; what they attend to stays the same.
         """
-        wanted = hidden if places is None else take(hidden, places)
-        q, k, v = self._heads("q", wanted), self._heads("k", hidden), self._heads("v", hidden)
+        low = in_autocast(hidden)  # once, not for each of the three and back
+        wanted, q = (hidden, low) if places is None else (take(hidden, places), take(low, places))
+        q, k, v = self._heads("q", q), self._heads("k", low), self._heads("v", low)
         dropout = self.attention_dropout if self.training else 0.0
         context = self.attn["out"](attend(q, k, v, valid, dropout, causal).flatten(2))
         hidden = self.norm1(self._drop(context) + wanted)
@@ -119,6 +121,12 @@ class TransformerLayer(nn.Module):
         return nn.functional.dropout(x, self.dropout, self.training)
 
 
+def in_autocast(frames: torch.Tensor) -> torch.Tensor:
+    """Frames in the number format that autocast computes products in, where it is on."""
+    kind = frames.device.type
+    return frames.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else frames
+
+
 def take(frames: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """(B, T, D) at (B, M) to (B, M, D)."""
     return frames.gather(1, places[..., None].expand(-1, -1, frames.shape[-1]))
@@ -136,17 +144,22 @@ class Positions(nn.Module):
 
     It is no buffer: copies of a model (in processes, or as a running mean) have seen other lengths, and what
     brings their buffers into line would mix the tables. Nor may it be rounded with the weights.
+
+    Args:
+        hidden_size: H.
+        make: the table (T, H), float32, given both.
     """
 
-    def __init__(self, hidden_size: int):
+    def __init__(self, hidden_size: int, make: Callable[[int, int], torch.Tensor] = sinusoids):
         super().__init__()
+        self.make = make
         self.table = torch.empty(0, hidden_size)  # float32
 
     def forward(self, T: int, like: torch.Tensor) -> torch.Tensor:
         """(T, H), of the type of ``like`` and on its device."""
         table = self.table  # threads may share the model: another may put a shorter one here meanwhile
         if len(table) < T or table.device != like.device:
-            table = sinusoids(max(T, 2 * len(table)), table.shape[1]).to(like.device)
+            table = self.make(max(T, 2 * len(table)), table.shape[1]).to(like.device)
             self.table = table
         return table[:T].to(like.dtype)
 

@@ -269,7 +269,7 @@ def test_every_shipped_configuration_starts(tmp_path, sets, path):
         (["--patience", "-1"], "patience is -1"),
         (["--max-epochs", "-1"], "max-epochs is -1"),
         (["--dropout", "2"], "dropout is 2"),
-        (["--num-workers", "-1"], "--num-workers: want 0 or more, got -1"),
+        (["--num-workers", "-2"], "--num-workers: want 0 or more, got -2"),
         (["--train-target-dir", "x"], "go together"),
         (["--num-pictures", "-1"], "--num-pictures: want 0 or more, got -1"),
         (["--weight-decay", "inf"], "weight-decay is inf"),

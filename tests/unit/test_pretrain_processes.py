@@ -95,3 +95,68 @@ def test_two_machines_of_one_process_each(tmp_path, sets, start):
     weights = [read_model(tmp_path / name)[0] for name in ("one", "two")]
     for name, value in weights[0].items():  # Adam turns the rounding of a near-zero gradient into a step
         assert abs(value - weights[1][name]).max() < 5e-3
+
+
+FAILS_ALONE = """
+import time, torch
+import torch.distributed as dist
+from speechrep.bin import run
+from speechrep.bin.pretrain import main
+from speechrep.upstream.pretraining import Pretraining
+
+dist.destroy_process_group = lambda *args: time.sleep(1000)  # as NCCL's, which waits for all processes
+loss, calls = Pretraining.loss, []
+
+def fail(self, batch):
+    calls.append(batch)
+    if dist.get_rank() == 1 and len(calls) == 8:
+        raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+    return loss(self, batch)
+
+Pretraining.loss = fail
+run(main)
+"""
+
+
+def test_an_error_of_one_process_is_told_and_ends_all(tmp_path, sets):
+    """The others wait for it in an exchange; it must not wait for them."""
+    ended = launched(tmp_path, FAILS_ALONE, sets)
+    assert ended.returncode == 1
+    assert "script.py: error: " in ended.stderr and "out of memory at step " in ended.stderr
+    assert "FutureWarning" not in ended.stderr
+
+
+TOLD_ALONE = """
+import os, signal
+from speechrep.bin import run
+from speechrep.bin.pretrain import main
+from speechrep.train.trainer import Trainer
+
+step = Trainer._step
+
+def tell(self, batches):
+    if self.progress.step == 12 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGTERM)
+    step(self, batches)
+
+Trainer._step = tell
+run(main)
+"""
+
+
+def test_a_signal_to_one_process_saves_and_ends_all(tmp_path, sets):
+    ended = launched(tmp_path, TOLD_ALONE, sets)
+    assert ended.returncode == 75
+    assert (tmp_path / "exp/checkpoints/step-13.json").exists()
+    assert "Traceback" not in ended.stderr
+
+
+def launched(folder, script, sets):
+    """A script's training of two processes."""
+    (folder / "script.py").write_text(script)
+    words = [*SMALL["mockingjay"], *sets, *STEPS, "--max-steps", "100", "--exp-dir", str(folder / "exp")]
+    launch = [sys.executable, "-m", "speechrep.train.launch", "--standalone", "--nproc-per-node=2"]
+    return subprocess.run(
+        [*launch, str(folder / "script.py"), *words], env=ENVIRONMENT | {"PYTHONPATH": str(REPOSITORY)},
+        timeout=240, text=True, stderr=subprocess.PIPE,
+    )  # fmt: skip
