@@ -196,7 +196,7 @@ class TransformerEncoder(nn.Module):
         self, front: "StackFront | VggFront", dim: int, num_layers: int, num_heads: int, dropout: float
     ):
         super().__init__()
-        self.front = front
+        self.front, self.dim = front, dim
         self.input = nn.Linear(front.dim, dim)
         self.dropout = nn.Dropout(dropout)
         block = nn.TransformerEncoderLayer(

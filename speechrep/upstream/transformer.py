@@ -124,7 +124,8 @@ class TransformerLayer(nn.Module):
 def in_autocast(frames: torch.Tensor) -> torch.Tensor:
     """Frames in the number format that autocast computes products in, where it is on."""
     kind = frames.device.type
-    return frames.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else frames
+    on = kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind)  # "meta" has no autocast to ask for
+    return frames.to(torch.get_autocast_dtype(kind)) if on else frames
 
 
 def take(frames: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
