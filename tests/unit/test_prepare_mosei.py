@@ -276,6 +276,12 @@ def test_a_cut_end_never_rounds_past_the_recording():
     assert fit(clip(), None)[0] is None
 
 
+def test_a_clip_of_which_the_recording_has_a_moment_is_one_hazard():
+    fitted, hazards = fit(clip(start=2.95, end=5.0), 3.0)
+    assert fitted is None
+    assert hazards == [Hazard("beyond_the_end", "v-0000", "5.0000 s of 3.0000 s", "left out")]
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
