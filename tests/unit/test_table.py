@@ -8,6 +8,7 @@ import pytest
 from speechrep.bin import report
 from speechrep.errors import InputError
 from speechrep.io.model_files import write_model
+from speechrep.report import html
 from speechrep.report.table import in_order, is_control, markdown, read_results, terminal
 
 
@@ -129,10 +130,12 @@ def test_markdown_tells_how_it_was_made(results):
 
 def test_command_joins_experiments_and_leaves_metrics_out(results, tmp_path, capsys):
     first = results(entry()).rename(tmp_path / "first.json")
+    third = results(entry(value=2.0, metric="accuracy - fbank")).rename(tmp_path / "third.json")
     second = results(entry("asr", value=9.0, metric="wer"), entry("asr", value=8.0, metric="cer"))
-    report.main(["--results", str(first), str(second), "--metrics", "accuracy wer"])
+    report.main(["--results", str(first), str(second), str(third), "--metrics", "accuracy wer"])
     told = capsys.readouterr().out
     assert "accuracy" in told and "wer" in told and "cer" not in told
+    assert "accuracy - fbank points" in told  # a difference goes with what differs
 
 
 def test_only_what_is_named_is_shown(results, tmp_path, capsys, caplog):
@@ -160,6 +163,21 @@ def test_command(results, tmp_path, capsys):
         "- machine: ",
     ):
         assert line in text
+
+
+def test_the_page_is_made_of_the_same_results_in_the_same_order(results, tmp_path, monkeypatch):
+    path = results(entry(), entry(upstream="apc", created="2026-05-06T07:08:09+00:00"), entry(upstream="b"))
+    seen = []
+    monkeypatch.setattr(html, "report", lambda *words: seen.append(words) or "<html>")
+    names = ["phone/fbank/mini_test", "phone/apc/mini_test"]
+    only = [*names, "phone/apc/mini_test@0.1#2"]
+    report.main(["--results", str(path), "--html", str(tmp_path / "page.html"), "--reused", "exp/other/b",
+                 "--order", "apc fbank phone", "--only", *only])  # fmt: skip
+    ((folder, shown, about, *rest),) = seen
+    assert (tmp_path / "page.html").read_text() == "<html>"
+    assert folder == tmp_path and [result.name for result in shown] == names[::-1]
+    assert about["date"] == "2026-05-06T07:08:09+00:00"  # of the latest
+    assert rest == [["apc", "fbank", "phone"], ["exp/other/b"], only]
 
 
 @pytest.mark.parametrize(
