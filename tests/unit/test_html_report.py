@@ -343,6 +343,17 @@ def test_the_papers_clips_are_comparable_only_with_its_classifier(tmp_path):
     assert paper.comparable("sentiment", [*clips, "test"], [ours]).startswith("no: other clips")
 
 
+def test_other_speakers_or_training_data_are_not_the_papers(tmp_path):
+    speaker = {"model": "gru", "min_utts": 122}
+    ours, fewer, _ = models_with(tmp_path, speaker, speaker | {"min_utts": 100})
+    sets = ["train_clean_100:test"]
+    assert paper.comparable("speaker", sets, [ours]).startswith("yes")
+    assert paper.comparable("speaker", sets, [ours, fewer]).startswith("no")
+    info = {"config": {"classes": "72", "hidden_layers": 2}, "features_path": "dump/x/train_clean_100.h5"}
+    write_model(tmp_path / "small", {}, info)
+    assert paper.comparable("phone", ["test_clean"], [f"{tmp_path}/small/model.safetensors"]).startswith("no")
+
+
 SETS_OF_THE_PAPER = {"phone": "test_clean", "speaker": "train_clean_100:test", "sentiment": "mockingjay_test"}
 
 

@@ -52,6 +52,12 @@ def test_mean_and_spread_over_draws(exp):
     ]
 
 
+def test_shares_rise_whatever_the_order_of_the_files(exp):
+    for share in ("0.5", "0.02", "0.3", "0.007"):
+        write(exp / f"label_share/{share}.json", {})
+    assert list(read_shares(exp)) == [0.007, 0.02, 0.1, 0.3, 0.5, 1.0]
+
+
 def test_only_the_draws_that_are_asked_for(exp):
     draws = ["phone/apc/test", "phone/apc/test@0.1#2"]
     (found,) = curves(read_shares(exp, draws))

@@ -52,9 +52,17 @@ def test_rows_are_representations_and_columns_tasks(results):
 
 def test_named_order(results):
     entries = [entry(task, upstream) for task in ("asr", "phone") for upstream in ("apc", "new", "fbank")]
-    lines = terminal(in_order(read_results(results(*entries)), ["fbank", "apc", "phone"])).splitlines()
+    order = ["fbank", "apc", "phone", "fbank"]  # the first place of a name is its place
+    lines = terminal(in_order(read_results(results(*entries)), order)).splitlines()
     assert lines[0].split() == ["representation", "features", "phone", "asr"]
     assert [line.split()[0] for line in lines[4:]] == ["fbank", "apc", "new"]
+
+
+def test_checkpoints_count_from_the_recipes_folder(results, tmp_path, monkeypatch):
+    (tmp_path / "exp/x").mkdir(parents=True)
+    path = results(entry(), entry(upstream="apc", checkpoint="exp/gone"))
+    monkeypatch.chdir("/")
+    assert [result.checkpoint for result in read_results(path)] == [str(tmp_path / "exp/x"), "exp/gone"]
 
 
 def test_correlation_and_error_are_no_percentages(results):
@@ -151,15 +159,15 @@ def test_only_what_is_named_is_shown(results, tmp_path, capsys, caplog):
 
 def test_command(results, tmp_path, capsys):
     out = tmp_path / "RESULTS.md"
-    report.main(["--results", str(results(entry(), entry(upstream="apc", seed=2))), "--out", str(out),
-                 "--made-by", "run.sh --tag x"])  # fmt: skip
+    path = results(entry(), entry(upstream="apc", seed=2), entry(upstream="apc", seed=3))
+    report.main(["--results", str(path), "--out", str(out), "--made-by", "run.sh --tag x"])
     assert "fbank80   50.0" in capsys.readouterr().out
     text = out.read_text()
     for line in (
         "- date: 2026-01-02",
         "- command: `run.sh --tag x`",
         "- commit: abc",
-        "- seed: 1, 2",
+        "- seed: 1, 2, 3",
         "- machine: ",
     ):
         assert line in text
