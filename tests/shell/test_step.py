@@ -111,9 +111,10 @@ def test_option_change_is_named(folder):
         assert told in done.stderr
 
 
-def test_a_comment_or_a_new_time_changes_nothing(folder):
+def test_a_comment_an_order_or_a_new_time_changes_nothing(folder):
+    (folder / "conf.yaml").write_text("lr: 1\nsteps: 2\n")
     run(folder)
-    (folder / "conf.yaml").write_text("# faster\nlr: 1\n")
+    (folder / "conf.yaml").write_text("# faster\nsteps: 2\nlr: 1\n")
     os.utime(folder / "input")
     assert run(folder).stderr.endswith("up to date\n")
 
@@ -142,6 +143,11 @@ def test_a_folder_as_input(folder):
     assert "runs: input data changed" in run(folder, *more).stderr
     (folder / "data/deep/y").write_text("")
     assert "runs: input data changed" in run(folder, *more).stderr
+    (folder / "data/deep").rename(folder / "data/other")
+    assert "runs: input data changed" in run(folder, *more).stderr
+    (folder / "data/nowhere").symlink_to("absent")  # counts by its name
+    assert "runs: input data changed" in run(folder, *more).stderr
+    assert run(folder, *more).stderr.endswith("up to date\n")
 
 
 def test_a_large_file_is_known_by_size_and_time(folder):
