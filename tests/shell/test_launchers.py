@@ -108,6 +108,7 @@ def test_what_a_job_left_running_may_write_below_its_end(tmp_path):
     (tmp_path / "x.2.log").unlink()
     assert call(RUN, *again, folder=tmp_path).returncode == 0
     assert "late" in (tmp_path / "x.1.log").read_text()  # it was not run again
+    assert (tmp_path / "x.2.log").exists()  # it told of no end
 
 
 def wait_for_word(path: Path, word: str) -> None:
@@ -151,6 +152,7 @@ def test_bad_calls(launcher, tmp_path, words, told):
 def test_a_signal_and_a_missing_program_are_told_in_the_log(tmp_path):
     assert call(RUN, "x.log", "bash", "-c", "kill -9 $$", folder=tmp_path).returncode == 1
     assert "# Ended (code 0; signal 9) at" in (tmp_path / "x.log").read_text()
+    assert call(RUN, "z.log", "echo", "# Ended (code 3) at", folder=tmp_path).returncode == 0  # its own end
     done = call(RUN, "y.log", "./no-such-program", folder=tmp_path)
     assert (done.returncode, "job failed, log is in y.log" in done.stderr) == (1, True)
     assert "./no-such-program: No such file" in (tmp_path / "y.log").read_text()

@@ -329,6 +329,20 @@ def test_batches_hold_no_more_utterances_than_told(tmp_path):
         assert sorted(len(batch["utt_ids"]) for batch in loader.epoch(0)) == [1, 2, 2, 2]
 
 
+def test_batches_are_shared_out_to_processes_and_shuffled_by_the_seed(tmp_path):
+    labelled = make_set(tmp_path / "set", 12, 0)
+    config = dataclasses.replace(SMALL, max_utts=1)
+
+    def order(seed, rank=0, world_size=1):
+        loading = Loading(seed, rank=rank, world_size=world_size)
+        loader = asr.AsrTask(config, labelled, labelled, loading).train_loader()
+        return [batch["utt_ids"][0] for batch in loader.epoch(0)]
+
+    assert order(1) == order(1) != order(2)
+    shares = [order(1, rank, 2) for rank in (0, 1)]
+    assert list(map(len, shares)) == [6, 6] and sorted(shares[0] + shares[1]) == sorted(order(1))
+
+
 def test_few_utterances_that_lost_their_features_are_left_out_of_training_alone(tmp_path, caplog):
     train, valid = (make_set(tmp_path / name, 30, seed) for seed, name in enumerate(("train", "valid")))
     with open(tmp_path / "train/text", "a") as stream:
@@ -571,6 +585,8 @@ def test_decoding_a_set_without_transcripts_writes_no_reference(experiment, tmp_
         (AsrConfig, {"encoder": "transformer", "projection": 4}, "the Transformer has none"),
         (AsrConfig, {"label_smoothing": 1.0}, "is no share"),
         (AsrConfig, {"tempo_warp": 1.0}, "is no share"),
+        (AsrConfig, {"mix_layers": True}, "are of a model inside"),
+        (AsrConfig, {"fine_tune": True}, "are of a model inside"),
         (AsrConfig, {"vocab_size": 2}, "vocab-size is 2, want 0"),
         (AsrConfig, {"vocab_size": -1}, "vocab-size is -1, want 0"),
         (AsrDecodeConfig, {"method": "beam", "end_margin": -1.0}, "end-margin is -1.0, want at least 0"),

@@ -390,6 +390,22 @@ def test_steps_in_the_order_they_began(exp):
     assert steps[0].command.startswith("python -m speechrep.bin.pretrain")
 
 
+def test_steps_of_several_days_are_in_the_order_of_the_calendar(tmp_path):
+    """And those of which no time is told come last."""
+    days = {"c": "Sun Nov  1 09:00:00 UTC 2026", "b": "Fri Oct 30 21:00:00 UTC 2026", "a": "noon",
+            "d": "Thu Jan  1 00:00:00 UTC 2027"}  # fmt: skip
+    for name, began in days.items():
+        (tmp_path / f"2_{name}.log").write_text(f"# true\n# Started at {began}\n")
+    assert [step.name for step in runs.read_steps(tmp_path)] == ["b", "c", "d", "a"]
+
+
+def test_a_path_is_the_one_that_is_nearest(tmp_path):
+    for folder in (tmp_path, tmp_path / "egs"):
+        (folder / "exp/apc").mkdir(parents=True)
+    wanted = str(tmp_path / "egs/exp/apc")
+    assert runs.found_above(tmp_path / "egs/exp/demo/results.json", "exp/apc") == wanted
+
+
 @pytest.mark.parametrize("zone", ["UTC", "-03", "+0545", "ChST"])
 def test_times_of_any_zone_are_in_order(exp, zone):
     for path in (exp / "logs").iterdir():

@@ -108,6 +108,11 @@ def test_the_command_writes_all_reports(tmp_path, capsys):
         main([ref, hyp, "--trn", str(out)])
 
 
+def test_sclites_speaker_is_ours_whatever_is_in_its_name(tmp_path):
+    write_trn(tmp_path / "x.trn", {"a-7-u1": ["A", "B"]}, {"a-7-u1": "a-7"})
+    assert (tmp_path / "x.trn").read_text() == "A B (a_7-a-7-u1)\n"
+
+
 def test_what_sclite_would_misread_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"x\.trn: utterance u1: '\(a\)'"):
         write_trn(tmp_path / "x.trn", {"u1": ["(a)"]}, {"u1": "s"})
