@@ -76,6 +76,10 @@ def test_commands(scp: Path, tmp_path: Path):
     assert (tmp_path / "out.ark").read_bytes() == (tmp_path / "in.ark").read_bytes()
     with pytest.raises(InputError, match="failed with status 1"):
         copy_feats.main(["--allow-pipes", "true", f"ark:cat {tmp_path}/none |", f"ark:{tmp_path}/x.ark"])
+    broken = f"ark:(cat {tmp_path}/in.ark; exit 4) | cat |"  # whole as far as it goes
+    with pytest.raises(InputError, match="failed with status 4"):
+        copy_feats.main(["--allow-pipes", "true", broken, f"ark:{tmp_path}/x.ark"])
+    assert not (tmp_path / "x.ark").exists()
 
 
 def test_tables_and_values_that_are_commands(scp: Path, tmp_path: Path):
