@@ -36,6 +36,27 @@ def test_a_mismatch_names_both_sides_and_both_values():
     require_equal(META.acoustic(), dataclasses.replace(META, created="x").acoustic(), "a", "b")
 
 
+CHANGED = {
+    "feature": "mel", "config": {"num_mel_bins": 40}, "dim": 40, "frame_shift_ms": 12.5, "sample_rate": 8000,
+    "cmvn": "utterance", "norm_vars": False, "upstream": "apc", "weights_sha256": "ab", "layers": (1,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_what_makes_features_others(name):
+    """The model behind them does for a task, not for an upstream, which takes what is acoustic."""
+    other = dataclasses.replace(META, **{name: CHANGED[name]})
+    assert not are_equal(META.identity(), other.identity())
+    acoustic = name not in ("upstream", "weights_sha256", "layers")
+    assert are_equal(META.acoustic(), other.acoustic()) != acoustic
+
+
+@pytest.mark.parametrize("name", ["dtype", "precision", "commit", "created"])
+def test_what_makes_no_other_features(name):
+    other = dataclasses.replace(META, **{name: "x"})
+    assert META.identity() == other.identity() and META.acoustic() == other.acoustic()
+
+
 def test_an_option_that_came_later_means_its_default():
     """A model made before an option existed takes features made since, but for another value of it."""
     options = to_dict(FbankConfig(num_mel_bins=80))
