@@ -8,6 +8,7 @@ from speechrep.config import to_dict
 from speechrep.data.identity import are_equal, require_equal
 from speechrep.errors import InputError
 from speechrep.frontend.fbank import FbankConfig
+from speechrep.io.feature_marks import invalidate, invalidate_all
 from speechrep.io.feature_meta import FeatureMeta, read_meta, write_meta
 from speechrep.io.files import read_json, write_json
 
@@ -55,6 +56,17 @@ def test_what_makes_features_others(name):
 def test_what_makes_no_other_features(name):
     other = dataclasses.replace(META, **{name: "x"})
     assert META.identity() == other.identity() and META.acoustic() == other.acoustic()
+
+
+def test_what_says_that_a_directory_is_whole_goes_before_it_changes(tmp_path):
+    names = {"features.json", ".done.json", "feats.scp", "feats.1.ark"}
+    for forget, left in ((invalidate, {"feats.1.ark", ".jobs"}), (invalidate_all, {"feats.1.ark"})):
+        for name in names:
+            (tmp_path / name).write_text("x")
+        (tmp_path / ".jobs").mkdir(exist_ok=True)
+        forget(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == left
+    invalidate_all(tmp_path / "nothing")
 
 
 def test_an_option_that_came_later_means_its_default():

@@ -14,6 +14,7 @@ import pytest
 from speechrep.bin import extract_feats
 from speechrep.data.features import open_features
 from speechrep.errors import InputError
+from speechrep.frontend.ready import ReadyConfig, ReadySource
 from speechrep.io.ark import write_ark
 
 FEATS = {
@@ -83,6 +84,37 @@ def test_espnet_hdf5(data_dir: Path, tmp_path: Path):
     check(extract(data_dir, tmp_path / "f"))
 
 
+def test_several_files_of_any_number_format(data_dir: Path, tmp_path: Path):
+    """Read in turns, as utterances of two files may follow each other."""
+    places = {}
+    for number, dtype in enumerate((np.float64, np.float32)):
+        with h5py.File(tmp_path / f"feats.{number}.h5", "w") as file:
+            for utt_id in list(FEATS)[number::2]:
+                file[utt_id] = FEATS[utt_id].astype(dtype)
+                places[utt_id] = f"{file.filename}:{utt_id}"
+    (data_dir / "feats.scp").write_text("".join(f"{utt_id} {places[utt_id]}\n" for utt_id in FEATS))
+    source = ReadySource(ReadyConfig(), data_dir)
+    assert {source.read(utt_id).dtype for utt_id in FEATS} == {np.dtype(np.float32)}
+    check(extract(data_dir, tmp_path / "f"))
+
+
+def test_silence_that_is_packed_a_thousandfold_is_read(data_dir: Path, tmp_path: Path):
+    silence = np.zeros((30_000, 7), np.float32)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("s0-0", data=silence, compression="gzip", chunks=silence.shape)
+    source = ReadySource(ReadyConfig(scp=f"{tmp_path}/x.h5"), data_dir)
+    assert np.array_equal(source.read("s0-0"), silence)
+
+
+def test_archives_that_changed_are_read_again(data_dir: Path, tmp_path: Path):
+    write_ark(tmp_path / "a.ark", ((u, feats + 1) for u, feats in FEATS.items()), data_dir / "feats.scp")
+    extract(data_dir, tmp_path / "f")
+    write_ark(tmp_path / "a.ark", FEATS.items())  # of the same size, in the same places
+    later = (tmp_path / "a.ark").stat().st_mtime_ns + 10**9
+    os.utime(tmp_path / "a.ark", ns=(later, later))
+    check(extract(data_dir, tmp_path / "f"))
+
+
 def test_hdf5_whose_keys_are_the_utterances(data_dir: Path, tmp_path: Path):
     check(extract(data_dir, tmp_path / "f", "--scp", str(write_hdf5(tmp_path / "x.h5"))))
 
@@ -103,11 +135,13 @@ def test_what_is_wrong_is_told(data_dir: Path, tmp_path: Path):
     with h5py.File(path, "a") as file:
         del file["s0-1"], file["s0-2"]
         file["s0-2"] = np.ones((4, 9), np.float32)
-    with pytest.raises(InputError, match="2 of 6 utterances are lost"):
+        file["s1-3"][2, 3] = np.nan
+    with pytest.raises(InputError, match="3 of 6 utterances are lost"):
         extract(data_dir, tmp_path / "f", "--scp", str(path))
     lost = (tmp_path / "f" / "lost_utterances").read_text()
     assert "no features of utterance 's0-1'" in lost
     assert "utterance 's0-2': 9 values per frame, the first has 7" in lost
+    assert "utterance 's1-3': NaN or infinity" in lost
     (tmp_path / "bad.h5").write_bytes(b"not HDF5")
     with pytest.raises(InputError, match=r"bad\.h5: not readable as HDF5"):
         extract(data_dir, tmp_path / "f", "--scp", str(tmp_path / "bad.h5"))
