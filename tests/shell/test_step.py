@@ -158,6 +158,19 @@ def test_a_large_file_is_known_by_size_and_time(folder):
     assert "runs: input input changed" in run(folder).stderr
 
 
+def test_of_a_large_folder_only_so_much_is_read(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(STEP.parent)
+    fingerprint = importlib.import_module("fingerprint")
+    monkeypatch.setattr(fingerprint, "FOLDER_BYTES", 10)
+    for name in "ab":
+        (tmp_path / name).write_text("six by")
+    before = fingerprint.fingerprint(tmp_path)
+    os.utime(tmp_path / "a", (0, 0))  # known by its content
+    assert fingerprint.fingerprint(tmp_path) == before
+    os.utime(tmp_path / "b", (0, 0))  # for which nothing was left
+    assert fingerprint.fingerprint(tmp_path) != before
+
+
 def test_failure_shows_the_end_of_the_log_and_keeps_the_status(folder):
     failed = run(folder, script="seq 30; echo broken; exit 9")
     assert failed.returncode == 9

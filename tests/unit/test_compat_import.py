@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 import speechrep
 from speechrep.bin import dump, export_checkpoint, import_checkpoint
 from speechrep.bin.extract_feats import ExtractConfig
-from speechrep.compat.convert import export_model
+from speechrep.compat.convert import export_model, import_model
 from speechrep.compat.presets import PRESETS, preset_meta, preset_name
 from speechrep.config import add_options, make_parser, parse_choice, to_dict
 from speechrep.errors import InputError
@@ -136,6 +137,10 @@ def test_mockingjay_without_head_and_with_embedding_layer(tmp_path: Path) -> Non
     export_checkpoint.main(["--to", "mockingjay", str(exp), "--out", str(tmp_path / "b.ckpt")])
     with torch.serialization.safe_globals([argparse.Namespace]):
         assert "SpecHead" not in torch.load(tmp_path / "b.ckpt", weights_only=True)
+    torch.manual_seed(5)  # the head that we give it is the same at every reading
+    imported = import_model(file, embedding_layer=True)
+    assert imported.model.weights_sha256 == speechrep.load(exp).weights_sha256
+    assert not any(module.training for module in imported.model.modules())
 
 
 @pytest.mark.parametrize("old", [True, False])
@@ -153,6 +158,11 @@ def test_s3prl_transformer(tmp_path: Path, old: bool) -> None:
     back = torch.load(tmp_path / "back.ckpt", weights_only=True)
     assert {"Transformer", "SpecHead", "Upstream_Config", "Config"} <= set(back)
     assert back["Upstream_Config"]["audio"]["target_level"] == -25
+    assert back["Upstream_Config"]["task"]["sequence_length"] == 1500
+    notes = export_model(exp, "mockingjay", tmp_path / "back.mj")
+    assert "S3PRL's pieces of so many frames have no place in it" in notes
+    # Which of torch's two formats their code can read.
+    assert zipfile.is_zipfile(tmp_path / "back.ckpt") and not zipfile.is_zipfile(tmp_path / "back.mj")
     for key, value in state.items():
         assert torch.equal(back["Transformer"][key], value)
 
@@ -315,6 +325,8 @@ def test_what_the_format_has_no_place_for_comes_back(
     for project in ("mockingjay", "s3prl"):
         again = speechrep.load(assert_round_trip(tmp_path / "exp", project, tmp_path / project))
         assert again.meta == meta and np.array_equal(again.cmvn_stats, model.cmvn_stats)
+        other = dataclasses.replace(meta, cmvn="none")  # of features that it is said to be for instead
+        assert import_model(tmp_path / project, meta=other).model.cmvn_stats is None
     assert "above 50 positions" in caplog.text
 
 

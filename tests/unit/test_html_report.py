@@ -392,7 +392,7 @@ def test_steps_in_the_order_they_began(exp):
 
 def test_steps_of_several_days_are_in_the_order_of_the_calendar(tmp_path):
     """And those of which no time is told come last."""
-    days = {"c": "Sun Nov  1 09:00:00 UTC 2026", "b": "Fri Oct 30 21:00:00 UTC 2026", "a": "noon",
+    days = {"c": "Sun Nov  1 09:00:00 UTC 2026", "b": "Tue Oct 27 21:00:00 UTC 2026", "a": "noon",
             "d": "Thu Jan  1 00:00:00 UTC 2027"}  # fmt: skip
     for name, began in days.items():
         (tmp_path / f"2_{name}.log").write_text(f"# true\n# Started at {began}\n")
