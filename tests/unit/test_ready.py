@@ -16,6 +16,7 @@ from speechrep.data.features import open_features
 from speechrep.errors import InputError
 from speechrep.frontend.ready import ReadyConfig, ReadySource
 from speechrep.io.ark import write_ark
+from speechrep.io.table import read_table
 
 FEATS = {
     f"s{n // 3}-{n}": np.random.default_rng(n).normal(size=(10 + n, 7)).astype(np.float32) for n in range(6)
@@ -106,13 +107,30 @@ def test_silence_that_is_packed_a_thousandfold_is_read(data_dir: Path, tmp_path:
     assert np.array_equal(source.read("s0-0"), silence)
 
 
-def test_archives_that_changed_are_read_again(data_dir: Path, tmp_path: Path):
-    write_ark(tmp_path / "a.ark", ((u, feats + 1) for u, feats in FEATS.items()), data_dir / "feats.scp")
-    extract(data_dir, tmp_path / "f")
-    write_ark(tmp_path / "a.ark", FEATS.items())  # of the same size, in the same places
-    later = (tmp_path / "a.ark").stat().st_mtime_ns + 10**9
-    os.utime(tmp_path / "a.ark", ns=(later, later))
-    check(extract(data_dir, tmp_path / "f"))
+@pytest.mark.parametrize("kind", ["ark", "h5"])
+def test_an_archive_that_changed_makes_its_utterances_others(kind: str, data_dir: Path, tmp_path: Path):
+    """So that they are extracted again; those of another archive are not."""
+    places = {}
+    for number, utts in enumerate((list(FEATS)[:2], list(FEATS)[2:])):
+        path = tmp_path / f"{number}.{kind}"
+        if kind == "ark":
+            write_ark(path, ((utt_id, FEATS[utt_id]) for utt_id in utts), tmp_path / "part.scp")
+            places |= read_table(tmp_path / "part.scp")
+        else:
+            with h5py.File(path, "w") as file:
+                for utt_id in utts:
+                    file[utt_id] = FEATS[utt_id]
+            places |= {utt_id: f"{path}:{utt_id}" for utt_id in utts}
+    (data_dir / "feats.scp").write_text("".join(f"{utt_id} {places[utt_id]}\n" for utt_id in FEATS))
+
+    def identities() -> list[list[object]]:
+        source = ReadySource(ReadyConfig(), data_dir)
+        return [source.identity(utt_id) for utt_id in FEATS]
+
+    before = identities()
+    assert identities() == before
+    os.utime(tmp_path / f"0.{kind}", ns=(0, 10**9))
+    assert [one == other for one, other in zip(before, identities(), strict=True)] == [False] * 2 + [True] * 4
 
 
 def test_hdf5_whose_keys_are_the_utterances(data_dir: Path, tmp_path: Path):
