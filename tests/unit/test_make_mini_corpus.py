@@ -68,3 +68,10 @@ def test_default_plan():
     assert len({utterance.reader for utterance in utterances}) == 24
     with pytest.raises(InputError, match="three numbers of speakers"):
         plan(MiniCorpusConfig(speakers=(3, 0, 1)))
+
+
+def test_sentences_are_drawn_by_the_seed_of_the_length_told_and_none_comes_twice():
+    plans = [plan(MiniCorpusConfig(min_words=4, max_words=5, seed=seed)) for seed in (1, 1, 2)]
+    first, same, other = ([utterance.sentence for utterance in its] for its in plans)
+    assert first == same and first != other and len(set(first)) == len(first)
+    assert {len(sentence.split()) for sentence in first} == {4, 5}

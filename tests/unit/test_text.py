@@ -10,6 +10,7 @@ from speechrep.text.registry import (
     TOKENIZERS,
     load_tokenizer,
     parse_tokenizer,
+    require_same_units,
     save_tokenizer,
     train_tokenizer,
 )
@@ -95,6 +96,24 @@ def test_frequent_words_first_and_limited():
     tokenizer = train_tokenizer("word", ["b a", "b c"], 4, "here")
     assert tokenizer.units == ["<blank>", "<unk>", "b", "a"]
     assert tokenizer.encode("c a") == [1, 3]
+
+
+def test_units_do_not_depend_on_the_order_of_the_texts():
+    assert train_tokenizer("char", ["CAB", "B"], 0, "here").units[2:] == ["A", "B", "C"]
+    assert train_tokenizer("word", ["c a", "b c"], 0, "here").units[2:] == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_a_character_however_rare_is_a_unit(kind):
+    tokenizer = train_tokenizer(kind, [*["ABBA BAB ABA"] * 400, "Q"], 8, "here")
+    assert tokenizer.decode(tokenizer.encode("QAB")) == "QAB"
+
+
+def test_units_of_another_recogniser_are_refused():
+    own, same, other = (train_tokenizer("char", [text], 0, "here") for text in ("ABC", "CBA", "ABD"))
+    require_same_units(own, same, "lm")
+    with pytest.raises(InputError, match=r"lm: the language model's 5 units \(char\) are not .* 5 \(char\)"):
+        require_same_units(own, other, "lm")
 
 
 def test_the_unknown_in_a_text_is_the_unknown():
