@@ -106,6 +106,21 @@ def test_a_probe_begins_by_its_seed_whatever_was_drawn_before(sets):
     assert not torch.equal(first["weights.0"], other["weights.0"])
 
 
+def test_sets_and_their_parts_reach_the_task(sets, tmp_path, monkeypatch):
+    seen = []
+
+    def build(config, train, valid, loading):
+        seen.append([(one.feats.path, one.data_dir, one.split) for one in (train, valid)])
+        seen.append((loading.seed, loading.num_workers))
+        raise InputError("enough")
+
+    monkeypatch.setitem(TASKS, "phone", TASKS["phone"]._replace(build=build))
+    words = ["--train-split", "train", "--valid-split", "valid", "--seed", "7", "--num-workers", "2"]
+    with pytest.raises(InputError, match="enough"):
+        train("phone", sets["train"], sets["valid"], tmp_path / "exp", *words)
+    assert seen == [[(*sets["train"], "train"), (*sets["valid"], "valid")], (7, 2)]
+
+
 def test_a_trained_model_is_loaded_to_be_used(trained):
     model = load_trained(trained).model
     assert not any(module.training for module in model.modules())
