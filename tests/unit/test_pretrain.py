@@ -14,6 +14,7 @@ from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.store import StoreWriter
 from speechrep.upstream.card import write_card
+from speechrep.upstream.checkpoint import save_model
 
 SMALL = {
     "apc": ["--upstream", "apc", "--hidden-size", "16", "--lr", "1e-2"],
@@ -160,6 +161,9 @@ def test_an_untrained_model_takes_no_trained_ones_place(tmp_path, sets):
     with pytest.raises(InputError, match="apc: there is a trained model"):
         untrained.main(["--like", str(tmp_path / "apc"), "--exp-dir", str(tmp_path / "apc")])
     assert (tmp_path / "apc/model.safetensors").read_bytes() == weights
+    save_model(tmp_path / "imported", speechrep.load(tmp_path / "apc"), {"imported": {"file": "x.ckpt"}})
+    with pytest.raises(InputError, match="imported: there is a trained model"):
+        untrained.main(["--like", str(tmp_path / "apc"), "--exp-dir", str(tmp_path / "imported")])
     for _ in range(2):  # an untrained one may be made again
         untrained.main(["--like", str(tmp_path / "apc"), "--exp-dir", str(tmp_path / "untrained")])
 
