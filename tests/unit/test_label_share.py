@@ -78,6 +78,18 @@ def test_the_command(exp, capsys):
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_commands_order_and_choice(exp, capsys):
+    command.main(["--exp-dir", str(exp), "--order", "fbank apc"])
+    told = capsys.readouterr().out
+    assert told.index("| fbank |") < told.index("| apc |")
+    command.main(["--exp-dir", str(exp), "--order", "apc fbank"])
+    told = capsys.readouterr().out
+    assert told.index("| apc |") < told.index("| fbank |")
+    command.main(["--exp-dir", str(exp), "--only", "phone/apc/test", "phone/apc/test@0.1#2"])
+    told = capsys.readouterr().out
+    assert "| apc | 54.0 | 70.0 |" in told and "fbank" not in told
+
+
 def test_what_is_missing_is_told(exp):
     (exp / "label_share/x.json").write_text("[]")
     with pytest.raises(InputError, match=r"x\.json: is not named by a share"):
