@@ -68,6 +68,20 @@ def test_text_through_pipes_and_back(scp: Path, tmp_path: Path):
         np.testing.assert_array_equal(feats, FEATS[key])
 
 
+@pytest.mark.parametrize(("method", "token"), [("1", b"CM "), ("3", b"CM2 "), ("5", b"CM3 ")])
+def test_the_method_of_compression(scp: Path, tmp_path: Path, method: str, token: bytes):
+    words = ["--compress", "true", "--compression-method", method, f"scp:{scp}", f"ark:{tmp_path}/x.ark"]
+    copy_feats.main(words)
+    assert (tmp_path / "x.ark").read_bytes().startswith(next(iter(FEATS)).encode() + b" \0B" + token)
+
+
+def test_what_is_no_matrix_is_not_copied(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("k 1 2 3\n")
+    with pytest.raises(InputError, match="'k' is not a matrix"):
+        copy_feats.main([f"ark:{tmp_path}/a.txt", f"ark:{tmp_path}/x.ark"])
+    assert not (tmp_path / "x.ark").exists()
+
+
 def test_commands(scp: Path, tmp_path: Path):
     source, target = f"ark:cat {tmp_path}/in.ark | cat |", f"ark:| cat > {tmp_path}/out.ark"
     with pytest.raises(InputError, match="is a command"):
