@@ -221,6 +221,7 @@ def test_a_jobs_result_is_of_its_options_and_of_every_file_that_is_read(tmp_path
     assert state(job=1) == state(cmd="run.py") == before
     for changed in ({"nj": 3}, {"split": "train"}, {"beam": 4}, {"ngpu": 1}):
         assert state(**changed) != before, changed
+    assert state(split="train") != state(split="valid")
     for path in files:
         os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
         assert state() != before, path
@@ -247,6 +248,7 @@ class Counts(progress.Progress):
 def test_local_jobs_have_a_thread_each_and_count_on_from_what_is_done(tmp_path, monkeypatch):
     (tmp_path / "one_job.py").write_text(JOB)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
     counts, before = Counts(10, "utterances", 4), signal.getsignal(signal.SIGTERM)
 
     def log(job):
@@ -260,7 +262,8 @@ def test_local_jobs_have_a_thread_each_and_count_on_from_what_is_done(tmp_path, 
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_launcher_has_its_own_options_and_gives_jobs_a_thread(tmp_path):
+def test_a_launcher_has_its_own_options_and_gives_jobs_a_thread(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
     (tmp_path / "my tools").mkdir()
     launcher = tmp_path / "my tools/launch"
     launcher.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$OMP_NUM_THREADS" "$@" >"$1"\n')
