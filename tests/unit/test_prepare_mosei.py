@@ -259,6 +259,8 @@ def test_the_papers_folds_are_numpys_legacy_permutation_of_sorted_videos():
 def test_the_papers_protocol_has_sets_of_its_own(mosei, tmp_path):
     wavs = mosei / "Raw/Audio/Full/WAV_16000"
     shutil.copy(wavs / "25522.wav", wavs / "lost__wave1.wav")  # one of so few videos is a whole set
+    data = run(mosei, tmp_path, protocol="mockingjay", prefix="mini_")
+    assert (data / "mini_mockingjay_train").is_dir() and (data / "mini_mockingjay_hazards.tsv").is_file()
     data = run(mosei, tmp_path, protocol="mockingjay")
     sets = {
         name: read_table(data / f"mockingjay_{name}/utt2sentiment") for name in ("train", "valid", "test")

@@ -156,3 +156,6 @@ def test_the_command(tmp_path):
     (tmp_path / "text").write_text("u1 ONE TWO\nu2\nu3 TWO\n")
     main(["--text", str(tmp_path / "text"), "--unit", "word", "--out-dir", str(tmp_path / "out")])
     assert load_tokenizer(tmp_path / "out").encode("TWO ONE") == [2, 3]
+    words = ["--text", str(tmp_path / "text"), "--unit", "word", "--vocab-size", "3"]
+    main([*words, "--out-dir", str(tmp_path / "few")])
+    assert load_tokenizer(tmp_path / "few").units == ["<blank>", "<unk>", "TWO"]
