@@ -108,6 +108,7 @@ def test_what_a_job_left_running_may_write_below_its_end(tmp_path):
     (tmp_path / "x.2.log").unlink()
     assert call(RUN, *again, folder=tmp_path).returncode == 0
     assert "late" in (tmp_path / "x.1.log").read_text()  # it was not run again
+    assert (tmp_path / "x.2.log").exists()  # it told of no end
 
 
 def wait_for_word(path: Path, word: str) -> None:
@@ -151,6 +152,7 @@ def test_bad_calls(launcher, tmp_path, words, told):
 def test_a_signal_and_a_missing_program_are_told_in_the_log(tmp_path):
     assert call(RUN, "x.log", "bash", "-c", "kill -9 $$", folder=tmp_path).returncode == 1
     assert "# Ended (code 0; signal 9) at" in (tmp_path / "x.log").read_text()
+    assert call(RUN, "z.log", "echo", "# Ended (code 3) at", folder=tmp_path).returncode == 0  # its own end
     done = call(RUN, "y.log", "./no-such-program", folder=tmp_path)
     assert (done.returncode, "job failed, log is in y.log" in done.stderr) == (1, True)
     assert "./no-such-program: No such file" in (tmp_path / "y.log").read_text()
@@ -172,14 +174,17 @@ def test_words_reach_the_command_unchanged(tmp_path):
     assert f"\n{words}\n" in (tmp_path / "x.log").read_text()
 
 
-def test_max_jobs_run_bounds_what_runs_at_once(tmp_path):
+@pytest.mark.parametrize(
+    ("options", "most"), [(["--max-jobs-run", "2"], 2), (["--num-threads", "100000"], 1)]
+)
+def test_options_bound_what_runs_at_once(tmp_path, options, most):
     script = "echo + >>count; sleep 0.2; echo - >>count"
-    call(RUN, "--max-jobs-run", "2", "J=1:6", "x.J.log", "bash", "-c", script, folder=tmp_path)
+    call(RUN, *options, "J=1:4", "x.J.log", "bash", "-c", script, folder=tmp_path)
     level = peak = 0
     for sign in (tmp_path / "count").read_text().split():
         level += 1 if sign == "+" else -1
         peak = max(peak, level)
-    assert peak == 2
+    assert peak == most
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -190,6 +195,30 @@ def test_interrupt_reaches_the_job_and_ends_the_launcher_by_the_signal(tmp_path,
     process.send_signal(number)
     assert process.wait(20) == -number
     assert (tmp_path / "told").exists()
+
+
+def test_after_an_interrupt_no_further_job_begins(tmp_path):
+    words = ["--max-jobs-run", "1", "J=1:3", "x.J.log", "bash", "-c", "echo up >up.J; sleep 60"]
+    process = subprocess.Popen([sys.executable, RUN, *words], cwd=tmp_path)
+    wait_for(tmp_path / "up.1")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == -signal.SIGTERM
+    assert [path.name for path in tmp_path.glob("up.*")] == ["up.1"]
+
+
+def test_a_second_interrupt_kills_what_does_not_end(tmp_path):
+    """It would be killed ten seconds after the first."""
+    script = "trap '' TERM; echo up >up; while :; do sleep 0.05; done"
+    process = subprocess.Popen([sys.executable, RUN, "x.log", "bash", "-c", script], cwd=tmp_path)
+    wait_for(tmp_path / "up")
+    began = time.monotonic()
+    process.terminate()
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.terminate()
+    assert process.wait(20) == -signal.SIGTERM
+    assert time.monotonic() - began < 8
+    assert "# Ended (code 0; signal 9) at" in (tmp_path / "x.log").read_text()
 
 
 def test_job_ends_when_its_launcher_is_killed(tmp_path):
@@ -225,6 +254,10 @@ def test_slurm_options(slurm, tmp_path):
     for wanted in ("--mem=4G", "--cpus-per-task=3", "--gres=gpu:2", "--time=1:00:00", "--array=1,2%5"):
         assert wanted in options
     assert {"--partition=long", "--qos=low"} <= set(options)
+    call(SLURM, "J=1:2", "x.J.log", "true", folder=tmp_path)
+    plain = (slurm / "options").read_text().split("\n")
+    assert "--array=1,2" in plain  # as many at once as fit
+    assert not [option for option in plain if option.startswith(("--mem", "--time", "--gres"))]
 
 
 def test_slurm_refusal_is_passed_on(slurm, tmp_path):
@@ -241,8 +274,13 @@ def test_slurm_absent(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_slurm_job_that_vanishes_is_a_failure(slurm, tmp_path):
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_slurm_job_that_vanishes_is_a_failure(slurm, tmp_path, forgotten):
     (slurm / "lose").touch()
+    (tmp_path / "x.log").write_text("# Ended (code 0) at\n")  # of an earlier launch
+    if forgotten:
+        error = "slurm_load_jobs error: Invalid job id specified"
+        (tmp_path / "bin/squeue").write_text(f"#!/usr/bin/env bash\necho '{error}' >&2; exit 1\n")
     quick = tmp_path / "quick.py"  # the launcher with shorter waits
     quick.write_text(
         f"import sys; sys.path.insert(0, {str(UTILS)!r}); import slurm\n"
@@ -295,10 +333,11 @@ def test_slurm_within_a_job_of_an_array(slurm, tmp_path):
     assert not [line for line in told if line.startswith(("SLURM_ARRAY", "SLURM_MEM"))]
 
 
-def test_slurm_waits_for_a_job_that_is_in_the_queue_again(slurm, tmp_path):
-    """Ended with notice, it saved and failed; Slurm begins it anew."""
+@pytest.mark.parametrize("end", ["exit 75", "kill -TERM $$"])
+def test_slurm_waits_for_a_job_that_is_in_the_queue_again(slurm, tmp_path, end):
+    """Ended with notice, it saved and failed, or had not learnt to; Slurm begins it anew."""
     (slurm / "requeue").touch()
-    script = "if [ -e saved ]; then echo fine; else touch saved; exit 75; fi"
+    script = f"if [ -e saved ]; then echo fine; else touch saved; {end}; fi"
     done = call(SLURM, "x.log", "bash", "-c", script, folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "fine" in (tmp_path / "x.log").read_text()
@@ -336,6 +375,22 @@ def test_slurm_cancels_what_a_killed_launcher_left(slurm, tmp_path):
     assert not (slurm / "cancelled").exists()  # the last one has ended
 
 
+def test_slurm_another_job_that_has_the_number_now_is_not_cancelled(slurm, tmp_path):
+    """Slurm's numbers begin anew one day: the name must be that of the launch, too."""
+    squeue = '[[ " $* " == *" --name=x.log "* ]] || echo RUNNING'
+    (tmp_path / "bin/squeue").write_text(f"#!/usr/bin/env bash\n{squeue}\n")
+    (tmp_path / "q").mkdir()
+    (tmp_path / "q/x.log.id").write_text("77 x.log\n")
+    assert call(SLURM, "x.log", "true", folder=tmp_path).returncode == 0
+    assert not (slurm / "cancelled").exists()
+
+
+def test_slurm_a_controller_that_does_not_answer_may_still_run_the_job(slurm, tmp_path):
+    (tmp_path / "bin/squeue").write_text("#!/usr/bin/env bash\necho 'no controller' >&2; exit 1\n")
+    ask = f"import sys; sys.path.insert(0, {str(UTILS)!r}); import slurm; print(slurm.in_queue('7'))"
+    assert call("-c", ask, folder=tmp_path).stdout == "True\n"
+
+
 @pytest.mark.parametrize("note", [b"--user=me x.log\n", b"12", b"\xff 1\n", b""])
 def test_slurm_a_damaged_note_of_an_earlier_launch_cancels_nothing(slurm, tmp_path, note):
     (tmp_path / "q").mkdir()
@@ -366,16 +421,16 @@ def test_a_failure_ends_a_row_but_not_what_runs_side_by_side(tmp_path):
     assert not (tmp_path / "a b").exists()
     assert parallel(commands, "--slots", "2", "--cores", "1", folder=tmp_path).returncode == 1
     assert (tmp_path / "a b").exists()
+    killed = [["bash", "-c", "kill -9 $$"]]
+    assert parallel(killed, "--slots", "1", "--cores", "1", folder=tmp_path).returncode == 1
 
 
-def test_parallel_gives_each_its_gpu(tmp_path):
+@pytest.mark.parametrize(("shown", "wanted"), [("3,5", ["3", "5"]), ("", ["0", "1"])])
+def test_parallel_gives_each_its_gpu(tmp_path, monkeypatch, shown, wanted):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
     commands = [["bash", "-c", f"echo $CUDA_VISIBLE_DEVICES >gpu.{number}; sleep 0.3"] for number in range(2)]
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "3,5"}
-    text = "".join(f"{len(words)}\0" + "".join(f"{word}\0" for word in words) for words in commands)
-    call(
-        PARALLEL, "--slots", "2", "--cores", "2", "--gpus", "2", folder=tmp_path, input=text, env=environment
-    )
-    assert sorted(path.read_text() for path in tmp_path.glob("gpu.*")) == ["3\n", "5\n"]
+    parallel(commands, "--slots", "2", "--cores", "2", "--gpus", "2", folder=tmp_path)
+    assert sorted(path.read_text().strip() for path in tmp_path.glob("gpu.*")) == wanted
 
 
 def wait_for(path: Path) -> None:

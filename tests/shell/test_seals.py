@@ -1,10 +1,14 @@
 """Checksums of what a step made, compared by the steps that read it."""
 
+import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from speechrep.errors import InputError
 
 STEP = Path(__file__).parents[2] / "utils/step.py"
 
@@ -59,6 +63,52 @@ def test_what_is_gone_or_new_or_hidden_is_no_damage(made: Path):
     (made / "made/c").write_text("new")
     (made / "made/.lock").write_text("x")
     assert copy(made).returncode == 0
+
+
+def test_what_a_marker_within_the_folder_vouches_for_is_noticed(tmp_path: Path):
+    """An experiment's own steps keep their markers in it."""
+    words = ["--sealed", "exp/model", "--out", "exp/model", "--", "bash", "-c", "echo one >exp/model"]
+    (tmp_path / "exp").mkdir()
+    marker = ["--marker", "exp/.done/first", "--log", "first.log"]
+    run = [sys.executable, str(STEP), *marker, *words]
+    subprocess.run(run, cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "exp/model").write_text("onf\n")
+    done = step(tmp_path, "second", "--in", "exp", "--out", "copy", "--", "cp", "exp/model", "copy")
+    assert done.returncode == 1 and "exp/model: is not what step first made" in done.stderr
+
+
+def test_what_a_changed_step_made_before_vouches_for_nothing(made: Path):
+    (made / ".done/first").rename(made / ".done/first.old")
+    (made / "made/a.ark").write_text("new\n")
+    assert copy(made).returncode == 0
+
+
+def test_logs_are_not_sealed(tmp_path: Path):
+    script = "mkdir -p made/log && echo one >made/a.ark && echo two >made/log/1.log"
+    words = ["--sealed", "made", "--out", "made", "--", "bash", "-c", script]
+    assert step(tmp_path, "first", *words).returncode == 0
+    (tmp_path / "made/log/1.log").write_text("another run\n")
+    assert copy(tmp_path).returncode == 0
+
+
+def test_of_much_the_small_files_are_known_by_content_the_rest_by_size(tmp_path: Path, monkeypatch):
+    monkeypatch.syspath_prepend(STEP.parent)
+    seals = importlib.import_module("seals")
+    monkeypatch.setattr(seals, "SEAL_BYTES", 10)
+    for name, size in (("large", 9), ("small", 3), ("middle", 5)):
+        (tmp_path / name).write_bytes(bytes(size))
+    sums = seals.seal([tmp_path / name for name in ("large", "small", "middle")], tmp_path / ".done/x")
+    assert list(sums) == ["../small", "../middle", "../large"]
+    assert sums["../large"] == "9 bytes" and not any(
+        " " in sums[f"../{name}"] for name in ("small", "middle")
+    )
+    (tmp_path / ".done").mkdir()
+    (tmp_path / ".done/x").write_text(json.dumps({"sealed": sums}))
+    (tmp_path / "large").write_bytes(b"other txt")
+    seals.refuse_damaged([tmp_path / "large"])
+    (tmp_path / "large").write_bytes(b"longer than it")
+    with pytest.raises(InputError, match="is not what step x made"):
+        seals.refuse_damaged([tmp_path / "large"])
 
 
 def test_a_marker_that_cannot_be_read_seals_nothing(made: Path):

@@ -1,10 +1,15 @@
 """The steps that utils/stages.sh makes of options and configurations."""
 
+import importlib
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from speechrep.io.ark import write_ark
 
 REPOSITORY = Path(__file__).parents[2]
 SETUP = """set -euo pipefail
@@ -68,6 +73,29 @@ def test_what_a_configuration_names_is_an_input(steps):
     for name in ("asr_apc", "asr_apc_0.1_s2"):
         inputs = steps[name][0]
         assert "exp/units/tokenizer.json" in inputs and "exp/units" not in inputs
+
+
+def test_a_configurations_words_are_paths_where_they_are_written_as_such(tmp_path, monkeypatch):
+    """And the archives of a table, or their folders where there are too many for a command line."""
+    monkeypatch.syspath_prepend(REPOSITORY / "utils")
+    config_inputs = importlib.import_module("config_inputs")
+    for name in ("mel", "exp/apc", "data/train", "arks"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "conf.yaml").write_text("feature: mel\npretrained: exp/apc\nother: exp/gone\n")
+    words = [sys.executable, str(REPOSITORY / "utils/config_inputs.py"), "conf.yaml"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "exp/apc\n"
+    places, arks = [], [tmp_path / f"arks/{number}.ark" for number in range(3)]
+    for number, ark in enumerate(arks):
+        write_ark(ark, [(f"u{number}", np.ones((2, 3), np.float32))], tmp_path / "one.scp")
+        places.append((tmp_path / "one.scp").read_text())
+    table = tmp_path / "data/train/feats.scp"
+    table.write_text("".join(places))
+    found = config_inputs.ready_made({"feature": "kaldi"}, tmp_path / "data/train")
+    assert found == {str(table), *map(str, arks)}
+    monkeypatch.setattr(config_inputs, "MOST", 3)
+    found = config_inputs.ready_made({"feature": "kaldi"}, tmp_path / "data/train")
+    assert found == {str(table.parent), str(tmp_path / "arks")}
 
 
 def test_representations_are_of_one_experiment(tmp_path):

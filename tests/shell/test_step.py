@@ -111,9 +111,10 @@ def test_option_change_is_named(folder):
         assert told in done.stderr
 
 
-def test_a_comment_or_a_new_time_changes_nothing(folder):
+def test_a_comment_an_order_or_a_new_time_changes_nothing(folder):
+    (folder / "conf.yaml").write_text("lr: 1\nsteps: 2\n")
     run(folder)
-    (folder / "conf.yaml").write_text("# faster\nlr: 1\n")
+    (folder / "conf.yaml").write_text("# faster\nsteps: 2\nlr: 1\n")
     os.utime(folder / "input")
     assert run(folder).stderr.endswith("up to date\n")
 
@@ -142,6 +143,11 @@ def test_a_folder_as_input(folder):
     assert "runs: input data changed" in run(folder, *more).stderr
     (folder / "data/deep/y").write_text("")
     assert "runs: input data changed" in run(folder, *more).stderr
+    (folder / "data/deep").rename(folder / "data/other")
+    assert "runs: input data changed" in run(folder, *more).stderr
+    (folder / "data/nowhere").symlink_to("absent")  # counts by its name
+    assert "runs: input data changed" in run(folder, *more).stderr
+    assert run(folder, *more).stderr.endswith("up to date\n")
 
 
 def test_a_large_file_is_known_by_size_and_time(folder):
@@ -150,6 +156,19 @@ def test_a_large_file_is_known_by_size_and_time(folder):
     assert run(folder).stderr.endswith("up to date\n")
     os.utime(folder / "input")
     assert "runs: input input changed" in run(folder).stderr
+
+
+def test_of_a_large_folder_only_so_much_is_read(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(STEP.parent)
+    fingerprint = importlib.import_module("fingerprint")
+    monkeypatch.setattr(fingerprint, "FOLDER_BYTES", 10)
+    for name in "ab":
+        (tmp_path / name).write_text("six by")
+    before = fingerprint.fingerprint(tmp_path)
+    os.utime(tmp_path / "a", (0, 0))  # known by its content
+    assert fingerprint.fingerprint(tmp_path) == before
+    os.utime(tmp_path / "b", (0, 0))  # for which nothing was left
+    assert fingerprint.fingerprint(tmp_path) != before
 
 
 def test_failure_shows_the_end_of_the_log_and_keeps_the_status(folder):

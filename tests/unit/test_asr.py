@@ -21,7 +21,7 @@ from speechrep.downstream.asr_decoder import decoder_targets
 from speechrep.downstream.asr_encoder import reverse_frames, sinusoids, stack_frames
 from speechrep.downstream.asr_input import InputLayer
 from speechrep.downstream.asr_model import Recogniser, attention_greedy, ctc_loss
-from speechrep.downstream.base import Labelled, Loading
+from speechrep.downstream.base import Labelled, Loading, with_features
 from speechrep.downstream.registry import TASKS
 from speechrep.downstream.spec_augment import spec_augment
 from speechrep.downstream.warp import shortest, warp
@@ -278,6 +278,14 @@ def test_transcripts_too_long_to_align_are_listed_or_refused(tmp_path, caplog):
         dataset("skip", {"u3": "ABAB"})
 
 
+def test_an_utterance_without_an_encoder_frame_is_skipped_even_if_nothing_is_said():
+    texts = {"u1": "AB", "u2": ""}
+    feats = Memory({"u1": np.zeros((8, 6), np.float32), "u2": np.zeros((2, 6), np.float32)})
+    tokenizer = train_tokenizer("char", ["AB"], 0, "here")
+    kept = labelled_dataset(feats, texts, tokenizer, lambda lens: lens // 3, "skip", "here")
+    assert kept.utt_ids == ["u1"]
+
+
 def test_training_transcripts_must_fit_what_warping_may_leave(tmp_path):
     """Twelve frames make four encoder frames, but three when sped up by 0.3."""
     (tmp_path / "text").write_text("u1 ABC\nu2 ABCA\n")
@@ -295,6 +303,45 @@ def test_transcripts_need_features_and_features_without_one_are_told(tmp_path, c
     with caplog.at_level(logging.WARNING):
         assert transcripts(labelled) == {"u000": "A"}
     assert "2 utterances have no transcript" in caplog.text
+
+
+def test_transcripts_of_parts_are_those_of_the_whole(tmp_path):
+    labelled = make_set(tmp_path / "set", 30, 0)
+    lines = (tmp_path / "set/text").read_text().splitlines(keepends=True)
+    (tmp_path / "set/text").write_text("".join(lines[:-1]))  # the last is in a part, without words
+    found = [transcripts(labelled._replace(split=part)) for part in ("train", "valid", "test")]
+    assert len(found[0]) > len(found[1]) > 0 and found[2]
+    assert sum(map(len, found)) == 29 and found[0] | found[1] | found[2] == transcripts(labelled)
+
+
+def test_one_of_so_many_may_lack_features_whatever_its_share_rounds_to():
+    feats = Memory({f"u{i}": np.zeros((1, 6), np.float32) for i in range(48)})
+    labels = dict.fromkeys([*feats.utt_ids, "lost"], 0)
+    assert 49 * (1 / 49) < 1
+    assert set(with_features(labels, feats, "here", 1 / 49)) == set(feats.utt_ids)
+    with pytest.raises(InputError, match="2 absent"):
+        with_features(labels | {"also": 0}, feats, "here", 1 / 50)
+
+
+def test_batches_hold_no_more_utterances_than_told(tmp_path):
+    labelled = make_set(tmp_path / "set", 7, 0)
+    task = asr.AsrTask(dataclasses.replace(SMALL, max_utts=2), labelled, labelled, Loading())
+    for loader in (task.train_loader(), task.valid_loader()):
+        assert sorted(len(batch["utt_ids"]) for batch in loader.epoch(0)) == [1, 2, 2, 2]
+
+
+def test_batches_are_shared_out_to_processes_and_shuffled_by_the_seed(tmp_path):
+    labelled = make_set(tmp_path / "set", 12, 0)
+    config = dataclasses.replace(SMALL, max_utts=1)
+
+    def order(seed, rank=0, world_size=1):
+        loading = Loading(seed, rank=rank, world_size=world_size)
+        loader = asr.AsrTask(config, labelled, labelled, loading).train_loader()
+        return [batch["utt_ids"][0] for batch in loader.epoch(0)]
+
+    assert order(1) == order(1) != order(2)
+    shares = [order(1, rank, 2) for rank in (0, 1)]
+    assert list(map(len, shares)) == [6, 6] and sorted(shares[0] + shares[1]) == sorted(order(1))
 
 
 def test_few_utterances_that_lost_their_features_are_left_out_of_training_alone(tmp_path, caplog):
@@ -554,6 +601,12 @@ def test_decoding_a_set_without_transcripts_writes_no_reference(experiment, tmp_
         (AsrConfig, {"encoder": "transformer", "projection": 4}, "the Transformer has none"),
         (AsrConfig, {"label_smoothing": 1.0}, "is no share"),
         (AsrConfig, {"tempo_warp": 1.0}, "is no share"),
+        (AsrConfig, {"mix_layers": True}, "are of a model inside"),
+        (AsrConfig, {"fine_tune": True}, "are of a model inside"),
+        (AsrConfig, {"vocab_size": 2}, "vocab-size is 2, want 0"),
+        (AsrConfig, {"vocab_size": -1}, "vocab-size is -1, want 0"),
+        (AsrDecodeConfig, {"method": "beam", "end_margin": -1.0}, "end-margin is -1.0, want at least 0"),
+        (AsrDecodeConfig, {"method": "ctc-beam", "lm": "x"}, "--lm: ctc-beam uses no language model"),
     ],
 )
 def test_bad_options_are_refused(cls, options, complaint):

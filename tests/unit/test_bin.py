@@ -66,3 +66,32 @@ run(lambda: os.kill(os.getpid(), signal.SIGINT))
 def test_an_interrupt_is_told_in_a_line_and_handed_on():
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGINT and done.stderr == "-c: interrupted\n"
+
+
+OUTPUT = """
+from speechrep.bin import run
+
+def main():
+    for number in range(100_000):
+        print(number)
+
+run(main)
+"""
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_success(tmp_path):
+    (tmp_path / "x.py").write_text(OUTPUT)
+    command = f'{sys.executable} x.py | head -1; exit "${{PIPESTATUS[0]}}"'
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "0\n", "")
+
+
+SYSTEM = ("OSError(28, 'x', 'a.h5')", "error: a.h5: No space left on device\n")
+
+
+@pytest.mark.parametrize(("error", "told"), [SYSTEM, ("OSError('bug')", "")])
+def test_what_the_system_says_is_told_in_words_and_what_a_library_says_traced(error, told):
+    code = f"from speechrep.bin import run\ndef main():\n    raise {error}\nrun(main)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and ("Traceback" in done.stderr) == (not told)
+    assert not told or done.stderr.endswith(told)

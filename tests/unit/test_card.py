@@ -1,5 +1,6 @@
 """Model folders in the manner of hubs, and their cards."""
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -70,6 +71,16 @@ def test_models_of_other_number_formats(tmp_path: Path, dtype: torch.dtype, name
     save_pretrained(original, tmp_path / "again")
     again = speechrep.load(tmp_path / "again").to(dtype)
     assert all(torch.equal(a, b) for a, b in zip(original.parameters(), again.parameters(), strict=True))
+
+
+def test_what_normalisation_does_is_told(tmp_path: Path) -> None:
+    original = model("apc")
+    for cmvn, norm_vars, told in (
+        ("utterance", True, "utterance"), ("global", False, "global, mean"), ("none", False, "none"),
+    ):  # fmt: skip
+        original.meta = dataclasses.replace(original.meta, cmvn=cmvn, norm_vars=norm_vars)
+        save_pretrained(original, tmp_path)
+        assert f"| normalisation | {told} |\n" in (tmp_path / "README.md").read_text()
 
 
 def test_features_of_speakers_are_told(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 import speechrep
 from speechrep.bin import dump, export_checkpoint, import_checkpoint
 from speechrep.bin.extract_feats import ExtractConfig
-from speechrep.compat.convert import export_model
+from speechrep.compat.convert import export_model, import_model
 from speechrep.compat.presets import PRESETS, preset_meta, preset_name
 from speechrep.compat.pretrained import save_pretrained
 from speechrep.config import add_options, make_parser, parse_choice, to_dict
@@ -143,6 +144,10 @@ def test_mockingjay_without_head_and_with_embedding_layer(tmp_path: Path) -> Non
     export_checkpoint.main(["--to", "mockingjay", str(exp), "--out", str(tmp_path / "b.ckpt")])
     with torch.serialization.safe_globals([argparse.Namespace]):
         assert "SpecHead" not in torch.load(tmp_path / "b.ckpt", weights_only=True)
+    torch.manual_seed(5)  # the head that we give it is the same at every reading
+    imported = import_model(file, embedding_layer=True)
+    assert imported.model.weights_sha256 == speechrep.load(exp).weights_sha256
+    assert not any(module.training for module in imported.model.modules())
 
 
 @pytest.mark.parametrize("old", [True, False])
@@ -160,6 +165,11 @@ def test_s3prl_transformer(tmp_path: Path, old: bool) -> None:
     back = torch.load(tmp_path / "back.ckpt", weights_only=True)
     assert {"Transformer", "SpecHead", "Upstream_Config", "Config"} <= set(back)
     assert back["Upstream_Config"]["audio"]["target_level"] == -25 and back["Step"] == 7
+    assert back["Upstream_Config"]["task"]["sequence_length"] == 1500
+    notes = export_model(exp, "mockingjay", tmp_path / "back.mj")
+    assert "S3PRL's pieces of so many frames have no place in it" in notes
+    # Which of torch's two formats their code can read.
+    assert zipfile.is_zipfile(tmp_path / "back.ckpt") and not zipfile.is_zipfile(tmp_path / "back.mj")
     for key, value in state.items():
         assert torch.equal(back["Transformer"][key], value)
 
@@ -322,7 +332,65 @@ def test_what_the_format_has_no_place_for_comes_back(
     for project in ("mockingjay", "s3prl"):
         again = speechrep.load(assert_round_trip(tmp_path / "exp", project, tmp_path / project))
         assert again.meta == meta and np.array_equal(again.cmvn_stats, model.cmvn_stats)
+        other = dataclasses.replace(meta, cmvn="none")  # of features that it is said to be for instead
+        assert import_model(tmp_path / project, meta=other).model.cmvn_stats is None
     assert "above 50 positions" in caplog.text
+
+
+def test_options_stand_in_a_file_where_the_other_project_looks_for_them(tmp_path: Path) -> None:
+    """Not only under our own key, by which what we wrote comes back to us."""
+    values = {"dropout": 0.2, "attention_dropout": 0.3, "init_std": 0.04, "layer_norm_eps": 1e-6,
+              "mask_share": 0.25, "mask_span": 3}  # fmt: skip
+    sizes = {"hidden_size": 8, "num_layers": 3, "num_heads": 4, "ffn_size": 16}
+    model = build("mockingjay", CONFIGS["mockingjay"](**sizes, **values), preset_meta("s3-mel80"))
+    save_model(tmp_path / "exp", model, {"step": 70})
+    shared = {
+        "hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 16,
+        "hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.3, "initializer_range": 0.04,
+        "layer_norm_eps": "1e-06",  # as text, as YAML of old reads it
+    }  # fmt: skip
+    export_model(tmp_path / "exp", "mockingjay", tmp_path / "m.ckpt")
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        content = torch.load(tmp_path / "m.ckpt", weights_only=True)
+    told = shared | {"mask_proportion": 0.25, "mask_consecutive": 3}
+    assert told.items() <= content["Settings"]["Config"]["mockingjay"].items()
+    assert content["Global_step"] == 70
+    export_model(tmp_path / "exp", "s3prl", tmp_path / "s.ckpt")
+    content = torch.load(tmp_path / "s.ckpt", weights_only=True)
+    upstream = content["Upstream_Config"]
+    assert shared.items() <= upstream["transformer"].items() and content["Step"] == 70
+    told = {"mask_proportion": 0.25, "mask_consecutive_min": 3, "mask_consecutive_max": 3}
+    assert told.items() <= upstream["task"].items()
+    options = {"hidden_size": 8, "time_shift": 4, "dropout": 0.1, "residual": "inner"}
+    model = build("apc", CONFIGS["apc"](**options), preset_meta("s3-apc80"))
+    save_model(tmp_path / "apc", model, {"step": 9})
+    export_model(tmp_path / "apc", "s3prl", tmp_path / "a.ckpt")
+    content = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    assert content["config"]["task"]["n_future"] == 4 and content["Step"] == 9
+    paras = {"num_layers": 3, "hidden_size": 8, "dropout": 0.1, "residual": True}
+    assert content["config"]["model"]["paras"] == paras
+
+
+def test_an_apc_that_several_gpus_trained_on_mockingjays_features(tmp_path: Path) -> None:
+    state = fixtures.apc_weights(160, 3, 10)
+    wrapped = {f"module.{name}": value for name, value in state.items()}  # as torch's DataParallel has it
+    one, other = (
+        import_model(fixtures.save(tree, tmp_path / name), "apc")
+        for tree, name in ((state, "a.model"), (wrapped, "b.model"))
+    )
+    assert one.model.weights_sha256 == other.model.weights_sha256
+    assert one.about["preset"] == other.about["preset"] == "mj-mel160"
+
+
+def test_what_s3prl_says_of_masks_and_layers(tmp_path: Path) -> None:
+    state, head = fixtures.transformer_weights(240, 2, 12, 20)
+    transformer = fixtures.mockingjay_config(2, 12, 4, 20, 1)["mockingjay"] | {"share_layer": True}
+    task = {"mask_proportion": 0.3, "mask_consecutive_min": 5}
+    tree = {"Transformer": state, "SpecHead": head, "Config": {"transformer": transformer, "task": task}}
+    imported = import_model(fixtures.save(tree, tmp_path / "x.ckpt"))
+    assert (imported.model.config.mask_share, imported.model.config.mask_span) == (0.3, 5)
+    assert imported.about["preset"] == ""  # 240 values are Kaldi's where it says so
+    assert any("its layers share their weights" in note for note in imported.about["notes"])
 
 
 def test_every_key_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

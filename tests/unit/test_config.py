@@ -39,6 +39,19 @@ def test_resolved_options_read_back_equal(tmp_path):
     assert from_dict(Gru, to_dict(config), "here") == config
 
 
+@pytest.mark.parametrize("text", ["3,5", "3 5", "3, 5"])
+def test_several_values_are_parted_by_commas_or_blanks(text):
+    assert parse("--upstream", "gru", "--shifts", text).upstream_config.shifts == (3, 5)
+
+
+@pytest.mark.parametrize(
+    "values", [{"num_layers": True}, {"lr": False}, {"residual": 1}, {"shifts": [1, True]}, {"shifts": 1}]
+)
+def test_a_truth_is_no_number_and_a_number_no_truth(values):
+    with pytest.raises(InputError, match=f"here: {next(iter(values))} is "):
+        from_dict(Gru, values, "here")
+
+
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [

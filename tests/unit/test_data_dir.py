@@ -1,5 +1,6 @@
 import pytest
 
+from speechrep.bin.data_dir import main
 from speechrep.errors import InputError
 from speechrep.io.data_dir import DataDir, Segment, invert
 from speechrep.io.data_valid import validate
@@ -46,12 +47,14 @@ FAULTS = [
     ("utt2spk", "s1-a s2\ns1-b s2\ns2-a s1\n", r"utt2spk:3: utterance 's2-a': speaker 's1' comes after 's2'"),
     ("spk2utt", "s1 s1-a\ns2 s2-a\n", r"spk2utt:1: speaker 's1' has other utterances .* first 's1-b'"),
     ("spk2utt", "s1 s1-a s1-b\n", r"spk2utt: speaker 's2' of utt2spk is missing"),
+    ("spk2utt", "s1 s1-b s1-a\ns2 s2-a\n", r"spk2utt:1: speaker 's1' has other utterances"),
     ("wav.scp", "s1-a /x/a.flac\ns1-b /x/b.flac\n", r"wav\.scp: utterance 's2-a' of utt2spk is missing"),
     ("wav.scp", "s1-a ~/a.flac\ns1-b /b.flac\ns2-a /c\n", r"wav\.scp: 's1-a': '~'"),
     ("utt2dur", "s1-a 1.5\ns1-b 0\ns2-a 0.5\n", r"utt2dur: 's1-b' is 0, want more than 0"),
     ("utt2dur", "s1-a 1.5\ns1-b long\ns2-a 0.5\n", r"utt2dur: 's1-b' is 'long', want a number"),
     ("utt2num_frames", "s1-a 1\ns1-b 1.5\ns2-a 2\n", r"utt2num_frames: 's1-b' is '1.5', want a number"),
     ("spk2gender", "s1 f\ns2 x\n", r"spk2gender:2: 's2' is 'x', want m or f"),
+    ("spk2gender", "s1 F\ns2 m\n", r"spk2gender:1: 's1' is 'F', want m or f"),
     ("phones.ctm", "s9 1 0 1 SIL\n", r"phones\.ctm: utterance 's9' is not in utt2spk"),
     ("segments", "s1-a r1 0 1\ns1-b r1 1 1\ns2-a r2 0 1\n", r"segments:2: utterance 's1-b': bad times"),
     ("segments", "s1-a r1 0 1\ns1-b r1 1\ns2-a r2 0 1\n", r"segments:2: utterance 's1-b': want"),
@@ -111,6 +114,31 @@ def test_tables_of_recordings_know_no_others(name, data_dir):
         validate(data_dir)
     (data_dir / name).write_text(f"r1{rest}\n")
     validate(data_dir)
+    (data_dir / name).write_text("")  # a part of a set whose recordings it did not name
+    validate(data_dir)
+
+
+def test_sorted_as_people_sort_is_not_sorted(tmp_path):
+    """Capitals come before small letters in C order, wherever the sort that made the file put them."""
+    (tmp_path / "utt2spk").write_text("a-1 a\nB-1 B\n")
+    (tmp_path / "spk2utt").write_text("a a-1\nB B-1\n")
+    with pytest.raises(InputError, match=r"utt2spk:2: 'B-1' comes after 'a-1': not sorted in C order"):
+        validate(tmp_path, text=False, wav=False)
+
+
+def test_characters_that_cannot_be_printed_may_be_asked_for_but_no_other_blanks(data_dir):
+    (data_dir / "text").write_text("s1-a A\u200bB\ns1-b B\ns2-a C\n")
+    main(["validate", "--no-feats", "--non-print", str(data_dir)])
+    with pytest.raises(InputError, match=r"text:1: utterance 's1-a' holds the character '\\u200b'"):
+        main(["validate", "--no-feats", str(data_dir)])
+    (data_dir / "text").write_text("s1-a A\u200bB\ns1-b B\u2003C\ns2-a C\n")
+    with pytest.raises(InputError, match=r"text:2: utterance 's1-b' holds the character '\\u2003'"):
+        main(["validate", "--no-feats", "--non-print", str(data_dir)])
+
+
+def test_a_transcript_without_words_can_be_read(data_dir):
+    (data_dir / "text").write_text("s1-a A\ns1-b\ns2-a C\n")
+    assert DataDir(data_dir).text == {"s1-a": "A", "s1-b": "", "s2-a": "C"}
 
 
 def test_speaker_that_is_a_prefix_of_another(tmp_path):

@@ -143,6 +143,73 @@ def test_fix_refuses_what_it_cannot_mend(tmp_path):
         fix(path)
 
 
+UNUSABLE = [
+    ("utt2dur", "inf"),
+    ("text", "A\x07B"),
+    ("utt2num_frames", "1.5"),
+    ("spk2gender", "M"),
+    ("segments", "r 2 1"),
+    ("wav.scp", "~/x.wav"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), UNUSABLE)
+def test_fix_drops_what_the_value_of_a_file_makes_unusable(name, value, tmp_path):
+    """The last utterance alone has its speaker and its recording."""
+    path = make(tmp_path / "d", {"a": 2, "b": 1})
+    write_table(path / "utt2num_frames", dict.fromkeys(names(path), "100"))
+    if name == "segments":
+        write_table(path / "wav.scp", {"r": "/x/r.wav"})
+        write_table(path / "segments", {"a-00": "r 0 1", "a-01": "r 1 -1", "b-00": "r 2 3"})
+    key = "b" if name == "spk2gender" else "b-00"
+    (path / name).write_text(
+        "".join(f"{k} {value if k == key else v}\n" for k, v in read_table(path / name).items())
+    )
+    assert fix(path) == (2, 3, True)
+    assert names(path) == ["a-00", "a-01"]
+    if name == "segments":
+        assert read_table(path / "segments")["a-01"] == "r 1 -1"  # to the recording's end
+
+
+def test_fix_wants_a_speaker_in_every_file_about_speakers_and_leaves_good_files_alone(tmp_path):
+    path = make(tmp_path / "d", {"a": 2, "b": 1})
+    write_table(path / "cmvn.scp", {"a": "/x/cmvn.ark:3", "b": "/x/cmvn.ark:9"})
+    good = (path / "cmvn.scp").stat().st_ino
+    (path / "text").write_text("b-00 X\na-00 X\na-01 X\n")
+    assert fix(path) == (3, 3, True)
+    assert (path / "cmvn.scp").stat().st_ino == good
+    write_table(path / "cmvn.scp", {"a": "/x/cmvn.ark:3"})
+    assert fix(path) == (2, 3, True)
+
+
+def test_fix_orders_alignments_by_time_and_drops_doubled_lines(tmp_path):
+    path = make(tmp_path / "d", {"a": 1})
+    (path / "phones.ctm").write_text("a-00 1 10.0 1 T\na-00 1 9.5 0.5 AA\na-00 1 9.5 0.5 AA\n")
+    fix(path)
+    assert (path / "phones.ctm").read_text() == "a-00 1 9.5 0.5 AA\na-00 1 10.0 1 T\n"
+
+
+def test_fix_filters_further_files_and_keeps_what_they_lack(tmp_path, capsys):
+    path = make(tmp_path / "d", {"a": 2, "b": 1, "c": 1})
+    write_table(path / "utt2emotion", {"a-00": "1", "c-00": "2"})
+    write_table(path / "spk2age", {"a": "30", "c": "40"})
+    (path / "text").write_text("a-00 X\na-01 X\nb-00 X\n")
+    main(["fix", "--utt-extra-files", "utt2emotion", "--spk-extra-files", "spk2age", str(path)])
+    assert names(path) == ["a-00", "a-01", "b-00"]
+    assert read_table(path / "utt2emotion") == {"a-00": "1"} and read_table(path / "spk2age") == {"a": "30"}
+    write_table(path / "utt2spk", {"a-00": "z", "a-01": "z", "b-00": "a"})
+    write_table(path / "spk2gender", {"a": "f", "z": "m"})
+    with pytest.raises(InputError, match="does not sort by speaker"):
+        main(["fix", str(path)])
+    main(["fix", "--no-spk-sort", str(path)])
+    assert DataDir(path).spk2utt == {"a": ["b-00"], "z": ["a-00", "a-01"]}
+
+
+def test_fix_counts_what_was_there_before(tmp_path):
+    (tmp_path / "utt2spk").write_text("a-1 a\na-2 a\na-2 b\na-3\n")
+    assert fix(tmp_path) == (1, 3, True)
+
+
 # --- split
 
 SPEAKERS = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 7), min_size=1, max_size=6)
@@ -223,6 +290,26 @@ def test_subset_by_number(mode, tmp_path):
     assert names(tmp_path / "s") == MODES[mode]
 
 
+def test_the_shortest_are_told_by_numbers_frames_before_seconds(tmp_path):
+    path, target = make(tmp_path / "d", {"a": 3}), tmp_path / "s"
+    write_table(path / "utt2dur", {"a-00": "10.5", "a-01": "9.5", "a-02": "11"})
+    main(["subset", "--shortest", str(path), "1", str(target)])
+    assert names(target) == ["a-01"]
+    write_table(path / "utt2num_frames", {"a-00": "100", "a-01": "99", "a-02": "98"})
+    main(["subset", "--shortest", str(path), "1", str(target)])
+    assert names(target) == ["a-02"]
+
+
+def test_speakers_are_drawn_always_alike_but_drawn(tmp_path):
+    path = make(tmp_path / "d", {f"s{i:02d}": 1 for i in range(40)})
+    drawn = []
+    for target in (tmp_path / "s", tmp_path / "t"):
+        main(["subset", "--speakers", str(path), "10", str(target)])
+        drawn.append(names(target))
+    assert drawn[0] == drawn[1] and len(drawn[0]) == 10
+    assert drawn[0] not in (names(path)[:10], names(path)[-10:])
+
+
 def test_subset_by_speaker_and_list(tmp_path):
     path, target = make(tmp_path / "d", {"a": 4, "b": 3, "c": 1}), tmp_path / "s"
     main(["subset", "--per-spk", str(path), "2", str(target)])
@@ -264,11 +351,12 @@ def test_what_is_left_out_is_told(words, tmp_path, caplog):
     words = [{"D": str(path), "T": str(tmp_path / "t")}.get(word, word) for word in words]
     main(words)
     assert not caplog.messages
-    for name in ("conf", "split9utt", ".backup"):
+    for name in ("conf", "split9utt", "split9_mine", ".backup"):
         (path / name).mkdir()
     (path / "stm").write_text("")
     main(words)
-    assert caplog.messages == [f"{path}: left out, as what they are keyed by is not known: conf, stm"]
+    told = "conf, split9_mine, stm"
+    assert caplog.messages == [f"{path}: left out, as what they are keyed by is not known: {told}"]
 
 
 @pytest.mark.parametrize("dangling", [False, True])
@@ -316,6 +404,41 @@ def test_combine(tmp_path, caplog):
     validate(tmp_path / "x")
 
 
+def test_combine_takes_further_files_and_alignments_of_some(tmp_path, caplog):
+    one, two = make(tmp_path / "1", {"a": 1}), make(tmp_path / "2", {"b": 1})
+    write_table(one / "utt2emotion", {"a-00": "1"})
+    write_table(two / "utt2emotion", {"b-00": "2"})
+    (two / "phones.ctm").unlink()  # what cannot be aligned has no lines in any case
+    (two / "frame_shift").write_text("0.01")
+    main(["combine", "--extra-files", "utt2emotion", str(tmp_path / "all"), str(one), str(two)])
+    assert read_table(tmp_path / "all/utt2emotion") == {"a-00": "1", "b-00": "2"}
+    assert (tmp_path / "all/phones.ctm").read_text() == (one / "phones.ctm").read_text()
+    assert not (tmp_path / "all/frame_shift").exists()  # that of the other is not known
+    assert caplog.messages == ["leaving out frame_shift, which is not the same everywhere"]
+
+
+def test_copy_leaves_recordings_of_segments_their_names(tmp_path):
+    path = make(tmp_path / "d", {"a": 1, "b": 1})
+    write_table(path / "wav.scp", {"r": "/x/r.wav"})
+    write_table(path / "segments", {"a-00": "r 0 1", "b-00": "r 1 2"})
+    main(["copy", "--utt-prefix", "x-", "--spk-prefix", "x-", str(path), str(tmp_path / "c")])
+    assert read_table(tmp_path / "c/wav.scp") == {"r": "/x/r.wav"}
+    assert read_table(tmp_path / "c/segments") == {"x-a-00": "r 0 1", "x-b-00": "r 1 2"}
+
+
+def test_copy_with_suffixes_that_change_the_order(tmp_path):
+    path = make(tmp_path / "d", {"a": 1})
+    for name in ("utt2spk", "wav.scp", "text", "utt2dur"):
+        write_table(
+            path / name, {"a-1": "a", "a-1-2": "a"} if name == "utt2spk" else {"a-1": "1", "a-1-2": "2"}
+        )
+    (path / "phones.ctm").unlink()
+    main(["copy", "--utt-suffix", "z", "--spk-suffix", "y", str(path), str(tmp_path / "c")])
+    validate(tmp_path / "c")
+    assert DataDir(tmp_path / "c").spk2utt == {"ay": ["a-1-2z", "a-1z"]}
+    assert read_table(tmp_path / "c/text") == {"a-1-2z": "2", "a-1z": "1"}
+
+
 def test_copy_renames(tmp_path):
     path = make(tmp_path / "d", {"a": 1, "b": 1})
     main(["copy", "--utt-prefix", "x-", "--spk-prefix", "x-", str(path), str(tmp_path / "c")])
@@ -333,7 +456,7 @@ def test_copy_renames(tmp_path):
 
 def test_an_utterance_without_a_frame_is_named(tmp_path):
     path = make(tmp_path / "d", {"a": 2})
-    (path / "utt2dur").write_text("a-00 1.5\na-01 0.0001\n")
+    (path / "utt2dur").write_text("a-00 1.5\na-01 0.0249\n")
     with pytest.raises(InputError, match="utterance a-01 is too short for a frame"):
         main(["utt2num-frames", str(path)])
     assert not (path / "utt2num_frames").exists()
@@ -343,6 +466,14 @@ def test_lengths(tmp_path, capsys):
     path = make(tmp_path / "d", {"a": 2})
     main(["utt2num-frames", str(path)])  # from utt2dur, 25 ms windows every 10 ms
     assert read_table(path / "utt2num_frames") == {"a-00": "148", "a-01": "248"}
+    write_table(path / "utt2dur", {"a-00": "0.175", "a-01": "2.5"})  # 0.16 s are 15.999... times 10 ms
+    (path / "utt2num_frames").unlink()
+    main(["utt2num-frames", str(path)])
+    assert read_table(path / "utt2num_frames") == {"a-00": "16", "a-01": "248"}
+    write_table(path / "utt2num_frames", {"a-00": "7"})  # of fewer utterances: made anew
+    main(["utt2num-frames", "--frame-shift", "0.02", str(path)])
+    assert read_table(path / "utt2num_frames") == {"a-00": "8", "a-01": "124"}
+    write_table(path / "utt2num_frames", {"a-00": "148", "a-01": "248"})
     (path / "utt2dur").unlink()
     (path / "frame_shift").write_text("0.01\n")
     main(["utt2dur", str(path)])
@@ -374,6 +505,8 @@ def test_lengths_of_what_commands_put_out(tmp_path):
         for command in ("utt2dur", "utt2num-frames"):
             with pytest.raises(InputError, match=told):
                 main([command, *options, str(path)])
+    main(["utt2dur", "--allow-pipes", "true", "--channel", "0", str(path)])  # 0 is a channel, -1 is none
+    (path / "utt2dur").unlink()
     options = ["--allow-pipes", "true", "--channel", "1"]
     main(["utt2num-frames", *options, str(path)])
     assert read_table(path / "utt2dur") == {"a-00": "0.5", "a-01": "0.5"}

@@ -3,15 +3,19 @@
 import json
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from downstream_data import make_set
 
 from speechrep import progress
 from speechrep.bin import decode, train_downstream
+from speechrep.bin.jobs import run_launcher, run_local
 from speechrep.errors import InputError
+from speechrep.io.model_files import write_model
 from speechrep.io.table import read_table, write_table
 
 RUN = f"{sys.executable} {Path(__file__).parents[2] / 'utils/run.py'}"
@@ -195,3 +199,78 @@ def test_through_a_launcher(run):
         run("bad", "--cmd", RUN, "--split", "nobody", task="phone")
     log = Path(str(error.value).split(":")[0].replace("*", "1"))
     assert "no split 'nobody'" in log.read_text()
+
+
+def test_a_jobs_result_is_of_its_options_and_of_every_file_that_is_read(tmp_path):
+    write_model(tmp_path / "exp", {"w": np.zeros(1, np.float32)}, {"task": "asr", "kind": "downstream"})
+    files = [tmp_path / "exp/model.safetensors", tmp_path / "exp/model.json", tmp_path / "feats.h5",
+             tmp_path / "data/text", tmp_path / "part", tmp_path / "lm/lm.arpa"]  # fmt: skip
+    for path in files[2:]:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+
+    def state(**changed):
+        told = {"exp-dir": "exp", "data": "feats.h5", "data-dir": "data", "split": "part", "lm": "lm"}
+        words = [f"--{name}={tmp_path / value}" for name, value in told.items()]
+        words += ["--method=beam", f"--out-dir={tmp_path}/out", "--nj=2"]
+        return decode._state(
+            decode._parse([*words, *(f"--{name}={value}" for name, value in changed.items())])[0]
+        )
+
+    before = state()
+    assert state(job=1) == state(cmd="run.py") == before
+    for changed in ({"nj": 3}, {"split": "train"}, {"beam": 4}, {"ngpu": 1}):
+        assert state(**changed) != before, changed
+    assert state(split="train") != state(split="valid")
+    for path in files:
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+        assert state() != before, path
+        before = state()
+
+
+JOB = """
+import os, sys, time
+print(os.environ["OMP_NUM_THREADS"], sys.argv[1:], file=sys.stderr)
+print("progress 3", flush=True)
+time.sleep(0.3)
+if "die" in sys.argv and sys.argv[-1] == "2":
+    os.kill(os.getpid(), 9)
+"""
+
+
+class Counts(progress.Progress):
+    """Remembers what it was told."""
+
+    def update(self, done):
+        self.told = [*getattr(self, "told", []), done]
+
+
+def test_local_jobs_have_a_thread_each_and_count_on_from_what_is_done(tmp_path, monkeypatch):
+    (tmp_path / "one_job.py").write_text(JOB)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    counts, before = Counts(10, "utterances", 4), signal.getsignal(signal.SIGTERM)
+
+    def log(job):
+        return tmp_path / f"log/{job}.log"
+
+    run_local("one_job", ["a b"], (1, 2), log, counts)
+    assert [log(job).read_text() for job in (1, 2)] == [f"1 ['a b', '--job', '{job}']\n" for job in (1, 2)]
+    assert set(counts.told) <= {4, 7, 10} and counts.told[-1] == 10  # whichever was seen on the way
+    with pytest.raises(InputError, match=r"log/2\.log: job 2 was killed by signal 9: .* \(1 of 2 failed\)"):
+        run_local("one_job", ["die"], (1, 2), log, Counts(10, "utterances"))
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_launcher_has_its_own_options_and_gives_jobs_a_thread(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    (tmp_path / "my tools").mkdir()
+    launcher = tmp_path / "my tools/launch"
+    launcher.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$OMP_NUM_THREADS" "$@" >"$1"\n')
+    launcher.chmod(0o755)
+    told = tmp_path / "told"
+    run_launcher(f"'{launcher}' {told} --mem '4 G'", "some.module", ["x y"], 3, lambda job: f"log/{job}.log")
+    assert told.read_text().splitlines() == [
+        "1", str(told), "--mem", "4 G", "SPEECHREP_JOB=1:3", "log/SPEECHREP_JOB.log", sys.executable, "-m",
+        "some.module", "x y", "--job", "SPEECHREP_JOB",
+    ]  # fmt: skip

@@ -2,8 +2,12 @@ import dataclasses
 import hashlib
 import http.server
 import io
+import os
+import re
+import socket
 import tarfile
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -45,11 +49,15 @@ TABLE = {NAME: Part(12, len(ARCHIVE), hashlib.md5(ARCHIVE).hexdigest())}
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves ``content``; the first ``drops`` replies break off in the middle."""
+    """Serves ``content``; the first replies are ``refusals``, ``drops`` more break off in the middle.
 
-    def __init__(self, content, drops=0, ranges=True):
+    With ``pretends`` it answers as if it continued, and sends all.
+    """
+
+    def __init__(self, content, drops=0, ranges=True, refusals=(), pretends=False):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.drops, self.ranges, self.log = content, drops, ranges, []
+        self.refusals, self.pretends = list(refusals), pretends
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -60,7 +68,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not self.path.endswith(f"/{NAME}.tar.gz"):
             self.send_error(404)
             return
+        if server.refusals:
+            self.send_error(server.refusals.pop(0))
+            return
         first = int(start.removeprefix("bytes=").rstrip("-")) if start and server.ranges else 0
+        first = 0 if server.pretends else first
         body = server.content[first:]
         self.send_response(206 if start and server.ranges else 200)
         if start and server.ranges:
@@ -126,8 +138,34 @@ def test_next_run_continues(serve, tmp_path):
     check_complete(tmp_path)
 
 
-def test_server_that_cannot_continue_starts_over(serve, tmp_path):
-    _, config = serve(ARCHIVE, drops=1, ranges=False)
+def test_a_whole_part_is_not_fetched_again(serve, tmp_path):
+    server, config = serve(ARCHIVE)
+    (tmp_path / f"{NAME}.tar.gz.part").write_bytes(ARCHIVE)  # killed before it got its name
+    fetch_part(NAME, tmp_path, config, TABLE)
+    check_complete(tmp_path)
+    assert not server.log
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_a_server_that_is_busy_is_asked_again(status, serve, tmp_path):
+    server, config = serve(ARCHIVE, refusals=[status])
+    fetch_part(NAME, tmp_path, config, TABLE)
+    check_complete(tmp_path)
+    assert len(server.log) == 2
+
+
+def test_waits_are_doubled_and_none_follows_the_last_attempt(serve, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    _, config = serve(ARCHIVE, refusals=[503] * 4)
+    with pytest.raises(InputError, match=r"not fetched in 4 attempts: .*503"):
+        fetch_part(NAME, tmp_path, dataclasses.replace(config, wait_s=1.5, tries=4), TABLE)
+    assert waits == [1.5, 3, 6]
+
+
+@pytest.mark.parametrize("what", [{"ranges": False}, {"pretends": True}])
+def test_server_that_cannot_continue_starts_over(what, serve, tmp_path):
+    _, config = serve(ARCHIVE, drops=1, **what)
     fetch_part(NAME, tmp_path, config, TABLE)
     check_complete(tmp_path)
 
@@ -145,6 +183,31 @@ def test_wrong_archive_is_refused(content, message, serve, tmp_path):
     with pytest.raises(InputError, match=message):
         fetch_part(NAME, tmp_path, config, TABLE)
     assert not (tmp_path / "LibriSpeech").exists() and not (tmp_path / f"{NAME}.tar.gz").exists()
+
+
+def test_an_archive_without_end_does_not_fill_the_disk(serve, tmp_path):
+    _, config = serve(ARCHIVE + bytes(10_000_000))
+    with pytest.raises(InputError, match=r"part: has \d+ bytes") as error:
+        fetch_part(NAME, tmp_path, config, TABLE)
+    assert int(re.search(r"has (\d+) bytes", str(error.value))[1]) <= len(ARCHIVE)
+
+
+def test_a_silent_server_is_given_up(tmp_path):
+    began = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(InputError, match=r"not fetched in 1 attempts: timed out"):
+            fetch_part(NAME, tmp_path, DownloadConfig(url=url, tries=1, timeout_s=0.1), TABLE)
+    assert time.monotonic() - began < 10
+
+
+def test_the_marker_reaches_the_disk_after_the_files(serve, tmp_path, monkeypatch):
+    marker = tmp_path / "LibriSpeech" / NAME / COMPLETE
+    there = []
+    monkeypatch.setattr(os, "sync", lambda: there.append((marker.parent.is_dir(), marker.exists())))
+    _, config = serve(ARCHIVE)
+    fetch_part(NAME, tmp_path, config, TABLE)
+    assert there == [(True, False)] and marker.is_file()
 
 
 def test_missing_at_the_server_is_told_at_once(serve, tmp_path):
@@ -179,6 +242,14 @@ def test_local_folder(tmp_path, capsys):
         fetch_part("more", tmp_path / "out", config, {"more": TABLE[NAME]})
 
 
+def test_local_folder_by_its_address(tmp_path):
+    folder = tmp_path / "my archives"
+    folder.mkdir()
+    (folder / f"{NAME}.tar.gz").write_bytes(ARCHIVE)
+    fetch_part(NAME, tmp_path / "out", DownloadConfig(url=folder.as_uri()), TABLE)
+    check_complete(tmp_path / "out")
+
+
 @pytest.mark.parametrize("member", [("../evil", b"x"), ("/tmp/evil", b"x"), ("LibriSpeech/link", None)])
 def test_archives_that_lead_astray_are_refused(member, tmp_path):
     (tmp_path / "a.tar.gz").write_bytes(make_tar([("LibriSpeech/good", b"x"), member]))
@@ -196,6 +267,8 @@ def test_damaged_archive(tmp_path):
 def test_addresses_and_names(capsys, tmp_path):
     assert _address(OPENSLR, "x.tar.gz", 31) == "https://www.openslr.org/resources/31/x.tar.gz"
     assert _address("http://h/m/", "x.tar.gz", 31) == "http://h/m/x.tar.gz"
+    # One resource's folder, by the address at which OpenSLR has it.
+    assert _address(f"{OPENSLR}/31", "x.tar.gz", 31) == f"{OPENSLR}/31/x.tar.gz"
     assert len({part.md5 for part in PARTS.values()}) == len(PARTS) == 9
     with pytest.raises(SystemExit):
         main(["--parts", "dev-clean nosuch", "--out-dir", str(tmp_path)])

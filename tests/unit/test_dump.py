@@ -17,8 +17,9 @@ from speechrep.bin import dump
 from speechrep.data.features import open_features
 from speechrep.errors import InputError
 from speechrep.io.model_files import write_model
-from speechrep.io.store import StoreWriter
-from speechrep.io.store_export import export_ark
+from speechrep.io.specifier import read_entries
+from speechrep.io.store import Store, StoreWriter
+from speechrep.io.store_export import export_ark, export_espnet
 from speechrep.io.table import read_table
 from speechrep.upstream.checkpoint import save_model
 from speechrep.upstream.dumping import Dump, DumpConfig, parse_layers
@@ -324,6 +325,22 @@ def test_a_store_older_than_a_directory_of_features_is_stale(tmp_path, changed):
     assert not work.problems()  # the archive alone may have been touched, or copied
     os.utime(folder / changed, (later, later))
     assert "stale: older than" in work.problems()[0]
+
+
+def test_a_store_in_any_order_is_a_sorted_directory(tmp_path):
+    """Kaldi's tools want it sorted; what said that another directory there was whole is taken away."""
+    store_path, folder = tmp_path / "x.h5", tmp_path / "ark"
+    with StoreWriter(store_path, meta(cmvn="none"), ["b", "a/1"], [3, 4]) as writer:
+        for utt_id, length in (("b", 3), ("a/1", 4)):
+            writer.write(utt_id, np.full((length, 6), length, np.float32))
+    (folder / ".jobs").mkdir(parents=True)
+    (folder / ".jobs/1.json").write_text("{}")
+    export_ark(Store(store_path), folder)
+    assert list(read_table(folder / "feats.scp")) == ["a/1", "b"]
+    assert [key for key, _ in read_entries(f"ark:{folder}/feats.ark")] == ["a/1", "b"]
+    assert not (folder / ".jobs").exists()
+    with pytest.raises(InputError, match=r"x\.h5: utterance 'a/1' cannot name an HDF5 data set"):
+        export_espnet(Store(store_path), tmp_path / "e.h5")
 
 
 def test_other_toolkits_formats(feats, tmp_path):

@@ -20,8 +20,9 @@ from speechrep.errors import InputError
 from speechrep.frontend import extraction
 from speechrep.frontend.cmvn import Cmvn
 from speechrep.frontend.registry import make_frontend
+from speechrep.frontend.sources import AudioSource
 from speechrep.io.ark import load_scp, read_matrix
-from speechrep.io.audio import read_audio
+from speechrep.io.audio import Wavs, read_audio
 from speechrep.io.feature_meta import read_meta
 from speechrep.io.files import read_marker
 from speechrep.io.specifier import read_entries
@@ -470,6 +471,31 @@ def test_unknown_options_and_keys(data_dir: Path, tmp_path: Path, capsys: pytest
     with pytest.raises(SystemExit):
         extract(data_dir, tmp_path / "f", "--config", str(tmp_path / "c.yaml"))
     assert "colour" in capsys.readouterr().err
+
+
+def test_an_utterances_identity_is_its_place_its_warp_and_its_file(broken: Path, tmp_path: Path):
+    """What changes when it must be extracted again."""
+    utts, frontend = list(read_table(broken / "wav.scp"))[:3], make_frontend("fbank", {})
+    shutil.copy(read_table(broken / "wav.scp")[utts[0]], tmp_path / "r.flac")
+    (broken / "wav.scp").write_text(f"r {tmp_path}/r.flac\n")
+
+    def identities(places: str, warps: dict[str, float]) -> list[list[object]]:
+        (broken / "segments").write_text(
+            "".join(f"{u} r {p}\n" for u, p in zip(utts, places.split(","), strict=True))
+        )
+        source = AudioSource(Wavs(broken), frontend, warps=warps)
+        return [source.identity(utt_id) for utt_id in utts]
+
+    before = identities("0 0.2,0 0.3,0.1 0.3", {})
+    for places, warps in (("0 0.25,0 0.3,0.1 0.3", {}), ("0.05 0.2,0 0.3,0.1 0.3", {}),
+                          ("0 0.2,0 0.3,0.1 0.3", {utts[0]: 1.1})):  # fmt: skip
+        assert [one == other for one, other in zip(before, identities(places, warps), strict=True)] == [
+            False, True, True,
+        ]  # fmt: skip
+    os.utime(tmp_path / "r.flac", ns=(0, 10**9))
+    assert not any(
+        one == other for one, other in zip(before, identities("0 0.2,0 0.3,0.1 0.3", {}), strict=True)
+    )
 
 
 def test_vtln_map(data_dir: Path, tmp_path: Path):

@@ -8,6 +8,7 @@ from speechrep.config import to_dict
 from speechrep.data.identity import are_equal, require_equal
 from speechrep.errors import InputError
 from speechrep.frontend.fbank import FbankConfig
+from speechrep.io.feature_marks import invalidate, invalidate_all
 from speechrep.io.feature_meta import FeatureMeta, read_meta, write_meta
 from speechrep.io.files import read_json, write_json
 
@@ -34,6 +35,38 @@ def test_a_mismatch_names_both_sides_and_both_values():
     with pytest.raises(InputError, match=r"train\.h5.*12\.5.*exp/apc.*10\.0"):
         require_equal(META.acoustic(), other.acoustic(), "exp/apc", "train.h5")
     require_equal(META.acoustic(), dataclasses.replace(META, created="x").acoustic(), "a", "b")
+
+
+CHANGED = {
+    "feature": "mel", "config": {"num_mel_bins": 40}, "dim": 40, "frame_shift_ms": 12.5, "sample_rate": 8000,
+    "cmvn": "utterance", "norm_vars": False, "upstream": "apc", "weights_sha256": "ab", "layers": (1,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_what_makes_features_others(name):
+    """The model behind them does for a task, not for an upstream, which takes what is acoustic."""
+    other = dataclasses.replace(META, **{name: CHANGED[name]})
+    assert not are_equal(META.identity(), other.identity())
+    acoustic = name not in ("upstream", "weights_sha256", "layers")
+    assert are_equal(META.acoustic(), other.acoustic()) != acoustic
+
+
+@pytest.mark.parametrize("name", ["dtype", "precision", "commit", "created"])
+def test_what_makes_no_other_features(name):
+    other = dataclasses.replace(META, **{name: "x"})
+    assert META.identity() == other.identity() and META.acoustic() == other.acoustic()
+
+
+def test_what_says_that_a_directory_is_whole_goes_before_it_changes(tmp_path):
+    names = {"features.json", ".done.json", "feats.scp", "feats.1.ark"}
+    for forget, left in ((invalidate, {"feats.1.ark", ".jobs"}), (invalidate_all, {"feats.1.ark"})):
+        for name in names:
+            (tmp_path / name).write_text("x")
+        (tmp_path / ".jobs").mkdir(exist_ok=True)
+        forget(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == left
+    invalidate_all(tmp_path / "nothing")
 
 
 def test_an_option_that_came_later_means_its_default():

@@ -23,6 +23,7 @@ from speechrep.io.files import (
     write_marker,
 )
 from speechrep.io.store import StoreWriter
+from speechrep.io.table import read_table, write_table
 from speechrep.train.checkpoint import save_state
 
 
@@ -212,3 +213,19 @@ def test_a_file_that_is_as_it_was_keeps_its_time(tmp_path):
         os.utime(path, ns=(10, 10))
     times = write(same="text", other="texts", new="text")
     assert times.pop("same") == 10 and min(times.values()) > 10
+
+
+def test_a_table_is_sorted_in_c_order_and_parted_at_blanks_alone(tmp_path):
+    table = {"b": "1", "B": "2  3", "\u00e9": "4", "a-1": "", "a": "5"}
+    write_table(tmp_path / "t", table)
+    assert (tmp_path / "t").read_text(encoding="utf-8") == "B 2  3\na 5\na-1\nb 1\n\u00e9 4\n"
+    assert read_table(tmp_path / "t", allow_empty=True) == dict(sorted(table.items()))
+    (tmp_path / "t").write_text("a \t  1  2 \t \nb 3\u00a0\n", encoding="utf-8")  # a no-break space is none
+    assert read_table(tmp_path / "t") == {"a": "1  2", "b": "3\u00a0"}
+    for key, value, told in (
+        ("", "1", "cannot be a key"),
+        ("a b", "1", "cannot be"),
+        ("a", "1\n", "line break"),
+    ):
+        with pytest.raises(InputError, match=told):
+            write_table(tmp_path / "t", {key: value})

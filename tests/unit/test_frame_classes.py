@@ -1,6 +1,7 @@
 """Label files of other projects, and what their labels become on the frames of features."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -126,6 +127,10 @@ def test_textgrids_with_stress(store, tmp_path):
     assert words.classes(["u-1"]) == ("a_b",)
     with pytest.raises(InputError, match=r"u-1\.TextGrid: no tier 'tones'"):
         read_textgrids(tmp_path / "grids", "tones")
+    (tmp_path / "grids/other").mkdir()
+    shutil.copy(tmp_path / "grids/u/u-1.TextGrid", tmp_path / "grids/other")
+    with pytest.raises(InputError, match=r"u-1\.TextGrid: utterance 'u-1' is there twice"):
+        read_textgrids(tmp_path / "grids", "words")
 
 
 @pytest.mark.parametrize(("boundary_s", "first"), [(0.11, 11), (0.112, 10)])

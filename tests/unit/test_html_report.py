@@ -343,6 +343,17 @@ def test_the_papers_clips_are_comparable_only_with_its_classifier(tmp_path):
     assert paper.comparable("sentiment", [*clips, "test"], [ours]).startswith("no: other clips")
 
 
+def test_other_speakers_or_training_data_are_not_the_papers(tmp_path):
+    speaker = {"model": "gru", "min_utts": 122}
+    ours, fewer, _ = models_with(tmp_path, speaker, speaker | {"min_utts": 100})
+    sets = ["train_clean_100:test"]
+    assert paper.comparable("speaker", sets, [ours]).startswith("yes")
+    assert paper.comparable("speaker", sets, [ours, fewer]).startswith("no")
+    info = {"config": {"classes": "72", "hidden_layers": 2}, "features_path": "dump/x/train_clean_100.h5"}
+    write_model(tmp_path / "small", {}, info)
+    assert paper.comparable("phone", ["test_clean"], [f"{tmp_path}/small/model.safetensors"]).startswith("no")
+
+
 SETS_OF_THE_PAPER = {"phone": "test_clean", "speaker": "train_clean_100:test", "sentiment": "mockingjay_test"}
 
 
@@ -377,6 +388,22 @@ def test_steps_in_the_order_they_began(exp):
         (2, "mockingjay", 61), (2, "fbank", 4), (4, "phone_mockingjay", None),
     ]  # fmt: skip
     assert steps[0].command.startswith("python -m speechrep.bin.pretrain")
+
+
+def test_steps_of_several_days_are_in_the_order_of_the_calendar(tmp_path):
+    """And those of which no time is told come last."""
+    days = {"c": "Sun Nov  1 09:00:00 UTC 2026", "b": "Tue Oct 27 21:00:00 UTC 2026", "a": "noon",
+            "d": "Thu Jan  1 00:00:00 UTC 2027"}  # fmt: skip
+    for name, began in days.items():
+        (tmp_path / f"2_{name}.log").write_text(f"# true\n# Started at {began}\n")
+    assert [step.name for step in runs.read_steps(tmp_path)] == ["b", "c", "d", "a"]
+
+
+def test_a_path_is_the_one_that_is_nearest(tmp_path):
+    for folder in (tmp_path, tmp_path / "egs"):
+        (folder / "exp/apc").mkdir(parents=True)
+    wanted = str(tmp_path / "egs/exp/apc")
+    assert runs.found_above(tmp_path / "egs/exp/demo/results.json", "exp/apc") == wanted
 
 
 @pytest.mark.parametrize("zone", ["UTC", "-03", "+0545", "ChST"])

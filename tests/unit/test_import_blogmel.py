@@ -33,6 +33,25 @@ def test_import(tmp_path: Path, suffix: str):
         np.testing.assert_array_equal(reader.read(utt_id), feats)
 
 
+def test_what_the_options_tell_is_kept_and_done(tmp_path: Path):
+    (tmp_path / "a.blogmel").write_text(TEXT)
+    (tmp_path / "utt2spk").write_text("utt0 a\nutt1 a\nutt2 b\n")
+    words = ["--kind", "mine", "--frame-shift", "12.5", "--sample-frequency", "8000", "--compress", "true",
+             "--cmvn", "speaker", "--norm-vars", "false", "--utt2spk", str(tmp_path / "utt2spk")]  # fmt: skip
+    import_blogmel.main(["--file", str(tmp_path / "a.blogmel"), "--out-dir", str(tmp_path / "f"), *words])
+    reader = open_features(tmp_path / "f")
+    meta = reader.meta
+    assert (meta.config, meta.frame_shift_ms, meta.sample_rate) == ({"kind": "mine"}, 12.5, 8000)
+    assert (meta.cmvn, meta.norm_vars, meta.dtype) == ("speaker", False, "kaldi-compressed-2")
+    means = {
+        "a": np.concatenate([FEATS["utt0"], FEATS["utt1"]]).mean(0), "b": FEATS["utt2"].mean(0)
+    }  # fmt: skip
+    for utt_id, speaker in (("utt0", "a"), ("utt1", "a"), ("utt2", "b")):
+        np.testing.assert_allclose(reader.read(utt_id), FEATS[utt_id] - means[speaker], atol=0.05)
+    (archive,) = (tmp_path / "f").glob("feats.*.ark")
+    assert archive.read_bytes().startswith(b"utt0 \0BCM ")  # method 2 packs the shortest by columns, too
+
+
 def test_statistics_of_another_set(tmp_path: Path):
     first = TEXT[: TEXT.index(".\n", TEXT.index("\n.\n")) + 2]
     given = ["--global-cmvn-from", str(tmp_path / "train")]

@@ -52,6 +52,12 @@ def test_mean_and_spread_over_draws(exp):
     ]
 
 
+def test_shares_rise_whatever_the_order_of_the_files(exp):
+    for share in ("0.5", "0.02", "0.3", "0.007"):
+        write(exp / f"label_share/{share}.json", {})
+    assert list(read_shares(exp)) == [0.007, 0.02, 0.1, 0.3, 0.5, 1.0]
+
+
 def test_only_the_draws_that_are_asked_for(exp):
     draws = ["phone/apc/test", "phone/apc/test@0.1#2"]
     (found,) = curves(read_shares(exp, draws))
@@ -70,6 +76,18 @@ def test_the_command(exp, capsys):
     assert pictures == ["phone_a_test_accuracy.png", "phone_test_accuracy.png"]
     for path in exp.glob("label_share/*.png"):
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_commands_order_and_choice(exp, capsys):
+    command.main(["--exp-dir", str(exp), "--order", "fbank apc"])
+    told = capsys.readouterr().out
+    assert told.index("| fbank |") < told.index("| apc |")
+    command.main(["--exp-dir", str(exp), "--order", "apc fbank"])
+    told = capsys.readouterr().out
+    assert told.index("| apc |") < told.index("| fbank |")
+    command.main(["--exp-dir", str(exp), "--only", "phone/apc/test", "phone/apc/test@0.1#2"])
+    told = capsys.readouterr().out
+    assert "| apc | 54.0 | 70.0 |" in told and "fbank" not in told
 
 
 def test_what_is_missing_is_told(exp):

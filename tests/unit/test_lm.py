@@ -1,6 +1,7 @@
 """Language models: probabilities that sum to one, learning, ARPA through kenlm."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -112,6 +113,14 @@ def ngram(folder, tokenizer, *options):
     main(["--kind", "ngram", "--units-from", str(folder / "units"), "--plain", "--train",
           str(folder / "text"), "--exp-dir", str(folder / "lm"), *options])  # fmt: skip
     return folder / "lm"
+
+
+def test_an_ngram_is_of_the_order_told_over_the_units_without_the_blank(tmp_path):
+    text = (ngram(tmp_path, TOKENIZER, "--order", "3") / "lm.arpa").read_text()
+    orders = re.findall(r"^ngram (\d)=", text, re.MULTILINE)
+    assert orders == ["1", "2", "3"]
+    unigrams = text.partition("\\1-grams:\n")[2].partition("\n\n")[0]
+    assert {line.split("\t")[1] for line in unigrams.splitlines()} == {"<s>", "</s>", *TOKENIZER.units[1:]}
 
 
 def test_an_ngram_of_other_units_is_refused(tmp_path, caplog):

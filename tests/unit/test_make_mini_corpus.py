@@ -6,6 +6,7 @@ import soundfile
 
 pytest.importorskip("espeakng_loader")
 
+from speechrep.bin import make_mini_corpus
 from speechrep.bin.make_mini_corpus import MARKER, MiniCorpusConfig, main, plan
 from speechrep.errors import InputError
 from speechrep.io.alignment import read_phone_textgrid
@@ -68,3 +69,19 @@ def test_default_plan():
     assert len({utterance.reader for utterance in utterances}) == 24
     with pytest.raises(InputError, match="three numbers of speakers"):
         plan(MiniCorpusConfig(speakers=(3, 0, 1)))
+
+
+def test_a_sentence_that_was_drawn_before_is_drawn_anew(monkeypatch):
+    config, drawn = MiniCorpusConfig(speakers=(1, 1, 1), sentences=2), iter("aabbbcddefg")
+    monkeypatch.setattr(make_mini_corpus, "draw_sentence", lambda *_: next(drawn))
+    assert [utterance.sentence for utterance in plan(config)] == list("abcdef")
+    monkeypatch.setattr(make_mini_corpus, "draw_sentence", lambda *_: "the same")
+    with pytest.raises(InputError, match="no more sentences of this length"):
+        plan(config)
+
+
+def test_sentences_are_drawn_by_the_seed_and_of_the_length_told():
+    plans = [plan(MiniCorpusConfig(min_words=4, max_words=5, seed=seed)) for seed in (1, 1, 2)]
+    first, same, other = ([utterance.sentence for utterance in its] for its in plans)
+    assert first == same and first != other
+    assert {len(sentence.split()) for sentence in first} == {4, 5}

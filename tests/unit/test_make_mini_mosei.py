@@ -8,7 +8,7 @@ from speechrep.bin.make_mini_mosei import MARKER, MiniMoseiConfig, make_mosei, p
 from speechrep.bin.prepare_mosei import PrepareConfig, prepare
 from speechrep.errors import InputError
 from speechrep.io.csd import read_csd
-from speechrep.io.mosei import find_layout, read_clips, read_folds
+from speechrep.io.mosei import EMOTIONS, find_layout, read_clips, read_folds
 from speechrep.synthesis.opinions import LEVELS, draw_opinion
 
 SMALL = MiniMoseiConfig(videos=(4, 1, 2), clips=2, seed=3)
@@ -47,6 +47,15 @@ def test_labels_are_means_of_three_annotators(mini):
     thirds = [3 * clip.sentiment for clip in read_clips(find_layout(mini))]
     np.testing.assert_allclose(thirds, np.round(thirds), atol=1e-5)
     assert all(abs(third) <= 9 for third in thirds)
+
+
+def test_annotators_differ_and_a_sentiment_is_an_emotion():
+    opinions = [opinion for video in plan(MiniMoseiConfig()) for opinion in video.opinions]
+    assert 0.2 < np.mean([opinion.labels[0] % 1 != 0 for opinion in opinions]) < 0.9
+    for opinion in opinions:
+        sentiment, emotions = opinion.labels[0], dict(zip(EMOTIONS, opinion.labels[1:], strict=True))
+        assert emotions.pop("happy") == max(sentiment, 0)
+        assert sorted(emotions.values()) == [0] * 4 + [max(-sentiment, 0)]
 
 
 def test_hazards_are_there_and_survived(mini, tmp_path):

@@ -3,6 +3,7 @@
 import io
 import json
 
+import numpy as np
 import pytest
 from downstream_data import make_set
 
@@ -10,6 +11,8 @@ from speechrep.bin import many, score
 from speechrep.errors import InputError
 from speechrep.io.model_files import write_model
 from speechrep.io.table import write_table
+from speechrep.score.bootstrap import ratio_interval
+from speechrep.score.sentiment import MODE_METRICS
 
 
 def feed(monkeypatch, *lines):
@@ -63,11 +66,11 @@ def rotation(tmp_path):
     return tmp_path
 
 
-def scored(folder, *words, parts="ab"):
+def scored(folder, *words, parts="ab", task="phone"):
     files = [
         word for kind in ("ref", "hyp") for word in (f"--{kind}", *(f"{folder}/{p}.{kind}" for p in parts))
     ]
-    about = ["--task", "phone", "--exp-dir", str(folder / "phone"), "--upstream", "apc", "--features", "x"]
+    about = ["--task", task, "--exp-dir", str(folder / task), "--upstream", "apc", "--features", "x"]
     score.main([*about, *files, "--set", "test", "--out", str(folder / "results.json"), *words])
     return {entry["metric"]: entry for entry in json.loads((folder / "results.json").read_text())}
 
@@ -95,3 +98,43 @@ def test_a_difference_draws_the_same_utterances_of_both(rotation):
     write_table(rotation / "b.other", {"b2": "A"})
     with pytest.raises(InputError, match="no utterance b1"):
         scored(rotation, *base[:2], str(rotation / "b.other"))
+
+
+def test_parts_of_words_are_one_set_of_utterances(tmp_path):
+    write_model(tmp_path / "asr", {}, {"task": "asr", "kind": "downstream"})
+    for part, ref, hyp in (("a", "ONE TWO SIX", "ONE TO SIX TEN"), ("b", "TEN", "TEN")):
+        write_table(tmp_path / f"{part}.ref", {f"{part}1": ref})
+        write_table(tmp_path / f"{part}.hyp", {f"{part}1": hyp})
+    found = scored(tmp_path, task="asr")
+    assert {metric: (entry["value"], entry["n"], entry["better"]) for metric, entry in found.items()} == {
+        "wer": (50.0, 2, "lower"), "cer": (pytest.approx(100 * 5 / 14), 2, "lower"),
+    }  # fmt: skip
+    with pytest.raises(InputError, match="differences are of accuracies, asr has none"):
+        scored(tmp_path, "--baseline-hyp", *(f"{tmp_path}/{part}.hyp" for part in "ab"), task="asr")
+
+
+@pytest.mark.parametrize("mode", MODE_METRICS)
+def test_figures_of_sentiment_are_those_of_the_models_mode(mode, tmp_path):
+    write_model(
+        tmp_path / "sentiment", {}, {"task": "sentiment", "kind": "downstream", "config": {"mode": mode}}
+    )
+    values = {"a": ({"a1": "1", "a2": "-2"}, {"a1": "1.5", "a2": "0"}), "b": ({"b1": "3"}, {"b1": "2"})}
+    for part, (truths, preds) in values.items():
+        write_table(tmp_path / f"{part}.ref", truths)
+        write_table(tmp_path / f"{part}.hyp", preds)
+    found = scored(tmp_path, task="sentiment")
+    assert list(found) == list(MODE_METRICS[mode])
+    assert found["acc2"]["value"] == pytest.approx(100 * 2 / 3) and found["acc2"]["n"] == 3
+
+
+def test_as_many_draws_as_are_asked_for(tmp_path):
+    write_model(tmp_path / "phone", {}, {"task": "phone", "kind": "downstream"})
+    right = np.arange(11)
+    for name, labels in (("ref", ["A" * 10] * 11), ("hyp", ["A" * n + "B" * (10 - n) for n in right])):
+        write_table(tmp_path / f"a.{name}", {f"{i:02d}": " ".join(text) for i, text in enumerate(labels)})
+    for draws in (10, 37):
+        found = scored(tmp_path, "--bootstrap", str(draws), parts="a")["accuracy"]
+        low, high = ratio_interval(right, np.full(11, 10), replications=draws)
+        assert found["ci95"] == [100 * low, 100 * high]
+    with pytest.raises(InputError, match="--bootstrap: want at least 10 draws, got 9"):
+        scored(tmp_path, "--bootstrap", "9", parts="a")

@@ -17,6 +17,9 @@ from downstream_data import META, make_set
 from speechrep.bin import decode, score, train_downstream
 from speechrep.data.features import open_features
 from speechrep.downstream.base import Labelled, Loading
+from speechrep.downstream.models import load_trained
+from speechrep.downstream.phone import PhoneConfig
+from speechrep.downstream.registry import TASKS
 from speechrep.downstream.speaker import SpeakerConfig, build, labels_of, speakers_of
 from speechrep.downstream.speaker_gru import SpeakerGru
 from speechrep.downstream.split import part_of, reader_of, split_by_utterance
@@ -87,6 +90,41 @@ def test_a_probe_may_also_be_trained_by_steps(sets, tmp_path):
     accuracies = [line["accuracy"] for line in lines if line["part"] == "valid"]
     assert accuracies[-1] > accuracies[0] + 20 and accuracies[-1] > 80
     decode_set(tmp_path / "exp", sets["test"], tmp_path / "decode")
+
+
+def test_a_probe_begins_by_its_seed_whatever_was_drawn_before(sets):
+    labelled = Labelled(open_features(sets["train"][0]), sets["train"][1])
+    config = PhoneConfig(hidden_layers=1, vectors_in_memory=60)
+
+    def begun(seed, before):
+        torch.manual_seed(before)
+        return TASKS["phone"].build(config, labelled, labelled, Loading(seed=seed)).model.state_dict()
+
+    first, same, other = begun(1, 0), begun(1, 9), begun(2, 0)
+    assert all(torch.equal(value, same[name]) for name, value in first.items())
+    assert not torch.equal(first["mean"], other["mean"])  # of other vectors
+    assert not torch.equal(first["weights.0"], other["weights.0"])
+
+
+def test_sets_and_their_parts_reach_the_task(sets, tmp_path, monkeypatch):
+    seen = []
+
+    def build(config, train, valid, loading):
+        seen.append([(one.feats.path, one.data_dir, one.split) for one in (train, valid)])
+        seen.append((loading.seed, loading.num_workers))
+        raise InputError("enough")
+
+    monkeypatch.setitem(TASKS, "phone", TASKS["phone"]._replace(build=build))
+    words = ["--train-split", "train", "--valid-split", "valid", "--seed", "7", "--num-workers", "2"]
+    with pytest.raises(InputError, match="enough"):
+        train("phone", sets["train"], sets["valid"], tmp_path / "exp", *words)
+    assert seen == [[(*sets["train"], "train"), (*sets["valid"], "valid")], (7, 2)]
+
+
+def test_a_trained_model_is_loaded_to_be_used(trained):
+    model = load_trained(trained).model
+    assert not any(module.training for module in model.modules())
+    assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_decoding_options_of_other_tasks_are_no_error(sets, trained, tmp_path):

@@ -218,6 +218,40 @@ def test_embedding(exp):
     assert "want one" in refused_embedding(exp, data, "--layers", "all")
 
 
+def test_options_of_an_embedding_reach_it(exp, monkeypatch):
+    data = exp / "data"
+    data.mkdir()
+    (data / "utt2spk").write_text("u1 a\nu2 b\nu3 c\n")
+    (data / "phones.ctm").write_text("".join(f"u{i} 1 0.0 0.3 AA\nu{i} 1 0.3 0.3 T\n" for i in (1, 2, 3)))
+    seen = []
+
+    def points_of(vectors, data_dir, per_phone, seed):
+        seen.append((len(vectors.by_utt), data_dir, per_phone, seed))
+        return np.zeros((4, 8)), ["AA", "AA", "T", "T"]
+
+    def project(points, projection, seed):
+        seen.append((len(points), projection, seed))
+        return np.zeros((len(points), 2)), ("x", "y")
+
+    monkeypatch.setattr(embedding, "phone_points", points_of)
+    monkeypatch.setattr(embedding, "project", project)
+    words = ["--max-utts", "2", "--points-per-phone", "7", "--projection", "tsne", "--seed", "5"]
+    names = [path.name for path in plotted(exp, "embedding", "--data-dir", str(data), *words, name="apc")]
+    assert names == ["embedding_phones_tsne.png", "embedding_speakers_tsne.png"]
+    assert seen == [(2, data, 7, 5), (4, "tsne", 5), (2, "tsne", 5)]
+
+
+def test_the_seed_decides_what_is_hidden(exp, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(spectrogram, "draw", lambda done, *_: drawn.append(done) or style.figure(1)[0])
+    plotted(exp, "spectrogram", "--seed", "5")
+    model = load(exp / "mockingjay")
+    frames = read_utterance(model, exp / "feats.h5")
+    for seed in (5, 6):
+        wanted = spectrogram.reconstruct(model, frames, seed).panels[1].feats
+        assert np.array_equal(drawn[0].panels[1].feats, wanted) == (seed == 5)
+
+
 def refused_embedding(exp, data, *more: str) -> str:
     for path in exp.glob("out/*"):
         path.unlink()

@@ -112,6 +112,11 @@ def test_bad_transcripts_name_file_and_utterance(content, message, corpus):
         prepare(corpus)
 
 
+def test_the_shortest_utterance_that_is_taken(corpus):
+    write_flac(corpus / FLAC, seconds=0.1)
+    assert prepare(corpus).utt2dur["9-5-0001"] == 0.1
+
+
 def test_bad_layout(corpus):
     root = corpus / "LibriSpeech"
     with pytest.raises(InputError, match=r"no set 'c'; there are \['a-b'\]"):

@@ -260,6 +260,8 @@ def test_the_papers_folds_are_numpys_legacy_permutation_of_sorted_videos():
 def test_the_papers_protocol_has_sets_of_its_own(mosei, tmp_path):
     wavs = mosei / "Raw/Audio/Full/WAV_16000"
     shutil.copy(wavs / "25522.wav", wavs / "lost__wave1.wav")  # one of so few videos is a whole set
+    data = run(mosei, tmp_path, protocol="mockingjay", prefix="mini_")
+    assert (data / "mini_mockingjay_train").is_dir() and (data / "mini_mockingjay_hazards.tsv").is_file()
     data = run(mosei, tmp_path, protocol="mockingjay")
     sets = {
         name: read_table(data / f"mockingjay_{name}/utt2sentiment") for name in ("train", "valid", "test")
@@ -275,6 +277,12 @@ def test_a_cut_end_never_rounds_past_the_recording():
     assert fitted.end_s == 3.0
     assert hazards[0] == Hazard("beyond_the_end", "v-0000", "5.0000 s of 3.0001 s", "cut at the end")
     assert fit(clip(), None)[0] is None
+
+
+def test_a_clip_of_which_the_recording_has_a_moment_is_one_hazard():
+    fitted, hazards = fit(clip(start=2.95, end=5.0), 3.0)
+    assert fitted is None
+    assert hazards == [Hazard("beyond_the_end", "v-0000", "5.0000 s of 3.0000 s", "left out")]
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 import speechrep
-from speechrep.bin import untrained
+from speechrep.bin import pretrain, untrained
 from speechrep.bin.pretrain import main
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.store import StoreWriter
 from speechrep.upstream.card import write_card
+from speechrep.upstream.checkpoint import save_model
 
 SMALL = {
     "apc": ["--upstream", "apc", "--hidden-size", "16", "--lr", "1e-2"],
@@ -160,13 +161,33 @@ def test_an_untrained_model_takes_no_trained_ones_place(tmp_path, sets):
     with pytest.raises(InputError, match="apc: there is a trained model"):
         untrained.main(["--like", str(tmp_path / "apc"), "--exp-dir", str(tmp_path / "apc")])
     assert (tmp_path / "apc/model.safetensors").read_bytes() == weights
+    save_model(tmp_path / "imported", speechrep.load(tmp_path / "apc"), {"imported": {"file": "x.ckpt"}})
+    with pytest.raises(InputError, match="imported: there is a trained model"):
+        untrained.main(["--like", str(tmp_path / "apc"), "--exp-dir", str(tmp_path / "imported")])
     for _ in range(2):  # an untrained one may be made again
         untrained.main(["--like", str(tmp_path / "apc"), "--exp-dir", str(tmp_path / "untrained")])
 
 
+def test_options_reach_what_is_trained(tmp_path, sets, monkeypatch):
+    seen = {}
+
+    def task(model, train, valid, data, seed, **more):
+        seen.update(more, seed=seed)
+        raise InputError("enough")
+
+    monkeypatch.setattr(pretrain, "Pretraining", task)
+    for count in (0, 3):
+        words = ["--seed", "7", "--num-workers", "2", "--num-pictures", str(count)]
+        with pytest.raises(InputError, match="enough"):
+            main([*SMALL["apc"], *sets, *words, "--max-steps", "2", "--exp-dir", str(tmp_path / "apc")])
+        assert (seen["seed"], seen["num_workers"]) == (7, 2)
+        assert seen["draw"] is None if not count else seen["draw"].keywords["count"] == count
+
+
 def test_a_licence_given_later_stays(tmp_path, sets):
     command = [*SMALL["apc"], *sets, *STEPS, "--max-steps", "2", "--exp-dir", str(tmp_path / "apc")]
-    main(command)
+    main([*command, "--licence", "mit"])
+    assert "license: mit" in (tmp_path / "apc/README.md").read_text()
     write_card(tmp_path / "apc", "cc-by-4.0")
     main(command)  # finished: returns at once
     assert "license: cc-by-4.0" in (tmp_path / "apc/README.md").read_text()

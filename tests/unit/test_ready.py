@@ -14,7 +14,9 @@ import pytest
 from speechrep.bin import extract_feats
 from speechrep.data.features import open_features
 from speechrep.errors import InputError
+from speechrep.frontend.ready import ReadyConfig, ReadySource
 from speechrep.io.ark import write_ark
+from speechrep.io.table import read_table
 
 FEATS = {
     f"s{n // 3}-{n}": np.random.default_rng(n).normal(size=(10 + n, 7)).astype(np.float32) for n in range(6)
@@ -83,6 +85,54 @@ def test_espnet_hdf5(data_dir: Path, tmp_path: Path):
     check(extract(data_dir, tmp_path / "f"))
 
 
+def test_several_files_of_any_number_format(data_dir: Path, tmp_path: Path):
+    """Read in turns, as utterances of two files may follow each other."""
+    places = {}
+    for number, dtype in enumerate((np.float64, np.float32)):
+        with h5py.File(tmp_path / f"feats.{number}.h5", "w") as file:
+            for utt_id in list(FEATS)[number::2]:
+                file[utt_id] = FEATS[utt_id].astype(dtype)
+                places[utt_id] = f"{file.filename}:{utt_id}"
+    (data_dir / "feats.scp").write_text("".join(f"{utt_id} {places[utt_id]}\n" for utt_id in FEATS))
+    source = ReadySource(ReadyConfig(), data_dir)
+    assert {source.read(utt_id).dtype for utt_id in FEATS} == {np.dtype(np.float32)}
+    check(extract(data_dir, tmp_path / "f"))
+
+
+def test_silence_that_is_packed_a_thousandfold_is_read(data_dir: Path, tmp_path: Path):
+    silence = np.zeros((30_000, 7), np.float32)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("s0-0", data=silence, compression="gzip", chunks=silence.shape)
+    source = ReadySource(ReadyConfig(scp=f"{tmp_path}/x.h5"), data_dir)
+    assert np.array_equal(source.read("s0-0"), silence)
+
+
+@pytest.mark.parametrize("kind", ["ark", "h5"])
+def test_an_archive_that_changed_makes_its_utterances_others(kind: str, data_dir: Path, tmp_path: Path):
+    """So that they are extracted again; those of another archive are not."""
+    places = {}
+    for number, utts in enumerate((list(FEATS)[:2], list(FEATS)[2:])):
+        path = tmp_path / f"{number}.{kind}"
+        if kind == "ark":
+            write_ark(path, ((utt_id, FEATS[utt_id]) for utt_id in utts), tmp_path / "part.scp")
+            places |= read_table(tmp_path / "part.scp")
+        else:
+            with h5py.File(path, "w") as file:
+                for utt_id in utts:
+                    file[utt_id] = FEATS[utt_id]
+            places |= {utt_id: f"{path}:{utt_id}" for utt_id in utts}
+    (data_dir / "feats.scp").write_text("".join(f"{utt_id} {places[utt_id]}\n" for utt_id in FEATS))
+
+    def identities() -> list[list[object]]:
+        source = ReadySource(ReadyConfig(), data_dir)
+        return [source.identity(utt_id) for utt_id in FEATS]
+
+    before = identities()
+    assert identities() == before
+    os.utime(tmp_path / f"0.{kind}", ns=(0, 10**9))
+    assert [one == other for one, other in zip(before, identities(), strict=True)] == [False] * 2 + [True] * 4
+
+
 def test_hdf5_whose_keys_are_the_utterances(data_dir: Path, tmp_path: Path):
     check(extract(data_dir, tmp_path / "f", "--scp", str(write_hdf5(tmp_path / "x.h5"))))
 
@@ -103,11 +153,13 @@ def test_what_is_wrong_is_told(data_dir: Path, tmp_path: Path):
     with h5py.File(path, "a") as file:
         del file["s0-1"], file["s0-2"]
         file["s0-2"] = np.ones((4, 9), np.float32)
-    with pytest.raises(InputError, match="2 of 6 utterances are lost"):
+        file["s1-3"][2, 3] = np.nan
+    with pytest.raises(InputError, match="3 of 6 utterances are lost"):
         extract(data_dir, tmp_path / "f", "--scp", str(path))
     lost = (tmp_path / "f" / "lost_utterances").read_text()
     assert "no features of utterance 's0-1'" in lost
     assert "utterance 's0-2': 9 values per frame, the first has 7" in lost
+    assert "utterance 's1-3': NaN or infinity" in lost
     (tmp_path / "bad.h5").write_bytes(b"not HDF5")
     with pytest.raises(InputError, match=r"bad\.h5: not readable as HDF5"):
         extract(data_dir, tmp_path / "f", "--scp", str(tmp_path / "bad.h5"))

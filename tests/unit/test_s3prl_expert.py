@@ -1,5 +1,6 @@
 """The S3PRL face: the vectors of the model itself, in S3PRL's shapes."""
 
+import dataclasses
 import runpy
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def saved(folder: Path, kind: str) -> Path:
         more = {"stacked": {"downsample": 2}, "windowed": {"window": 50}}.get(kind, {})
         save_model(folder, Mockingjay(MockingjayConfig(**more, **sizes), FBANK))
     return folder
+
+
+def test_a_model_of_another_sample_rate_is_refused(tmp_path: Path) -> None:
+    """S3PRL gives 16 kHz, whatever a model was made for."""
+    save_model(tmp_path, Apc(ApcConfig(hidden_size=8), dataclasses.replace(FBANK, sample_rate=8000)))
+    with pytest.raises(InputError, match="made for 8000 Hz, S3PRL has 16000 Hz"):
+        UpstreamExpert(tmp_path)
 
 
 @pytest.mark.parametrize(

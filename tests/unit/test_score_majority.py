@@ -23,6 +23,9 @@ def test_majority_row_has_the_shape_of_any_other_and_is_not_doubled(tmp_path):
     assert found["acc2_non0"] == pytest.approx(200 / 3)
     assert {result.upstream for result in results} == {"majority"}
     assert json.loads(out.read_text())[0]["n"] == 4
+    assert {result.seed for result in results} == {1}
+    main([*argv, "--seed", "3"])  # to stand beside rows of that seed
+    assert {result.seed for result in read_results(out)} == {3}
 
 
 def test_a_data_directory_without_sentiment_is_named(tmp_path):

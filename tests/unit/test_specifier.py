@@ -68,6 +68,20 @@ def test_text_through_pipes_and_back(scp: Path, tmp_path: Path):
         np.testing.assert_array_equal(feats, FEATS[key])
 
 
+@pytest.mark.parametrize(("method", "token"), [("1", b"CM "), ("3", b"CM2 "), ("5", b"CM3 ")])
+def test_the_method_of_compression(scp: Path, tmp_path: Path, method: str, token: bytes):
+    words = ["--compress", "true", "--compression-method", method, f"scp:{scp}", f"ark:{tmp_path}/x.ark"]
+    copy_feats.main(words)
+    assert (tmp_path / "x.ark").read_bytes().startswith(next(iter(FEATS)).encode() + b" \0B" + token)
+
+
+def test_what_is_no_matrix_is_not_copied(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("k 1 2 3\n")
+    with pytest.raises(InputError, match="'k' is not a matrix"):
+        copy_feats.main([f"ark:{tmp_path}/a.txt", f"ark:{tmp_path}/x.ark"])
+    assert not (tmp_path / "x.ark").exists()
+
+
 def test_commands(scp: Path, tmp_path: Path):
     source, target = f"ark:cat {tmp_path}/in.ark | cat |", f"ark:| cat > {tmp_path}/out.ark"
     with pytest.raises(InputError, match="is a command"):
@@ -76,6 +90,10 @@ def test_commands(scp: Path, tmp_path: Path):
     assert (tmp_path / "out.ark").read_bytes() == (tmp_path / "in.ark").read_bytes()
     with pytest.raises(InputError, match="failed with status 1"):
         copy_feats.main(["--allow-pipes", "true", f"ark:cat {tmp_path}/none |", f"ark:{tmp_path}/x.ark"])
+    broken = f"ark:(cat {tmp_path}/in.ark; exit 4) | cat |"  # whole as far as it goes
+    with pytest.raises(InputError, match="failed with status 4"):
+        copy_feats.main(["--allow-pipes", "true", broken, f"ark:{tmp_path}/x.ark"])
+    assert not (tmp_path / "x.ark").exists()
 
 
 def test_tables_and_values_that_are_commands(scp: Path, tmp_path: Path):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
+from speechrep.io.hdf5 import require_sound_heaps
 from speechrep.io.store import Store, StoreWriter
 
 
@@ -51,6 +52,30 @@ def test_round_trip_is_exact(tmp_path_factory, lengths, num_layers, dim):
     for utt_id, feats in data.items():
         assert np.array_equal(store.read(utt_id), feats)
         assert np.array_equal(store.read(utt_id, 1, 4), feats[1:4])
+
+
+def test_frames_larger_than_a_block_of_checksums(tmp_path):
+    """Of all the layers of a large model one frame is a block; the frames are told apart all the same."""
+    data = {"u": np.random.default_rng(0).standard_normal((3, 2, 2500)).astype(np.float32)}
+    path = write_store(tmp_path / "x.h5", data)
+    assert np.array_equal(Store(path).read("u", 1, 3), data["u"][1:])
+    content = path.read_bytes()
+    last = content.index(data["u"][2].tobytes())
+    path.write_bytes(content[:last] + b"\1" + content[last + 1 :])
+    assert np.array_equal(Store(path).read("u", 0, 2), data["u"][:2])
+    with pytest.raises(InputError, match="u"):
+        Store(path).read("u", 2, 3)
+
+
+def test_a_damaged_heap_is_found_wherever_strings_may_be(tmp_path):
+    path, damaged = tmp_path / "x.h5", b"GCOL\1\0\0\0" + (1 << 40).to_bytes(8, "little")
+    path.write_bytes(bytes(64) + damaged + bytes(48))
+    for skip in ((0, 0), (0, 64), (80, 128)):
+        with pytest.raises(InputError, match=r"x\.h5: a damaged heap of strings at byte 64"):
+            require_sound_heaps(path, skip)
+    require_sound_heaps(path, (64, 80))  # frames may look like anything
+    path.write_bytes(bytes(61) + damaged + bytes(51))
+    require_sound_heaps(path)  # a heap begins at a multiple of 8
 
 
 def test_plain_h5py_reads_it(tmp_path, utterances):

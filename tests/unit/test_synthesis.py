@@ -7,6 +7,7 @@ import pytest
 
 from speechrep.errors import InputError
 from speechrep.io.alignment import PHONES
+from speechrep.synthesis.opinions import LEVELS, colour
 from speechrep.synthesis.phones import ARPABET_OF, to_intervals
 from speechrep.synthesis.render import SAMPLE_RATE, fork_each, render
 from speechrep.synthesis.sentences import GRAMMAR, draw_sentence, transcript
@@ -36,6 +37,18 @@ def test_sentences_are_plain_and_varied():
     assert all(6 <= len(sentence.split()) <= 13 for sentence in sentences)
     symbols = {name for rows in GRAMMAR.values() for row in rows for name in re.findall(r"\{(\w+)\}", row)}
     assert symbols == set(GRAMMAR) - {"sentence"}
+
+
+def test_sentences_have_as_few_and_as_many_words_as_told():
+    rng = random.Random(0)
+    assert {len(draw_sentence(rng, 6, 8).split()) for _ in range(60)} == {6, 7, 8}
+
+
+def test_a_better_opinion_is_higher_livelier_and_faster():
+    (voice,), _, _ = draw_voices((1, 1, 1), 1)
+    for name in ("rate", "pitch", "pitch_range"):
+        values = [getattr(colour(voice, level), name) for level in LEVELS]
+        assert values == sorted(set(values)) and values[3] == getattr(voice, name)
 
 
 def test_voices_of_sets_are_disjoint():

@@ -8,6 +8,7 @@ import pytest
 from speechrep.bin import report
 from speechrep.errors import InputError
 from speechrep.io.model_files import write_model
+from speechrep.report import html
 from speechrep.report.table import in_order, is_control, markdown, read_results, terminal
 
 
@@ -51,9 +52,17 @@ def test_rows_are_representations_and_columns_tasks(results):
 
 def test_named_order(results):
     entries = [entry(task, upstream) for task in ("asr", "phone") for upstream in ("apc", "new", "fbank")]
-    lines = terminal(in_order(read_results(results(*entries)), ["fbank", "apc", "phone"])).splitlines()
+    order = ["fbank", "apc", "phone", "fbank"]  # the first place of a name is its place
+    lines = terminal(in_order(read_results(results(*entries)), order)).splitlines()
     assert lines[0].split() == ["representation", "features", "phone", "asr"]
     assert [line.split()[0] for line in lines[4:]] == ["fbank", "apc", "new"]
+
+
+def test_checkpoints_count_from_the_recipes_folder(results, tmp_path, monkeypatch):
+    (tmp_path / "exp/x").mkdir(parents=True)
+    path = results(entry(), entry(upstream="apc", checkpoint="exp/gone"))
+    monkeypatch.chdir("/")
+    assert [result.checkpoint for result in read_results(path)] == [str(tmp_path / "exp/x"), "exp/gone"]
 
 
 def test_correlation_and_error_are_no_percentages(results):
@@ -129,10 +138,12 @@ def test_markdown_tells_how_it_was_made(results):
 
 def test_command_joins_experiments_and_leaves_metrics_out(results, tmp_path, capsys):
     first = results(entry()).rename(tmp_path / "first.json")
+    third = results(entry(value=2.0, metric="accuracy - fbank")).rename(tmp_path / "third.json")
     second = results(entry("asr", value=9.0, metric="wer"), entry("asr", value=8.0, metric="cer"))
-    report.main(["--results", str(first), str(second), "--metrics", "accuracy wer"])
+    report.main(["--results", str(first), str(second), str(third), "--metrics", "accuracy wer"])
     told = capsys.readouterr().out
     assert "accuracy" in told and "wer" in told and "cer" not in told
+    assert "accuracy - fbank points" in told  # a difference goes with what differs
 
 
 def test_only_what_is_named_is_shown(results, tmp_path, capsys, caplog):
@@ -148,18 +159,33 @@ def test_only_what_is_named_is_shown(results, tmp_path, capsys, caplog):
 
 def test_command(results, tmp_path, capsys):
     out = tmp_path / "RESULTS.md"
-    report.main(["--results", str(results(entry(), entry(upstream="apc", seed=2))), "--out", str(out),
-                 "--made-by", "run.sh --tag x"])  # fmt: skip
+    path = results(entry(), entry(upstream="apc", seed=2), entry(upstream="apc", seed=3))
+    report.main(["--results", str(path), "--out", str(out), "--made-by", "run.sh --tag x"])
     assert "fbank80   50.0" in capsys.readouterr().out
     text = out.read_text()
     for line in (
         "- date: 2026-01-02",
         "- command: `run.sh --tag x`",
         "- commit: abc",
-        "- seed: 1, 2",
+        "- seed: 1, 2, 3",
         "- machine: ",
     ):
         assert line in text
+
+
+def test_the_page_is_made_of_the_same_results_in_the_same_order(results, tmp_path, monkeypatch):
+    path = results(entry(), entry(upstream="apc", created="2026-05-06T07:08:09+00:00"), entry(upstream="b"))
+    seen = []
+    monkeypatch.setattr(html, "report", lambda *words: seen.append(words) or "<html>")
+    names = ["phone/fbank/mini_test", "phone/apc/mini_test"]
+    only = [*names, "phone/apc/mini_test@0.1#2"]
+    report.main(["--results", str(path), "--html", str(tmp_path / "page.html"), "--reused", "exp/other/b",
+                 "--order", "apc fbank phone", "--only", *only])  # fmt: skip
+    ((folder, shown, about, *rest),) = seen
+    assert (tmp_path / "page.html").read_text() == "<html>"
+    assert folder == tmp_path and [result.name for result in shown] == names[::-1]
+    assert about["date"] == "2026-05-06T07:08:09+00:00"  # of the latest
+    assert rest == [["apc", "fbank", "phone"], ["exp/other/b"], only]
 
 
 @pytest.mark.parametrize(

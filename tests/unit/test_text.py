@@ -10,6 +10,7 @@ from speechrep.text.registry import (
     TOKENIZERS,
     load_tokenizer,
     parse_tokenizer,
+    require_same_units,
     save_tokenizer,
     train_tokenizer,
 )
@@ -97,6 +98,24 @@ def test_frequent_words_first_and_limited():
     assert tokenizer.encode("c a") == [1, 3]
 
 
+def test_units_do_not_depend_on_the_order_of_the_texts():
+    assert train_tokenizer("char", ["CAB", "B"], 0, "here").units[2:] == ["A", "B", "C"]
+    assert train_tokenizer("word", ["c b", "a c"], 0, "here").units[2:] == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_a_character_however_rare_is_a_unit(kind):
+    tokenizer = train_tokenizer(kind, [*["ABBA BAB ABA"] * 400, "Q"], 8, "here")
+    assert tokenizer.decode(tokenizer.encode("QAB")) == "QAB"
+
+
+def test_units_of_another_recogniser_are_refused():
+    own, same, other = (train_tokenizer("char", [text], 0, "here") for text in ("ABC", "CBA", "ABD"))
+    require_same_units(own, same, "lm")
+    with pytest.raises(InputError, match=r"lm: the language model's 5 units \(char\) are not .* 5 \(char\)"):
+        require_same_units(own, other, "lm")
+
+
 def test_the_unknown_in_a_text_is_the_unknown():
     tokenizer = train_tokenizer("word", ["a <unk> a", "<unk> b <unk>"], 0, "here")
     assert tokenizer.units == ["<blank>", "<unk>", "a", "b"]
@@ -137,3 +156,6 @@ def test_the_command(tmp_path):
     (tmp_path / "text").write_text("u1 ONE TWO\nu2\nu3 TWO\n")
     main(["--text", str(tmp_path / "text"), "--unit", "word", "--out-dir", str(tmp_path / "out")])
     assert load_tokenizer(tmp_path / "out").encode("TWO ONE") == [2, 3]
+    words = ["--text", str(tmp_path / "text"), "--unit", "word", "--vocab-size", "3"]
+    main([*words, "--out-dir", str(tmp_path / "few")])
+    assert load_tokenizer(tmp_path / "few").units == ["<blank>", "<unk>", "TWO"]

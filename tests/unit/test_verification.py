@@ -136,6 +136,53 @@ def test_the_centre_is_taken_away(tmp_path):
     for metric, entry in wanted.items():
         assert centred[metric] == pytest.approx(entry["value"], abs=1e-3)
     assert plain["eer"] != pytest.approx(centred["eer"], abs=1e-3)  # vectors all alike, but for rounding
+    aside = run(labelled, tmp_path / "results.json", "--center-on", str(far[0]))  # the mean is that of far
+    assert aside["eer"]["value"] != pytest.approx(centred["eer"], abs=1e-3)
+
+
+def test_the_centre_is_of_the_same_layer(tmp_path):
+    labelled = make_set(tmp_path / "set", speakers=4, utts=6)
+    store, layered = open_features(labelled[0]), tmp_path / "layers.h5"
+    meta = dataclasses.replace(store.meta, layers=(0, 1))
+    with StoreWriter(layered, meta, store.utt_ids, store.num_frames.tolist(), 2) as writer:
+        for utt_id in store.utt_ids:
+            frames = store.read(utt_id)
+            writer.write(utt_id, np.stack([np.roll(frames, 3, 0) ** 2, frames], 1))
+    wanted, found = (
+        run((data, labelled[1]), tmp_path / "results.json", "--center-on", str(data), *more)
+        for data, more in ((labelled[0], ()), (layered, ("--layer", "1")))
+    )
+    assert {metric: entry["value"] for metric, entry in found.items()} == {
+        metric: pytest.approx(entry["value"]) for metric, entry in wanted.items()
+    }
+
+
+def test_an_utterance_without_features_is_missed_unless_trials_do_not_name_it(tmp_path):
+    labelled = make_set(tmp_path / "set", speakers=2, utts=3)
+    with open(labelled[1] / "utt2spk", "a") as stream:
+        stream.write("101-7-0003 101-7\n")
+    with pytest.raises(InputError, match=r"no features for utterance 101-7-0003"):
+        run(labelled, tmp_path / "results.json")
+    trials = tmp_path / "trials"
+    trials.write_text("1 100-7-0000 100-7-0001\n0 100-7-0000 101-7-0001\n")
+    assert run(labelled, tmp_path / "results.json", "--trials", str(trials))["eer"]["n"] == 3
+
+
+def test_intervals_draw_utterances_a_pair_counts_as_often_as_both_are_drawn(tmp_path):
+    labelled = make_set(tmp_path / "set", speakers=3, utts=5, noise=15)
+    found = run(labelled, tmp_path / "results.json")
+    store = open_features(labelled[0])
+    vectors = np.stack([store.read(utt_id).mean(0) for utt_id in store.utt_ids]).astype(float)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    first, second = np.triu_indices(15, 1)
+    scores, same = np.sum(vectors[first] * vectors[second], 1), first // 5 == second // 5
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(50):
+        times = np.bincount(rng.integers(15, size=15), minlength=15)
+        drawn.append(every_threshold(scores, same, times[first] * times[second]))
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+    for i, metric in enumerate(("eer", "min_dcf")):
+        assert found[metric]["ci95"] == pytest.approx([low[i], high[i]], abs=1e-3)
 
 
 def test_speakers_are_told_apart(tmp_path, capsys):

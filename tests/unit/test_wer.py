@@ -171,6 +171,40 @@ def test_comparing_two_systems(tmp_path, capsys):
     assert "Probability of Set2 improving Set1: 0.00" in capsys.readouterr().out
 
 
+def test_intervals_are_of_as_many_draws_as_asked_for_by_their_seed(tmp_path):
+    texts = {
+        "ref": [f"u{i:02d} a b c d" for i in range(20)],
+        "some": [f"u{i:02d} {'a b c d' if i % 3 else 'a x'}" for i in range(20)],
+        "more": [f"u{i:02d} {'a b c d' if i % 5 else 'x'}" for i in range(20)],
+    }
+    ref, some, more = (write(tmp_path / name, "\n".join(lines) + "\n") for name, lines in texts.items())
+    systems = [wer.score(wer.read_text(ref), wer.read_text(path)) for path in (some, more)]
+    for draws, seed in ((30, 0), (30, 5), (60, 0), (0, 0)):  # of none it is 1000, for the file
+        words = ["--bootstrap", str(draws), "--seed", str(seed), "--json", str(tmp_path / "out.json")]
+        main([ref, some, "--compare", more, *words])
+        values = json.loads((tmp_path / "out.json").read_text())
+        wanted = wer.bootstrap(systems, draws or 1000, seed)
+        assert values["ci95"] == list(wer.interval(wanted[0]))
+        assert values["compare"]["ci95"] == list(wer.interval(wanted[1]))
+        assert values["compare"]["probability_better"] == wer.probability_of_improvement(wanted)
+
+
+def test_systems_with_other_utterances_are_not_compared(tmp_path):
+    texts = {"ref": "u1 a\nu2 b\n", "one": "u1 a\n", "other": "u2 b\n"}
+    ref, one, other = (write(tmp_path / name, text) for name, text in texts.items())
+    with pytest.raises(InputError, match=r"other: holds other utterances than .*one \(use --mode"):
+        main([ref, one, "--compare", other, "--mode", "present"])
+
+
+def test_a_comparison_without_an_end_is_valid_json(tmp_path):
+    """All segments differ alike: Z is infinite, which JSON cannot say."""
+    ref = write(tmp_path / "ref", "u1 a\nu2 b\n")
+    hyp = write(tmp_path / "hyp", "u1 x\nu2 x\n")
+    main([ref, hyp, "--compare", ref, "--json", str(tmp_path / "out.json")])
+    compared = json.loads((tmp_path / "out.json").read_text())["compare"]
+    assert (compared["mapsswe_z"], compared["mapsswe_segments"]) == (None, 2)
+
+
 def test_draws_of_nothing_to_score_are_drawn_anew():
     """Of three utterances only one has words: all that is drawn tells of it, and says 50 %."""
     scores = wer.Scores(["u1", "u2", "u3"], np.array([2, 0, 0]), np.array([[0, 0, 1], [0] * 3, [0] * 3]))

@@ -100,8 +100,17 @@ def test_the_command_writes_all_reports(tmp_path, capsys):
     assert "MAPSSWE: 2 segments" in capsys.readouterr().out
     assert sorted(path.name for path in out.iterdir()) == ["hyp.trn", "ops", "per_spk", "per_utt", "ref.trn"]
     assert (out / "ref.trn").read_text().splitlines()[0] == "a bb c (s1-s1-u1)"
+    assert (out / "hyp.trn").read_text().splitlines()[0] == "a x c yy (s1-s1-u1)"
+    main([ref, hyp, "--unit", "char", "--details", str(out)])
+    first = (out / "per_utt").read_text().splitlines()[0].split()
+    assert first == ["s1-u1", "ref", "a", "<space>", "***", "b", "b", "<space>", "***", "c"]
     with pytest.raises(InputError, match="trn needs speakers"):
         main([ref, hyp, "--trn", str(out)])
+
+
+def test_sclites_speaker_is_ours_whatever_is_in_its_name(tmp_path):
+    write_trn(tmp_path / "x.trn", {"a-7-u1": ["A", "B"]}, {"a-7-u1": "a-7"})
+    assert (tmp_path / "x.trn").read_text() == "A B (a_7-a-7-u1)\n"
 
 
 def test_what_sclite_would_misread_is_refused(tmp_path):
