@@ -1,6 +1,8 @@
 """Fixtures that several test files share."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real speech not found at {folder}; set SPEECHREP_SHARED to its parent")
     return folder
+
+
+@pytest.fixture
+def hangup_heard() -> Iterator[None]:
+    """What a test starts hears SIGHUP, also where the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)

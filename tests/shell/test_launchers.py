@@ -350,7 +350,7 @@ def test_slurm_does_not_ask_about_a_job_that_failed_by_itself(slurm, tmp_path):
 
 
 @pytest.mark.parametrize("ignored", [True, False])
-def test_nohup_is_respected(tmp_path, ignored):
+def test_nohup_is_respected(tmp_path, ignored, hangup_heard):
     script = "echo up >up; sleep 2; echo end >end"
     process = subprocess.Popen(
         [*(["nohup"] if ignored else []), sys.executable, RUN, "x.log", "bash", "-c", script],

@@ -122,7 +122,7 @@ train(ToyTask(2), long, {out!r})
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_to_the_whole_group_saves_too(tmp_path, number):
+def test_a_signal_to_the_whole_group_saves_too(tmp_path, number, hangup_heard):
     """As launchers, timeout, Slurm and a terminal send it: to those that read the data as well."""
     process = start_script(tmp_path, GROUP, out=str(tmp_path / "exp"))
     log, deadline = tmp_path / "exp/train_log.jsonl", time.monotonic() + 60
