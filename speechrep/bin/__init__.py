@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 
@@ -39,16 +38,24 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(1)
     except Exception as error:
         told = _told(error)
-        if "LOCAL_RANK" in os.environ:  # one of torchrun's: an orderly end would wait for the others
+        if _has_joined_others():
             if told:
                 print(told, file=sys.stderr)
             else:
-                traceback.print_exc()
-            sys.stderr.flush()
+                sys.excepthook(*sys.exc_info())  # torch's, which tells the process's number
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError):
+                    stream.flush()
             os._exit(1)
         if told:
             sys.exit(told)
         raise
+
+
+def _has_joined_others() -> bool:
+    """Whether this is one of several processes that exchange with each other."""
+    distributed = sys.modules.get("torch.distributed")  # commands that need no torch do not import it
+    return distributed is not None and distributed.is_available() and distributed.is_initialized()
 
 
 def _told(error: Exception) -> str:

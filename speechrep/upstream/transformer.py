@@ -94,8 +94,8 @@ class TransformerLayer(nn.Module):
             places: (B, M) int64, the only frames whose output is wanted; what they attend to stays the same.
         """
         low = in_autocast(hidden)  # once, not for each of the three and back
-        wanted, q = (hidden, low) if places is None else (take(hidden, places), take(low, places))
-        q, k, v = self._heads("q", q), self._heads("k", low), self._heads("v", low)
+        wanted = hidden if places is None else take(hidden, places)
+        q, k, v = self._heads("q", in_autocast(wanted)), self._heads("k", low), self._heads("v", low)
         dropout = self.attention_dropout if self.training else 0.0
         context = self.attn["out"](attend(q, k, v, valid, dropout, causal).flatten(2))
         hidden = self.norm1(self._drop(context) + wanted)
@@ -125,7 +125,8 @@ def in_autocast(frames: torch.Tensor) -> torch.Tensor:
     """Frames in the number format that autocast computes products in, where it is on."""
     kind = frames.device.type
     on = kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind)  # "meta" has no autocast to ask for
-    return frames.to(torch.get_autocast_dtype(kind)) if on else frames
+    # which leaves float64 as it is
+    return frames.to(torch.get_autocast_dtype(kind)) if on and frames.dtype != torch.float64 else frames
 
 
 def take(frames: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
@@ -154,7 +155,7 @@ class Positions(nn.Module):
     def __init__(self, hidden_size: int, make: Callable[[int, int], torch.Tensor] = sinusoids):
         super().__init__()
         self.make = make
-        self.table = torch.empty(0, hidden_size)  # float32
+        self.table = torch.empty(0, hidden_size, device="cpu")  # float32, also where a model is only outlined
 
     def forward(self, T: int, like: torch.Tensor) -> torch.Tensor:
         """(T, H), of the type of ``like`` and on its device."""

@@ -394,7 +394,9 @@ def test_positions_are_the_same_for_every_copy_and_number_format(name):
     """Tables of different lengths lie in buffers of no process, which DDP would send to one another."""
     upstream, feats = model(name).eval(), torch.randn(1, 9, 6)
     before = upstream.reps(feats)
-    assert not list(upstream.buffers())
+    assert not list(upstream.buffers()) and upstream.positions.table.device.type == "cpu"
+    with torch.device("meta"):
+        assert model(name).positions.table.device.type == "cpu"
     torch.optim.swa_utils.AveragedModel(upstream).update_parameters(upstream)
     weights = {key: value.clone() for key, value in upstream.state_dict().items()}
     rounded = upstream.bfloat16()
@@ -409,6 +411,8 @@ def test_positions_are_the_same_for_every_copy_and_number_format(name):
 @pytest.mark.parametrize("name", ["apc", "mockingjay"])
 def test_frames_of_other_float_types_are_taken(name):
     feats = torch.randn(1, 9, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(name).double().reps(feats).dtype == torch.float64
     upstream = model(name).eval()
     assert torch.equal(upstream.reps(feats.double()), upstream.reps(feats))
     assert upstream.reps(feats.half()).dtype == torch.float32
