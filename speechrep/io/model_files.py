@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from speechrep.io.files import atomic_open, read_json, write_json
 FORMAT = "speechrep-model/1"
 WEIGHTS, INFO = "model.safetensors", "model.json"
 TRAIN_LOG = "train_log.jsonl"  # beside them, where they were trained
-SAVING_S = 0.2  # a training that has just put new weights there has described them by then
 
 
 def weights_sha256(weights: Mapping[str, np.ndarray]) -> str:
@@ -92,8 +90,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dic
             raise InputError(f"not a whole safetensors file: {error}", where=file) from error
         if weights_sha256(weights) == info.get("weights_sha256"):
             return weights, info
-        time.sleep(SAVING_S)
-        if read_info(path) == info:
+        if read_info(path) == info:  # else a training saved meanwhile
             raise InputError(
                 "the weights are not those that model.json describes",
                 where=file,
