@@ -12,7 +12,7 @@ from torch import nn
 
 from speechrep.config import at_least, opt, require_shares
 from speechrep.io.feature_meta import FeatureMeta
-from speechrep.upstream.base import Output, valid_mask
+from speechrep.upstream.base import Output, zero_padding
 from speechrep.upstream.predictive import Predictive
 from speechrep.upstream.waveform import LongFeatures
 
@@ -68,9 +68,8 @@ class Apc(Predictive):
 
     def hidden_states(self, feats: torch.Tensor, feat_lens: torch.Tensor | None) -> list[torch.Tensor]:
         """(B, T, H) of the pre-net, if there is one, and of every layer."""
-        if feat_lens is not None:  # NaN there would reach no valid frame, but all gradients through 0 * NaN
-            feats = feats.masked_fill(~valid_mask(feat_lens, feats.shape[1])[..., None], 0.0)
-        return self.run(feats)[0]
+        # NaN on padding would reach no frame, but all gradients
+        return self.run(zero_padding(feats, feat_lens))[0]
 
     def run(
         self, feats: torch.Tensor, state: list[torch.Tensor] | None = None

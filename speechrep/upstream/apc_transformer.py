@@ -10,7 +10,7 @@ from torch import nn
 
 from speechrep.config import at_least, opt
 from speechrep.io.feature_meta import FeatureMeta
-from speechrep.upstream.base import valid_mask
+from speechrep.upstream.base import zero_padding
 from speechrep.upstream.predictive import Predictive
 from speechrep.upstream.transformer import ACTIVATIONS, Positions, TransformerConfig, bert_init
 
@@ -56,11 +56,9 @@ class ApcTransformer(Predictive):
 
     def hidden_states(self, feats: torch.Tensor, feat_lens: torch.Tensor | None) -> list[torch.Tensor]:
         """(B, T, H) of every layer. No valid frame sees padding, which comes after it."""
-        T = feats.shape[1]
-        if feat_lens is not None:  # not even NaN may reach a valid frame through 0 * NaN
-            feats = feats.masked_fill(~valid_mask(feat_lens, T)[..., None], 0.0)
         norm = self.input["norm"]
-        hidden = norm(self.input["proj"](feats) + self.positions(T, like=norm.weight))
+        hidden = self.input["proj"](zero_padding(feats, feat_lens))
+        hidden = norm(hidden + self.positions(feats.shape[1], like=norm.weight))
         hidden = nn.functional.dropout(hidden, self.config.dropout, self.training)
         hiddens = []
         for layer in self.layers:

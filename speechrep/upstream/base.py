@@ -233,3 +233,10 @@ class Upstream(torch.nn.Module):
 def valid_mask(lens: torch.Tensor, T: int) -> torch.Tensor:
     """(B, T) bool, True on the frames that belong to an utterance."""
     return torch.arange(T, device=lens.device)[None] < lens[:, None]
+
+
+def zero_padding(frames: torch.Tensor, lens: torch.Tensor | None) -> torch.Tensor:
+    """(B, T, D) with 0 in place of whatever follows an utterance's end, NaN too: 0 * NaN would be NaN."""
+    if lens is None:
+        return frames
+    return frames.masked_fill(~valid_mask(lens, frames.shape[1])[..., None], 0.0)

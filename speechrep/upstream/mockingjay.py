@@ -14,7 +14,7 @@ from speechrep.config import at_least, opt
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.upstream.attention import valid_frames
-from speechrep.upstream.base import Upstream, valid_mask
+from speechrep.upstream.base import Upstream, zero_padding
 from speechrep.upstream.masking import Masked, mask_batch
 from speechrep.upstream.transformer import ACTIVATIONS, Positions, TransformerConfig, bert_init, take
 from speechrep.upstream.windows import encode_in_windows
@@ -120,13 +120,11 @@ class Mockingjay(Upstream):
 
         With ``places`` (B, M) the last layer's output is (B, M, H), at these positions only.
         """
-        T = stacked.shape[1]
-        # what stands on padding may not even be finite; it must not reach a valid frame through 0 * NaN
         valid = None
         if lens is not None:
-            stacked = stacked.masked_fill(~valid_mask(lens, T)[..., None], 0.0)
-            valid = valid_frames(lens, T, self.config.hidden_size // self.config.num_heads)
-        hidden = self.embed(stacked)
+            head_size = self.config.hidden_size // self.config.num_heads
+            valid = valid_frames(lens, stacked.shape[1], head_size)
+        hidden = self.embed(zero_padding(stacked, lens))
         hiddens = [hidden] if self.config.embedding_layer else []
         for n, layer in enumerate(self.layers, start=1):
             hidden = layer(hidden, valid, places=places if n == len(self.layers) else None)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from speechrep.errors import InputError
-from speechrep.upstream.base import Upstream, valid_mask
+from speechrep.upstream.base import Upstream, valid_mask, zero_padding
 
 
 class Predictive(Upstream):
@@ -36,20 +36,20 @@ class Predictive(Upstream):
         if n >= T:
             return self.postnet.bias.sum() * 0, {"weight": 0.0}
         past, future = feats[:, :-n], feats[:, n:]
-        mask = torch.ones(B, T - n, dtype=torch.bool, device=feats.device)
-        past_lens = None
-        if feat_lens is not None:  # whatever stands on padding, even NaN, counts as 0
-            past_lens = feat_lens.clamp(max=T - n)
-            past = past.masked_fill(~valid_mask(feat_lens, T - n)[..., None], 0.0)
-            valid = valid_mask(feat_lens - n, T - n)
-            future = future.masked_fill(~valid[..., None], 0.0)
-            mask = valid if self.loss_on == "valid" else mask
+        past_lens = future_lens = None
+        if feat_lens is not None:
+            past_lens, future_lens = feat_lens.clamp(max=T - n), feat_lens - n
+        future = zero_padding(future, future_lens)
+        if future_lens is None or self.loss_on == "padded":
+            mask = torch.ones(B, T - n, dtype=torch.bool, device=feats.device)
+        else:
+            mask = valid_mask(future_lens, T - n)
         stats: dict[str, Any] = {"weight": mask.sum()}
         if not self.training:
-            stats["copy"] = _masked_l1(past, future, mask)
+            stats["copy"] = _masked_l1(zero_padding(past, past_lens), future, mask)
         hidden = self.hidden_states(past, past_lens)[-1]
-        if feat_lens is not None and self.loss_on == "padded":  # as sequences that were packed come back
-            hidden = hidden.masked_fill(~valid[..., None], 0.0)
+        if self.loss_on == "padded":  # as sequences that were packed come back
+            hidden = zero_padding(hidden, future_lens)
         return _masked_l1(self.postnet(hidden), future, mask), stats
 
 
