@@ -6,6 +6,7 @@ A large set is dumped in parts; run again after a kill, the finished ones are ke
 """
 
 import dataclasses
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,13 +23,14 @@ from speechrep.downstream.layer_sum import learned_weights
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_info
 from speechrep.io.store import Store
-from speechrep.io.store_export import export_ark, export_espnet
+from speechrep.io.store_export import check_ark, check_espnet, export_ark, export_espnet
 from speechrep.progress import Progress
 from speechrep.train import distributed
 from speechrep.upstream.dumping import BATCH_FRAMES, Dump, DumpConfig
 
 FORMATS = ("hdf5", "espnet", "ark")
 MODULE = "speechrep.bin.dump"
+_log = logging.getLogger("dump")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -54,6 +56,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if reader.path.resolve() in (Path(args.out).resolve(), Path(store_path).resolve()):
         raise InputError("holds the features to represent", where=args.out, mend="choose another --out")
     work = Dump(model, reader, store_path, config, args.upstream, args.nj, mix)
+    if args.format == "ark":  # before anything is computed
+        check_ark(work.num_layers, args.out)
+    elif args.format == "espnet":
+        check_espnet(reader.utt_ids, args.feats_dir)
     if mix and source_sha256(read_info(args.layer_weights_from)) not in ("", model.weights_sha256):
         raise InputError("was trained on layers of another model", where=args.layer_weights_from)
     if args.verify:
@@ -81,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         export = export_espnet if args.format == "espnet" else export_ark
         export(Store(store_path), args.out)
         Path(store_path).unlink()
+        _log.info("%s: all of it, as %s", args.out, args.format)
 
 
 def _parse(words: Sequence[str]) -> configargparse.Namespace:

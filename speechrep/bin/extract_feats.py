@@ -25,7 +25,8 @@ from speechrep.frontend.registry import FRONTENDS
 from speechrep.frontend.sources import AudioSource, FeatureSource
 from speechrep.io.audio import Wavs
 from speechrep.io.compression import METHODS
-from speechrep.io.feature_marks import invalidate
+from speechrep.io.data_dir import DataDir, read_numbers
+from speechrep.io.feature_marks import invalidate, require_no_data_dir
 from speechrep.io.feature_meta import FeatureMeta, read_meta, write_meta
 from speechrep.io.table import read_table
 from speechrep.progress import Progress
@@ -94,10 +95,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     lost = f", {total - count} lost (see lost_utterances)" if count < total else ""
     _log.info("%s: %d utterances of %s, %d values every %g ms%s",
               args.out_dir, count, meta.feature, meta.dim, meta.frame_shift_ms, lost)  # fmt: skip
+    if args.feature == READY:
+        _doubt_frame_shift(args.out_dir, DataDir(args.data_dir), meta.frame_shift_ms)
+
+
+def _doubt_frame_shift(out_dir: Path, data: DataDir, frame_shift_ms: float) -> None:
+    """Warn where features made elsewhere are much longer or shorter than what they are said to be of."""
+    if not data.has("utt2dur"):
+        return
+    frames = read_numbers(out_dir / "utt2num_frames", int)
+    both = frames.keys() & data.utt2dur.keys()
+    told_s = sum(data.utt2dur[utt_id] for utt_id in both)
+    found_s = sum(frames[utt_id] for utt_id in both) * frame_shift_ms / 1000
+    if both and not 0.5 < found_s / told_s < 1.1:  # leaving out silence shortens
+        _log.warning("%s: %.0f s of features but %.0f s of speech in utt2dur: is --frame-shift %g right?",
+                     out_dir, found_s, told_s, frame_shift_ms)  # fmt: skip
 
 
 def _require_apart(out_dir: Path, data_dir: Path, options: Any) -> None:
-    """Refuse to write where what is read lies: tables of the same names would be replaced."""
+    """Refuse to write where tables of the same names lie, which would be replaced."""
+    require_no_data_dir(out_dir)
     folders = {"the data directory itself": data_dir}
     if isinstance(options, ReadyConfig):
         folders["where --scp is"] = options.place(data_dir).parent

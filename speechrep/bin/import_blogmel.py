@@ -25,7 +25,7 @@ from speechrep.config import make_parser
 from speechrep.errors import InputError, telling_of
 from speechrep.frontend.cmvn import SCOPES
 from speechrep.frontend.feature_dir import Piece, PieceWriter, merge, require_global_cmvn
-from speechrep.io.feature_marks import invalidate_all
+from speechrep.io.feature_marks import invalidate_all, require_no_data_dir
 from speechrep.io.feature_meta import FeatureMeta, write_meta
 from speechrep.progress import Progress
 
@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--utt2spk", type=Path, help="speakers, for CMVN by speaker")
     args = parser.parse_args(argv)
     out = args.out_dir
+    require_no_data_dir(out)
     if args.cmvn == "speaker" and not args.utt2spk:
         raise InputError("needs --utt2spk", where="--cmvn speaker")
     if args.utt2spk and not args.utt2spk.is_file():

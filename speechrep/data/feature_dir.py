@@ -31,6 +31,11 @@ class FeatureDir:
         self.path = Path(path)
         if not (self.path / "feats.scp").is_file():
             raise InputError("no features: no feats.scp", where=path, mend="run extract_feats to its end")
+        if not (self.path / "features.json").is_file():
+            raise InputError(
+                "no features.json, which tells what feats.scp holds", where=path,
+                mend="run extract_feats to its end; of features made elsewhere, with conf/kaldi_scp.yaml",
+            )  # fmt: skip
         self.meta = read_meta(self.path / "features.json")
         self._beside: dict[str, str] = {}
         if not self._open_index():

@@ -1,7 +1,10 @@
 """What says that a feature directory is usable: taken away before anything in it changes."""
 
+import os
 import shutil
 from pathlib import Path
+
+from speechrep.errors import InputError
 
 DONE = ".done.json"  # what an extraction tells at its end
 JOBS = ".jobs"  # what its jobs told
@@ -17,3 +20,9 @@ def invalidate_all(folder: Path) -> None:
     """The same for who makes other features than an extraction: no job of it is finished any more."""
     invalidate(folder)
     shutil.rmtree(folder / JOBS, ignore_errors=True)
+
+
+def require_no_data_dir(folder: str | os.PathLike[str]) -> None:
+    """Refuse to write features into a data directory, whose own ``feats.scp`` they would replace."""
+    if any(Path(folder, name).exists() for name in ("wav.scp", "spk2utt", "text")):
+        raise InputError("is a data directory", where=folder, mend="choose another folder for the features")

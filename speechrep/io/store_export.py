@@ -2,17 +2,33 @@
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import h5py
 
 from speechrep.errors import InputError
 from speechrep.io.ark import write_ark
-from speechrep.io.feature_marks import invalidate_all
+from speechrep.io.feature_marks import invalidate_all, require_no_data_dir
 from speechrep.io.feature_meta import write_meta
 from speechrep.io.files import commit_file, temporary_name
 from speechrep.io.store import Store
 from speechrep.io.table import write_table
+
+
+def check_espnet(utt_ids: Iterable[str], where: object) -> None:
+    """Refuse utterance ids that HDF5 would take for groups."""
+    slashed = next((utt_id for utt_id in utt_ids if "/" in utt_id), None)
+    if slashed is not None:
+        raise InputError(f"utterance {slashed!r} cannot name an HDF5 data set", where=where)
+
+
+def check_ark(num_layers: int, folder: str | os.PathLike[str]) -> None:
+    """Refuse several layers (0: one, without an axis), which no Kaldi matrix holds, and a data directory."""
+    if num_layers:
+        what = f"{num_layers} layers do not fit a Kaldi matrix"
+        raise InputError(what, where=folder, mend="choose one layer")
+    require_no_data_dir(folder)
 
 
 def export_espnet(store: Store, path: str | os.PathLike[str]) -> None:
@@ -21,12 +37,10 @@ def export_espnet(store: Store, path: str | os.PathLike[str]) -> None:
     The table beside it has lines ``utterance file.h5:utterance``.
 
     Raises:
-        InputError: an utterance id with ``/``, which HDF5 would take for a group.
+        InputError: as :func:`check_espnet`.
     """
     path = Path(path)
-    slashed = next((utt_id for utt_id in store.utt_ids if "/" in utt_id), None)
-    if slashed is not None:
-        raise InputError(f"utterance {slashed!r} cannot name an HDF5 data set", where=store.path)
+    check_espnet(store.utt_ids, store.path)
     temporary = temporary_name(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -44,12 +58,10 @@ def export_ark(store: Store, folder: str | os.PathLike[str]) -> None:
     """A feature directory: ``feats.ark``, ``feats.scp``, ``utt2num_frames``, ``features.json``.
 
     Raises:
-        InputError: a store of several layers, which a Kaldi matrix cannot hold.
+        InputError: as :func:`check_ark`.
     """
     folder = Path(folder)
-    if store.num_layers:
-        raise InputError(f"{store.num_layers} layers do not fit a Kaldi matrix", where=store.path,
-                         mend="choose one layer")  # fmt: skip
+    check_ark(store.num_layers, folder)
     lengths = {u: str(n) for u, n in zip(store.utt_ids, store.num_frames.tolist(), strict=True)}
     items = ((utt_id, store.read(utt_id)) for utt_id in sorted(store.utt_ids))
     invalidate_all(folder)

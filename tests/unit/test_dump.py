@@ -363,8 +363,18 @@ def test_other_toolkits_formats(feats, tmp_path):
             dump.main([*options, "--out", str(tmp_path / "x.h5"), "--format", *words])
     dump.main([*options, "--out", str(tmp_path / "half"), "--format", "ark", "--dtype", "float16"])
     assert open_features(tmp_path / "half").meta.dtype == "float32"
-    with pytest.raises(InputError, match="2 layers do not fit a Kaldi matrix"):
-        dump.main([*options, "--out", str(tmp_path / "ark2"), "--format", "ark", "--layers", "all"])
+
+
+def test_what_a_format_cannot_hold_is_refused_before_anything_is_computed(feats, tmp_path, monkeypatch):
+    save_model(tmp_path / "exp", model("apc"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/spk2utt").touch()
+    monkeypatch.setattr(dump.Dump, "run", None)
+    options = ["--upstream", str(tmp_path / "exp"), "--feats-dir", str(feats), "--format", "ark"]
+    with pytest.raises(InputError, match=r"ark2: 2 layers do not fit a Kaldi matrix"):
+        dump.main([*options, "--out", str(tmp_path / "ark2"), "--layers", "all"])
+    with pytest.raises(InputError, match=r"data: is a data directory"):
+        dump.main([*options, "--out", str(tmp_path / "data")])
 
 
 def test_one_job_of_a_launcher_runs_there(feats, tmp_path):

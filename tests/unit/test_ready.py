@@ -16,7 +16,7 @@ from speechrep.data.features import open_features
 from speechrep.errors import InputError
 from speechrep.frontend.ready import ReadyConfig, ReadySource
 from speechrep.io.ark import write_ark
-from speechrep.io.table import read_table
+from speechrep.io.table import read_table, write_table
 
 FEATS = {
     f"s{n // 3}-{n}": np.random.default_rng(n).normal(size=(10 + n, 7)).astype(np.float32) for n in range(6)
@@ -71,6 +71,14 @@ def test_what_is_read_is_not_written_over(data_dir: Path, tmp_path: Path, scp: s
     with pytest.raises(InputError, match=what):
         extract(data_dir, folders[out], "--scp", scp.replace("{tmp}", str(tmp_path)))
     assert {path: path.read_bytes() for path in folders[out].iterdir()} == before
+
+
+def test_a_frame_shift_that_does_not_fit_the_speech_is_told(data_dir: Path, tmp_path: Path, caplog):
+    write_ark(tmp_path / "a.ark", FEATS.items(), data_dir / "feats.scp")
+    write_table(data_dir / "utt2dur", {utt_id: str(len(feats) / 100) for utt_id, feats in FEATS.items()})
+    for shift, told in (("10", 0), ("7", 0), ("20", 1), ("4", 2)):
+        extract(data_dir, tmp_path / shift, "--frame-shift", shift)
+        assert caplog.text.count(" s of speech in utt2dur: is --frame-shift") == told
 
 
 def test_kaldi_table_elsewhere_by_set(data_dir: Path, tmp_path: Path):
