@@ -25,7 +25,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("ref", help="references, Kaldi text: 'utterance word word ...'")
     parser.add_argument("hyp", help="hypotheses, the same format")
-    parser.add_argument("--unit", choices=wer.UNITS, default="word", help="what an error is counted in")
+    parser.add_argument(
+        "--unit", choices=wer.UNITS, default="word",
+        help="what an error is counted in: word, char (with the blanks between words) or nonblank (without)",
+    )  # fmt: skip
     parser.add_argument("--mode", choices=wer.MODES, default="strict", help="references without hypothesis")
     parser.add_argument("--bootstrap", type=int, default=0, metavar="N", help="print the interval of N draws")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
@@ -72,13 +75,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _align(
     refs: dict[str, list[str]], hyps: dict[str, list[str]], utt_ids: list[str], unit: str
 ) -> dict[str, details.Pairs]:
-    if unit == "char":
-        refs, hyps = ({u: _characters(words) for u, words in texts.items()} for texts in (refs, hyps))
+    if unit != "word":
+        refs, hyps = (
+            {u: _characters(wer.characters(words, unit)) for u, words in texts.items()}
+            for texts in (refs, hyps)
+        )
     return {utt_id: align(refs[utt_id], hyps.get(utt_id, [])) for utt_id in utt_ids}
 
 
-def _characters(words: list[str]) -> list[str]:
-    return [SPACE if character == " " else character for character in " ".join(words)]
+def _characters(text: str) -> list[str]:
+    return [SPACE if character == " " else character for character in text]
 
 
 def _intervals(

@@ -95,7 +95,8 @@ def label_frames(
         raise InputError(
             f"labels end at {ends[-1]:.3f} s but the {len(times_s)} frames of {1000 * shift_s:g} ms at "
             f"{times_s[-1]:.3f} s, {apart_s / shift_s:.1f} frames apart",
-            where=where, mend="labels and features must be of the same audio, with the right frame shift",
+            where=where,
+            mend="labels and features must be of the same audio, silence too, with the right frame shift",
         )  # fmt: skip
     # A boundary on a frame's centre goes to the later label, whatever the rounding of its decimals.
     row = np.searchsorted(starts, times_s + 1e-6, side="right") - 1

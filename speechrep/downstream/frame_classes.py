@@ -23,6 +23,7 @@ INVENTORIES: dict[str, tuple[str, ...]] = {
     "72": ("sil", "sp", "spn", *STRESSED),  # the Mockingjay paper's
     "data": (),  # what the training labels hold
 }
+OWN_IDS = "--classes data takes ids of your own"
 UNKNOWN = IGNORE - 1  # in the table of ids: none that training has seen
 ID_SHIFT_MS, ID_CENTRE_MS = 10.0, 12.5  # of files with an id per frame, which are Kaldi's frames
 
@@ -52,6 +53,9 @@ class FrameClasses:
             self._intervals = read_ctm(path)
         else:
             self._ids = read_frame_ids(path)
+            if inventory in ("39", "41") and not any((ids == 0).any() for ids in self._ids.values()):
+                what = "no frame has id 0, which is silence in CPC's numbering of phones"
+                raise InputError(what, where=path, mend=OWN_IDS)
         self._offset_ms = offset_ms(self._intervals, label_offset_ms, path)
 
     @property
@@ -104,7 +108,10 @@ class FrameClasses:
         table = self._id_table(classes, where)
         unknown = ids[(ids >= len(table)) | (table[ids.clip(0, len(table) - 1)] == UNKNOWN)]
         if len(unknown):
-            raise InputError(f"id {unknown[0]} is not one of the {len(classes)} known", where=where)
+            known, mend = f"the {len(classes)} known", ""
+            if self.inventory != "data":
+                known, mend = f"CPC's phones, 0 to {len(CPC_PHONES) - 1}", OWN_IDS
+            raise InputError(f"id {unknown[0]} is not one of {known}", where=where, mend=mend)
         inside = (place >= 0) & (place < len(ids))
         return np.where(inside, table[ids[place.clip(0, len(ids) - 1)]], IGNORE)
 

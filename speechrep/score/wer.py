@@ -18,7 +18,8 @@ from speechrep.io.table import read_table
 from speechrep.score.edit import count_errors
 
 MODES = ("strict", "present", "all")
-UNITS = ("word", "char")
+_BETWEEN = {"char": " ", "nonblank": ""}  # the words of a text that is counted by character
+UNITS = ("word", *_BETWEEN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +55,17 @@ def read_text(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     Raises:
         InputError: no such file, an empty line, an utterance twice, or bytes that are not UTF-8.
     """
-    return {
-        utt_id: re.findall("[^ \t]+", text) for utt_id, text in read_table(path, allow_empty=True).items()
-    }
+    try:
+        texts = read_table(path, allow_empty=True)
+    except InputError as error:
+        mend = error.mend or "want Kaldi text, 'utterance word word ...'"
+        raise InputError(error.what, where=error.where, mend=mend) from error
+    return {utt_id: re.findall("[^ \t]+", text) for utt_id, text in texts.items()}
+
+
+def characters(words: Sequence[str], unit: str) -> str:
+    """What a text is counted in where ``unit`` is none of words."""
+    return _BETWEEN[unit].join(words)
 
 
 def score(
@@ -70,7 +79,8 @@ def score(
 
     Args:
         refs, hyps: utterance to words.
-        unit: ``word``, or ``char``: the characters of the words joined by one space, spaces counted.
+        unit: ``word``, ``char``: the characters of the words joined by one space, spaces counted, or
+            ``nonblank``: the characters alone, as of languages that are written without spaces.
         mode: what to do with a reference that has no hypothesis: ``strict`` refuse, ``present`` skip,
             ``all`` take it as empty. Hypotheses without a reference are ignored, as Kaldi does.
         where: the hypotheses' file, for messages.
@@ -87,9 +97,9 @@ def score(
     utt_ids = [utt_id for utt_id in refs if mode != "present" or utt_id in hyps]
     ref_texts = [refs[utt_id] for utt_id in utt_ids]
     hyp_texts = [hyps.get(utt_id, ()) for utt_id in utt_ids]
-    if unit == "char":
-        ref_texts = [" ".join(words) for words in ref_texts]
-        hyp_texts = [" ".join(words) for words in hyp_texts]
+    if unit != "word":
+        ref_texts = [characters(words, unit) for words in ref_texts]
+        hyp_texts = [characters(words, unit) for words in hyp_texts]
     ref_units = np.array([len(units) for units in ref_texts], np.int64)
     if not ref_units.sum():
         raise InputError(f"the references hold no {unit} to score", where=where)

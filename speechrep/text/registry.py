@@ -1,5 +1,7 @@
 """The tokenizers by name, and their files."""
 
+import collections
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +21,8 @@ TOKENIZERS: dict[str, Any] = {
     "bpe": BpeTokenizer,
 }
 FILE = "tokenizer.json"
+_BRACKETS = (("<", ">"), ("[", "]"))  # of what is no word: <noise>, [laughter]
+_log = logging.getLogger("tokenizer")
 
 
 def train_tokenizer(kind: str, texts: Sequence[str], vocab_size: int, where: object) -> Tokenizer:
@@ -34,6 +38,14 @@ def train_tokenizer(kind: str, texts: Sequence[str], vocab_size: int, where: obj
         raise InputError(f"no tokenizer {kind!r}; there are {sorted(TOKENIZERS)}", where=where)
     if not any(texts):
         raise InputError("no text to train a tokenizer on", where=where)
+    marks = collections.Counter(
+        word for text in texts for word in text.split() if (word[0], word[-1]) in _BRACKETS
+    )
+    if marks and kind != "word":
+        _log.warning(
+            "%s: %s are spelt as words are; take them out of the transcripts unless they are spoken",
+            where, ", ".join(f"{word} ({count})" for word, count in marks.most_common(5)),
+        )  # fmt: skip
     tokenizer: Tokenizer = TOKENIZERS[kind].train(texts, vocab_size)
     return tokenizer
 

@@ -65,6 +65,22 @@ def test_ids_per_frame(store, tmp_path):
             source.frames("u-2", store, 20, classes)
 
 
+def test_ids_of_ones_own_are_not_taken_for_cpcs(store, tmp_path):
+    (tmp_path / "kaldi.txt").write_text("u-1 " + "1 " * 10 + "33 " * 19 + "\n")  # whose 0 is no phone
+    (tmp_path / "more.txt").write_text("u-1 " + "0 " * 10 + "41 " * 19 + "\n")
+    for inventory in ("39", "41"):
+        with pytest.raises(
+            InputError, match=r"kaldi.txt: no frame has id 0.*--classes data takes ids of your"
+        ):
+            FrameClasses(tmp_path / "kaldi.txt", "", inventory, "auto")
+        source = FrameClasses(tmp_path / "more.txt", "", inventory, "auto")
+        with pytest.raises(
+            InputError, match=r"u-1: id 41 is not one of CPC's phones, 0 to 40 \(--classes data"
+        ):
+            source.frames("u-1", store, 29, INVENTORIES[inventory])
+    assert FrameClasses(tmp_path / "kaldi.txt", "", "data", "auto").classes(["u-1"]) == ("1", "33")
+
+
 def test_ids_are_matched_by_time_with_centred_frames(tmp_path):
     """An id is of Kaldi's frame, whose centre is 12.5 ms after its start; a centred frame's is its start."""
     centred = make_store(tmp_path, dataclasses.replace(META, feature="mel", config={"frame_shift": 10.0}))
@@ -101,7 +117,7 @@ def test_ids_that_do_not_fit_are_refused(store, tmp_path):
     source = FrameClasses(tmp_path / "ids.txt", "", "41", "auto")
     with pytest.raises(InputError, match="u-1: 26 labels for 30 frames"):
         source.frames("u-1", store, 30, INVENTORIES["41"])
-    with pytest.raises(InputError, match="u-2: id 41 is not one of the 41"):
+    with pytest.raises(InputError, match="u-2: id 41 is not one of CPC's phones"):
         source.frames("u-2", store, 20, INVENTORIES["41"])
     with pytest.raises(InputError, match="no stress marks"):
         FrameClasses(tmp_path / "ids.txt", "", "72", "auto").frames("u-2", store, 20, INVENTORIES["72"])

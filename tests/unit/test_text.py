@@ -144,6 +144,14 @@ def test_bad_files_are_refused(values):
         parse_tokenizer(values, "tokenizer.json")
 
 
+def test_marks_that_would_be_spelt_are_told(caplog):
+    texts = ["a <noise> b", "<noise> [laughter]", "a < b >"]
+    for kind, told in (("word", ""), ("char", "x: <noise> (2), [laughter] (1) are spelt")):
+        caplog.clear()
+        train_tokenizer(kind, texts, 0, "x")
+        assert told in caplog.text and bool(told) == bool(caplog.text)
+
+
 @pytest.mark.parametrize("size", ["-1", "2"])
 def test_units_that_leave_no_room_for_one(tmp_path, size):
     (tmp_path / "text").write_text("u a b\n")

@@ -118,11 +118,18 @@ def test_characters_count_the_space_and_survive_unicode(tmp_path):
     values = json.loads((tmp_path / "out.json").read_text())
     assert (values["errors"], values["ref_units"], values["del"]) == (1, 4, 1)
     assert set(values) == {"wer", "errors", "ref_units", "ins", "del", "sub", "ser", "sentences", "ci95"}
+    main([ref, hyp, "--unit", "nonblank", "--json", str(tmp_path / "out.json"), "--details", str(tmp_path)])
+    values = json.loads((tmp_path / "out.json").read_text())
+    assert (values["errors"], values["ref_units"]) == (0, 3)
+    assert (tmp_path / "per_utt").read_text().splitlines()[0].split() == ["u1", "ref", *"a\u00e9\u4e2d"]
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [("u1 a\n\nu2 b\n", "bad:2: empty line"), ("u1 a\nu1 b\n", "bad:2: 'u1' is given twice")],
+    [
+        ("u1 a\n\nu2 b\n", "bad:2: empty line"),
+        ("u1 a\nu1 b\n", "bad:2: 'u1' is given twice \\(want Kaldi text"),
+    ],
 )
 def test_bad_files_name_the_line(text, complaint, tmp_path):
     with pytest.raises(InputError, match=complaint):
