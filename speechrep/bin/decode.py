@@ -118,7 +118,7 @@ def _parse(words: Sequence[str]) -> tuple[configargparse.Namespace, Any]:
     parser.add_argument("--data-dir", required=True, metavar="DIR", help="their data directory")
     parser.add_argument(
         "--split", default="", metavar="PART",
-        help="train, valid or test: only that part of each speaker's utterances; or a file of utterance ids",
+        help="part of the set: train, valid, test (of each speaker's), joined by +; or a file of ids",
     )  # fmt: skip
     parser.add_argument("--out-dir", required=True, metavar="DIR", help="where hyp and ref go")
     parser.add_argument("--ngpu", type=int, default=0, help="1 to compute on a GPU")

@@ -41,10 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="residual connections of an original APC file; default: by its name, else all",
     )  # fmt: skip
     parser.add_argument(
-        "--time-shift",
-        type=int,
-        default=0,
-        help="of an original APC file, frames; default: by its name, else 3",
+        "--time-shift", type=int, default=0, help="of an original APC file, frames; 0: by its name, else 3"
     )
     parser.add_argument(
         "--embedding-layer", action="store_true", help="a Mockingjay's input embedding is its hidden layer 0"

@@ -22,7 +22,7 @@ from speechrep.train.config import TrainConfig
 from speechrep.train.run import add_run_options, begin
 from speechrep.train.trainer import is_finished, train
 
-PART = "train, valid or test: only that part of each speaker's utterances"
+PART = "part of the set: train, valid, test (of each speaker's), joined by +; or a file of ids"
 SETS = {"train": "to train on", "valid": "that picks the best model"}
 
 
