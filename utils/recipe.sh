@@ -143,6 +143,15 @@ step() { # FOLDER NAME [utils/step.py's options] -- command...
   printf '%s\0' "$#" "$@" >>"$steps"
 }
 
+# Refuse to write over files of data directories that no step of this name has made.
+require_own() { # marker, file...
+  local file
+  if [ -e "$datadir/.done/$1" ] || [ -e "$datadir/.done/$1.started" ]; then return 0; fi
+  for file in "${@:2}"; do
+    [ ! -e "$file" ] || fail "$file is there, and not made by this recipe: choose another --datadir, or move it away"
+  done
+}
+
 run_steps() { # how many at once
   local slots=$1
   [ "$dry_run" = false ] || slots=1

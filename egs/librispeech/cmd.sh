@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sourced by run.sh: how jobs are launched. Adapt the slurm lines to your cluster: memory, time, partition
 # (utils/slurm.py --help). ${backend}, ${nj}, ${ngpu} and ${num_nodes} are run.sh's options.
-case "${backend:?}" in
+case "${backend:-local}" in
   local)
     cpu_cmd="utils/run.py"
     pretrain_cmd="utils/run.py"

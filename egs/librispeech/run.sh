@@ -16,7 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 stage=0                                # first stage to run
 stop_stage=5                           # last stage to run
-corpus=mini                            # mini (generated), librispeech (downloaded) or a folder in its layout
+corpus=mini                            # mini (generated), librispeech (downloaded), a folder in its layout, or none: data directories are there
 corpus_dir=                            # where mini is made or librispeech downloaded; empty: download/<corpus>
 download_url=                          # mirror of LibriSpeech, or a folder that holds its archives; empty: OpenSLR
 pretrain_sets=                         # sets to pre-train on, need no transcripts; empty: those of --train-sets
@@ -75,9 +75,15 @@ if in_stage 0 "data of $corpus"; then
       phones=(--alignments "$alignments") phones_in=("$alignments/$folder") phones_out=("$data/phones.ctm")
       [ "$dry_run" = true ] || rm -f "$datadir/.done/${set}_phones" # those of an aligner are replaced
     fi
-    step "$datadir" "$set" --in "$corpus_root/SPEAKERS.TXT" "$corpus_root/$folder" "${phones_in[@]}" \
-      --out "$data"{,/wav.scp,/utt2spk} "${phones_out[@]}" -- python -m speechrep.bin.prepare_librispeech --corpus "$corpus_root" \
-      --sets "$folder" --out-dir "$datadir" "${phones[@]}"
+    if [ "$corpus" = none ]; then
+      utils/validate_data_dir.sh --no-feats --no-text "$data" >&2
+      if needs_phones "$folder" && [ "$aligner" != none ]; then require_own "${set}_phones" "$data/phones.ctm"; fi
+    else
+      require_own "$set" "$data/wav.scp"
+      step "$datadir" "$set" --in "$corpus_root/SPEAKERS.TXT" "$corpus_root/$folder" "${phones_in[@]}" \
+        --out "$data"{,/wav.scp,/utt2spk} "${phones_out[@]}" -- python -m speechrep.bin.prepare_librispeech \
+        --corpus "$corpus_root" --sets "$folder" --out-dir "$datadir" "${phones[@]}"
+    fi
     if needs_phones "$folder" && [ "$aligner" != none ]; then
       step "$datadir" "${set}_phones" --in "$data/"{wav.scp,text} --out "$data/phones.ctm" -- \
         python -m speechrep.bin.align_phones --data-dir "$data" --aligner "$aligner" --nj "$nj"

@@ -54,6 +54,7 @@ if in_stage 0 "data of $mosei_dir"; then
       python -m speechrep.bin.make_mini_mosei --config "$(conf mini_mosei)" --out-dir "$mosei_dir" --nj "$nj"
     run_steps 1
   fi
+  require_own "${prefix}sets" "$datadir/"{"$train","$dev","$tests"}/wav.scp
   step "$datadir" "${prefix}sets" --in "$mosei_dir" ${labels:+"$labels"} ${folds:+"$folds"} ${default_folds:+"$default_folds"} \
     --out "$datadir/"{"$train","$dev","$tests"}{,/wav.scp,/utt2spk,/utt2sentiment} "$datadir/${prefix}hazards.tsv" -- \
     python -m speechrep.bin.prepare_mosei --mosei-dir "$mosei_dir" --labels "$labels" --folds "$folds" \

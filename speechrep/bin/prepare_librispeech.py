@@ -123,7 +123,7 @@ def prepare_set(
 
     target = Path(out_dir) / set_name.replace("-", "_")
     require_target(target, [folder, root])
-    with atomic_directory(target) as data_dir:
+    with atomic_directory(target, keep=True) as data_dir:
         write_table(data_dir / "wav.scp", {utt_id: str(path.resolve()) for utt_id, path in audio.items()})
         write_table(data_dir / "utt2spk", utt2spk)
         spk2utt = invert(utt2spk)
@@ -259,7 +259,7 @@ def _write_alignments(
         if share > max_unaligned:
             raise InputError(
                 f"{told}; at most {max_unaligned:.1%} may lack one", where=path,
-                mend="does --alignments hold them all? by hand, --max-unaligned takes fewer",
+                mend="does --alignments hold them all? by hand, a larger --max-unaligned takes the set",
             )  # fmt: skip
         _log.warning("%s: %s; listed in %s", folder, told, UNALIGNED)
         write_table(data_dir / UNALIGNED, {utt_id: "no TextGrid" for utt_id, _ in missing})

@@ -217,7 +217,7 @@ def _write_set(path: Path, clips: Sequence[Clip], wav_dir: Path) -> None:
     by_utt = {clip.utt_id: clip for clip in clips}
     utt2spk = {utt_id: by_utt[utt_id].video for utt_id in sorted(by_utt)}
     require_target(path, [wav_dir])
-    with atomic_directory(path) as folder:
+    with atomic_directory(path, keep=True) as folder:
         write_table(
             folder / "wav.scp", {v: str((wav_dir / f"{v}.wav").resolve()) for v in set(utt2spk.values())}
         )

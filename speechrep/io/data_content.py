@@ -154,7 +154,7 @@ def new_data_dir(target: str | os.PathLike[str], sources: Sequence[str | os.Path
     """
     path = Path(target)
     require_target(path, sources)
-    with atomic_directory(path) as folder:
+    with atomic_directory(path, keep=True) as folder:
         yield folder
         try:
             validate(folder, text=False, wav=False)

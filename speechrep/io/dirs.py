@@ -2,6 +2,7 @@
 
 import contextlib
 import filecmp
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,15 +11,19 @@ from pathlib import Path
 from speechrep.errors import InputError
 from speechrep.io.files import fsync, temporary_name
 
+_log = logging.getLogger(__name__)
+
 
 @contextlib.contextmanager
-def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_directory(path: str | os.PathLike[str], keep: bool = False) -> Iterator[Path]:
     """Fill a directory that takes the name ``path``, and the place of what had it, only once it is whole.
 
     A file that is as it was in the place of old keeps its time of change: what was made of it is still that.
 
     Args:
         path: the final name; its parent is made if need be.
+        keep: what was there becomes ``NAME.old``, in place of an earlier one, if any file of it is not in
+            the new one as it was.
 
     Yields:
         The temporary directory to fill; removed if the block fails.
@@ -36,12 +41,16 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        same = set()
         for folder, _, names in os.walk(temporary):
             for name in names:
                 new = Path(folder, name)
-                _keep_time(path / new.relative_to(temporary), new)
+                before = path / new.relative_to(temporary)
+                if _keep_time(before, new):
+                    same.add(before)
                 fsync(new)
             fsync(folder)
+        keep &= any(Path(folder, name) not in same for folder, _, names in os.walk(path) for name in names)
         if path.exists():  # a directory that is not empty cannot be replaced in one step
             os.replace(path, old)
         try:
@@ -50,14 +59,22 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             if old.exists() and not path.exists():
                 os.replace(old, path)
             raise
+        if keep:
+            kept = path.with_name(path.name + ".old")
+            shutil.rmtree(kept, ignore_errors=True)
+            os.replace(old, kept)
+            _log.info("%s: what was there is in %s", path, kept)
         fsync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _keep_time(old: Path, new: Path) -> None:
+def _keep_time(old: Path, new: Path) -> bool:
+    """Give a file that is as it was its old time; whether it is."""
     with contextlib.suppress(OSError):  # there was none, or it cannot be read any more
         if filecmp.cmp(old, new, shallow=False):
             stat = old.stat()
             os.utime(new, ns=(stat.st_atime_ns, stat.st_mtime_ns), follow_symlinks=False)
+            return True
+    return False

@@ -350,7 +350,7 @@ def test_two_runs_at_once_are_refused(finished):
         (["--backend", "pbs"], "unknown backend 'pbs', want local or slurm"),
         (["--aligner", "mfa"], "--aligner wants none or pocketsphinx, not 'mfa'"),
         (["--nj", "0"], "--nj wants 1 or more"),
-        (["--corpus", "nowhere"], "--corpus wants mini, librispeech or a folder; no SPEAKERS.TXT in"),
+        (["--corpus", "nowhere"], "--corpus wants mini, librispeech, none or a folder; no SPEAKERS.TXT in"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_made(tmp_path, words, told):
@@ -377,6 +377,36 @@ def test_slurm_that_is_not_there_is_told_before_anything_is_made(tmp_path):
     )  # fmt: skip
     assert done.returncode == 2 and "--backend slurm: there is no sbatch here" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["bin"]
+
+
+def test_data_directories_that_are_there_are_used_and_never_written_over(finished, tmp_path):
+    shutil.copytree(finished / "conf", tmp_path / "conf")
+    shutil.copytree(finished / "data", tmp_path / "data", ignore=shutil.ignore_patterns(".done"))
+    before = {path: path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()}
+
+    def run_on(corpus: str, *words: str) -> subprocess.CompletedProcess:
+        folders = ["--expdir", "exp", "--dumpdir", "dump", "--datadir", "data", "--confdir", "conf"]
+        rows = ["--upstreams", "fbank", "--tasks", "phone asr", "--controls", "false", "--nj", "2"]
+        return subprocess.run([str(RECIPE), "--corpus", corpus, *folders, *rows, *words], cwd=tmp_path,
+                              env=ENVIRONMENT, capture_output=True, text=True, timeout=600)  # fmt: skip
+
+    done = run_on("mini", "--corpus-dir", str(finished / "corpus"), "--stop-stage", "0")
+    assert done.returncode == 2
+    assert "data/mini_train/wav.scp is there, and not made by this recipe" in done.stderr
+    sets = ["--train-sets", "mini_train", "--dev-sets", "mini_dev", "--test-sets", "mini_test"]
+    done = run_on("none", *sets, "--aligner", "pocketsphinx", "--stop-stage", "0")
+    assert done.returncode == 2 and "data/mini_train/phones.ctm is there, and not made" in done.stderr
+    done = run_on("none", *sets)
+    assert done.returncode == 0, done.stderr
+    values, known = (
+        {key: entry["value"] for key, entry in results(folder).items() if key[1] == "fbank"}
+        for folder in (tmp_path, finished)
+    )
+    assert values == {key: known[key] for key in values} and len(values) == 3
+    assert {path: path.read_bytes() for path in before} == before
+    done = run_on("none", "--train-sets", "mini_train", "--dev-sets", "mini_dev", "--test-sets", "tset")
+    assert done.returncode == 2
+    assert "data: no set 'tset'; there are mini_dev mini_test mini_train" in done.stderr
 
 
 BINDING = """--stage --stop-stage --ngpu --nj --corpus --corpus-dir --download-url --feature-config

@@ -215,6 +215,23 @@ def test_a_file_that_is_as_it_was_keeps_its_time(tmp_path):
     assert times.pop("same") == 10 and min(times.values()) > 10
 
 
+def test_what_was_in_a_folder_is_kept_aside_where_the_new_one_lacks_it(tmp_path):
+    def write(**texts):
+        with atomic_directory(tmp_path / "set", keep=True) as folder:
+            for name, text in texts.items():
+                (folder / name).write_text(text)
+
+    write(text="a", wavs="b")
+    write(text="a", wavs="b", more="c")
+    assert not (tmp_path / "set.old").exists()  # all of it is in the new one
+    for lacking in ({"text": "other", "wavs": "b", "more": "c"}, {"text": "other"}):
+        before = {path.name: path.read_text() for path in (tmp_path / "set").iterdir()}
+        write(**lacking)
+        assert {path.name: path.read_text() for path in (tmp_path / "set.old").iterdir()} == before
+        assert {path.name: path.read_text() for path in (tmp_path / "set").iterdir()} == lacking
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "set.old"]
+
+
 def test_a_table_is_sorted_in_c_order_and_parted_at_blanks_alone(tmp_path):
     table = {"b": "1", "B": "2  3", "\u00e9": "4", "a-1": "", "a": "5"}
     write_table(tmp_path / "t", table)

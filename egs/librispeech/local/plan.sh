@@ -19,18 +19,27 @@ case "${corpus:?}" in
     corpus_dir=${corpus_dir:-download/librispeech}
     default_sets train-clean-100 dev-clean test-clean
     ;;
+  none)
+    [ -z "$corpus_dir" ] || fail "--corpus-dir goes with --corpus mini or librispeech, not with none"
+    [ -z "$alignments" ] || fail "--alignments are of a corpus; data directories hold phones.ctm, or give --phone-labels"
+    [ -n "$train_sets" ] && [ -n "$dev_sets" ] && [ -n "$test_sets" ] ||
+      fail "--corpus none wants --train-sets, --dev-sets and --test-sets: names of data directories in $datadir"
+    [ -d "$datadir" ] || fail "--corpus none wants data directories in --datadir; there is no folder $datadir"
+    default_sets '' '' ''
+    ;;
   *)
     [ -z "$corpus_dir" ] || fail "--corpus-dir goes with --corpus mini or librispeech, not with a folder"
     inputs_as_given corpus
     corpus_dir=$corpus
     [ -f "$corpus/SPEAKERS.TXT" ] || [ -f "$corpus/LibriSpeech/SPEAKERS.TXT" ] || fail \
-      "--corpus wants mini, librispeech or a folder; no SPEAKERS.TXT in $corpus nor in $corpus/LibriSpeech"
+      "--corpus wants mini, librispeech, none or a folder; no SPEAKERS.TXT in $corpus nor in $corpus/LibriSpeech"
     default_sets train-clean-100 dev-clean test-clean
     ;;
 esac
 for sets in pretrain_sets train_sets dev_sets test_sets; do printf -v "$sets" '%s' "$(unique "${!sets}")"; done
 corpus_root=$corpus_dir/LibriSpeech
 if [ -f "$corpus_dir/SPEAKERS.TXT" ]; then corpus_root=$corpus_dir; fi
+if [ "$corpus" = none ]; then corpus_root=$datadir; fi # data directories that are there
 
 confs=(conf)
 if [ "$corpus" = mini ]; then confs=(conf/small conf); fi
@@ -67,6 +76,11 @@ if [ "$stage" -le 0 ] && [ -n "$there" ]; then
       fail "$corpus_root: no set '$folder'; there are ${there//\//} (--train-sets and the like name them)"
   done
 fi
+if [ "$corpus" = none ]; then
+  for folder in $all_folders; do
+    [ "$folder" = "$(set_name "$folder")" ] || fail "$datadir/$folder: call it $(set_name "$folder"), or make a link of that name"
+  done
+fi
 downloaded=()
 for folder in $all_folders; do downloaded+=("$corpus_root/$folder/.complete"); done
 
@@ -81,6 +95,7 @@ combine_sets() {
       if [[ $set != *:* || $made == *" $name "* ]]; then continue; fi
       made+="$name "
       list_speakers "$set" "$datadir/$name.speakers"
+      require_own "$name" "$datadir/$name/wav.scp"
       step "$datadir" "$name" --in "$datadir/$name.speakers" "$datadir/$(set_name "${set%%:*}")" \
         --out "$datadir/$name"{,/wav.scp,/utt2spk} -- python -m speechrep.bin.data_dir subset \
         --spk-list "$datadir/$name.speakers" "$datadir/$(set_name "${set%%:*}")" "$datadir/$name"
@@ -88,12 +103,13 @@ combine_sets() {
     name=$(set_name "$sets")
     if [ "${#parts[@]}" -lt 2 ] || [[ $made == *" $name "* ]]; then continue; fi
     made+="$name "
+    require_own "$name" "$datadir/$name/wav.scp"
     step "$datadir" "$name" --in "${parts[@]}" --out "$datadir/$name"{,/wav.scp,/utt2spk} -- \
       python -m speechrep.bin.data_dir combine "$datadir/$name" "${parts[@]}"
   done
 }
 
-# The speakers <reader>-<chapter> of a set FOLDER:READER,READER, or of FOLDER:-READER,READER: all but these.
+# The speakers <reader>-<chapter>, or <reader>, of a set FOLDER:READER,READER, or of FOLDER:-READER,READER: all but these.
 list_speakers() { # set, file
   local readers=${1#*:} spk2utt all_but=() reader
   if [[ $readers == -* ]]; then all_but=(-v); fi
@@ -104,9 +120,9 @@ list_speakers() { # set, file
     return
   fi
   for reader in ${readers//,/ }; do
-    grep -q "^$reader-" "$spk2utt" || fail "$1: reader '$reader' is not in $spk2utt"
+    grep -q "^${reader}[- ]" "$spk2utt" || fail "$1: reader '$reader' is not in $spk2utt"
   done
-  grep -E "${all_but[@]}" "^(${readers//,/|})-" "$spk2utt" | cut -d ' ' -f 1 >"$2" ||
+  grep -E "${all_but[@]}" "^(${readers//,/|})[- ]" "$spk2utt" | cut -d ' ' -f 1 >"$2" ||
     fail "$1: no reader is left of $spk2utt"
 }
 
@@ -114,6 +130,7 @@ list_speakers() { # set, file
 find_audio() {
   local sets folder
   audio=()
+  if [ "$corpus" = none ]; then return; fi
   for sets in "$pretrain_sets" "$train_sets" "$dev_sets" $test_sets; do
     if [ "$(set_name "$sets")" != "$1" ]; then continue; fi
     for folder in $(folders "$sets"); do audio+=("$corpus_root/$folder"); done
@@ -202,13 +219,14 @@ check_labels() {
       case $task in
         phone) need_phones "$labels" ;;
         *) fail "the $task task needs $labels: a set without *.trans.txt has none: \
-leave $task out of --tasks or name other sets (if it was there and was removed, remove $datadir/.done/$name, too)" ;;
+leave $task out of --tasks or name other sets (if it was there and was removed, remove $datadir/$name to have it made again)" ;;
       esac
     done
   done
   if has_word verification "$tasks"; then
     for name in $tests; do
-      awk '{ sub(/-.*/, "", $1); readers += !($1 in utts); utts[$1] += NF - 1; if (utts[$1] > 1) pairs = 1; all += NF - 1 }
+      awk '$1 ~ /^(lbi-)?[0-9]+-[0-9]+$/ { sub(/-[0-9]+$/, "", $1) } # who speaks, without the chapter
+        { readers += !($1 in utts); utts[$1] += NF - 1; if (utts[$1] > 1) pairs = 1; all += NF - 1 }
         END { exit !(pairs && readers > 1 && all <= 6325) }' "$datadir/$name/spk2utt" ||
         fail "verification needs two speakers, one with two utterances, and at most 6325 utterances; \
 $datadir/$name is not such a set: leave verification out of --tasks or name other --test-sets"
