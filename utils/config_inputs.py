@@ -27,7 +27,8 @@ def main() -> None:
         if "kaldi" in str(options.get("feature")) and len(sys.argv) > 2:
             paths = ready_made(options, Path(sys.argv[2]))
         # A name alone may be that of something else: of a front end, say, beside a folder "mel".
-        named = {value for value in options.values() if isinstance(value, str) and os.sep in value}
+        texts = [value for value in options.values() if isinstance(value, str)]
+        named = {text for text in texts if os.sep in text or os.path.isfile(text)}
         paths = paths.union(*map(what_is_read, named))
     sys.stdout.writelines(f"{path}\n" for path in sorted(paths) if os.path.exists(path))
 

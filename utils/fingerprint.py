@@ -13,7 +13,7 @@ from speechrep.config import YAML_ERRORS, PlainLoader, load_yaml
 
 CONTENT_BYTES = 1_000_000  # a smaller file is known by its content, a larger one by size and time
 FOLDER_BYTES = 64_000_000  # what is read of one folder, so that a corpus of small files costs no minute
-FOLDER_FILES = 50_000  # beyond so many files of a folder only the names count
+FOLDER_FILES = 500_000  # beyond so many files of a folder only the names count
 
 
 def fingerprint(path: str | os.PathLike[str]) -> str:

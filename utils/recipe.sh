@@ -143,13 +143,17 @@ step() { # FOLDER NAME [utils/step.py's options] -- command...
   printf '%s\0' "$#" "$@" >>"$steps"
 }
 
-# Refuse to write over files of data directories that no step of this name has made.
-require_own() { # marker, file...
-  local file
-  if [ -e "$datadir/.done/$1" ] || [ -e "$datadir/.done/$1.started" ]; then return 0; fi
-  for file in "${@:2}"; do
-    [ ! -e "$file" ] || fail "$file is there, and not made by this recipe: choose another --datadir, or move it away"
-  done
+# Refuse to write over files of data directories that no step of this name has made: its lock stays for ever.
+require_own() { # marker, file, how to mend it
+  if [ -e "$2" ] && [ ! -e "$datadir/.done/$1.lock" ]; then fail "$2 is there, and not made by this recipe: $3"; fi
+}
+
+# A data directory names recordings by absolute paths: where the first is gone the corpus was moved, and the step that
+# made it is to run again.
+forget_moved() { # marker, data directory
+  local first=
+  if [ -f "$2/wav.scp" ]; then read -r _ first <"$2/wav.scp"; fi
+  if [ "$dry_run" = false ] && [[ $first == /* ]] && [ ! -e "$first" ]; then rm -f "$datadir/.done/$1"; fi
 }
 
 run_steps() { # how many at once

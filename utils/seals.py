@@ -49,15 +49,16 @@ def refuse_damaged(paths: Iterable[Path]) -> None:
             file = Path(os.path.realpath(marker.parent / name))
             wanted = any(file == path or path in file.parents for path in real)
             if wanted and file.is_file() and _checksum(file, content=" " not in checksum) != checksum:
+                shown = os.path.relpath(file)
                 raise InputError(
                     f"is not what step {marker.name} made: damaged or changed since",
-                    where=os.path.relpath(file),
+                    where=file if shown.startswith("..") else shown,
                     mend="put a good copy back, or remove it and run that stage again",
                 )  # fmt: skip
 
 
 def _sums(marker: Path) -> dict[str, str]:
-    if marker.suffix in (".lock", ".started", ".old") or not marker.is_file():
+    if marker.suffix in (".lock", ".started", ".old", ".between") or not marker.is_file():
         return {}
     try:
         value: Any = read_json(marker)

@@ -131,6 +131,12 @@ claim_representations() {
   fi
 }
 
+# Refuse a model whose training was begun and has not come to its end.
+require_trained() { # its marker, the stage that makes it
+  if [ "$dry_run" = true ] || [ -e "$1" ] || [ ! -e "$1.started" ]; then return 0; fi
+  fail "the training of $(basename "$1") in $(dirname "$(dirname "$1")") was interrupted: run stage $2 there to its end"
+}
+
 extract_features() {
   local set more global
   if [ -n "$array_cmd" ]; then cmd=utils/run.py; fi # its jobs are launched by extract_feats
@@ -186,6 +192,7 @@ represent_sets() {
   for upstream in $all_upstreams; do
     if [[ $upstream == *_finetune ]]; then continue; fi
     model=$(upstream_dir "$(model_of "$upstream")")
+    require_trained "$(dirname "$model")/.done/$(basename "$model")" 2
     for set in $labelled; do
       step "$reps" "${upstream}_$set" --in "$model/"model.{json,safetensors} "$feats/$set" \
         --out "$reps/$upstream/$set.h5" --sealed "$reps/$upstream/$set.h5" -- \
@@ -248,7 +255,10 @@ train_one() { # task upstream [share seed]
   if [[ $(labels_of "$1") == /* ]]; then parts+=(--labels "${label_files[0]}"); fi
   if [[ $2 == *_average ]]; then parts+=(--layer average); fi
   if [ "$#" -eq 4 ]; then parts+=(--train-proportion "$3"); fi
-  if [[ $2 == *_finetune ]]; then inside=("$(upstream_dir "$(model_of "$2")")"); fi
+  if [[ $2 == *_finetune ]]; then
+    inside=("$(upstream_dir "$(model_of "$2")")")
+    require_trained "$(dirname "${inside[0]}")/.done/$(basename "${inside[0]}")" 2
+  fi
   step "$exp" "$name" --in "$config" "$(input_of "$2" "$train")" \
     "$(input_of "$2" "$valid")" "${inside[@]/%//model.json}" "${inside[@]/%//model.safetensors}" \
     "${label_files[@]}" "${lists[@]}" "${more[@]}" --out "$model/"model.{json,safetensors} --own "$model" \
@@ -285,6 +295,7 @@ test_part() { # task
 decode_one() { # task upstream [share seed]
   local name model results its_seed set part lists
   name_model "$@"
+  require_trained "$exp/.done/$name" 4
   part=$(test_part "$1")
   mapfile -t lists < <(split_files "$1" 2 1)
   for set in $(tests_of "$1"); do
@@ -364,6 +375,6 @@ report() {
     if [ "$model" != "$exp/$upstream" ]; then others+=("$model"); fi
   done
   python -m speechrep.bin.report --results "$exp/results.json" --out "$exp/RESULTS.md" \
-    --html "$exp/report.html" --order "$all_upstreams $tasks" \
+    --html "$exp/report.html" --order "$all_upstreams $tasks" --seed "$seed" --features "$feature" \
     --only "${scored[@]}" "${scored_of_share[@]}" --reused "${others[@]}" --made-by "$command_line"
 }

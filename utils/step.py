@@ -106,6 +106,7 @@ def main() -> None:
 
 def run(step: Step, state: dict) -> None:
     """Run the step, unless another run has just done so."""
+    mend_exchange(step)
     why = reason(step, state)
     if not why:
         tell(step, "up to date")
@@ -278,6 +279,8 @@ def set_aside(step: Step) -> None:
 def put_aside(folder: Path, finished: bool) -> Path:
     """Rename a folder, in place of what has the name that it gets."""
     place = aside(folder if finished else folder.with_name(folder.name + ".unfinished"))
+    if place.is_symlink():  # of a folder that somebody has put elsewhere
+        place.unlink()
     shutil.rmtree(place, ignore_errors=True)
     folder.rename(place)
     return place
@@ -305,19 +308,40 @@ def lies_aside(step: Step, state: dict) -> bool:
 
 def take_back(step: Step) -> None:
     """Exchange what lies aside and what is there, folders and markers."""
-    current, wanted = read_marker(step.marker), read_marker(aside(step.marker))
-    # Killed on the way, no marker may vouch for the wrong folder.
+    current = read_marker(step.marker)
+    # Killed on the way, no marker may vouch for the wrong folder, and what lay aside must not be lost.
     step.marker.unlink(missing_ok=True)
-    aside(step.marker).unlink()
     for folder in step.owns:
-        between = folder.with_name(folder.name + ".between")
-        aside(folder).rename(between)
-        if folder.exists():
-            put_aside(folder, finished=current is not None)
-        between.rename(folder)
+        aside(folder).rename(between(folder))
+    aside(step.marker).rename(between(step.marker))
+    end_exchange(step, current)
+
+
+def end_exchange(step: Step, current: dict | None = None) -> None:
+    """Put in place what is on its way there; ``current`` is the marker of what is there, if it was done."""
+    for folder in step.owns:
+        if between(folder).exists():
+            if folder.exists():
+                put_aside(folder, finished=current is not None)
+            between(folder).rename(folder)
     if current:
         write_json(aside(step.marker), current)
-    write_json(step.marker, wanted)
+    between(step.marker).replace(step.marker)
+
+
+def mend_exchange(step: Step) -> None:
+    """End an exchange that was killed, or undo it if its marker had not set out."""
+    if between(step.marker).exists():
+        end_exchange(step)
+    for folder in step.owns:
+        if between(folder).exists():
+            shutil.rmtree(aside(folder), ignore_errors=True)  # none, but of an earlier version's exchange
+            between(folder).rename(aside(folder))
+
+
+def between(path: Path) -> Path:
+    """Where something is while it is exchanged."""
+    return path.with_name(path.name + ".between")
 
 
 def fail(step: Step, code: int, what: str) -> None:

@@ -57,6 +57,7 @@ begin_recipe 5
 
 if in_stage 0 "data of $corpus"; then
   check_phones
+  check_data
   if [ "$corpus" = mini ]; then
     # The marker beside the corpus: other experiments may make it, too, in their own way.
     step "$(beside "$corpus_dir")" "corpus_$(basename "$corpus_dir")" --in "$(conf mini_corpus)" \
@@ -75,17 +76,16 @@ if in_stage 0 "data of $corpus"; then
       phones=(--alignments "$alignments") phones_in=("$alignments/$folder") phones_out=("$data/phones.ctm")
       [ "$dry_run" = true ] || rm -f "$datadir/.done/${set}_phones" # those of an aligner are replaced
     fi
-    if [ "$corpus" = none ]; then
-      utils/validate_data_dir.sh --no-feats --no-text "$data" >&2
-      if needs_phones "$folder" && [ "$aligner" != none ]; then require_own "${set}_phones" "$data/phones.ctm"; fi
-    else
-      require_own "$set" "$data/wav.scp"
+    if [ "$corpus" != none ]; then
+      forget_moved "$set" "$data"
       step "$datadir" "$set" --in "$corpus_root/SPEAKERS.TXT" "$corpus_root/$folder" "${phones_in[@]}" \
-        --out "$data"{,/wav.scp,/utt2spk} "${phones_out[@]}" -- python -m speechrep.bin.prepare_librispeech \
+        --out "$data"{,/wav.scp,/utt2spk,/spk2utt,/spk2gender,/utt2dur} "${phones_out[@]}" -- python -m speechrep.bin.prepare_librispeech \
         --corpus "$corpus_root" --sets "$folder" --out-dir "$datadir" "${phones[@]}"
     fi
     if needs_phones "$folder" && [ "$aligner" != none ]; then
-      step "$datadir" "${set}_phones" --in "$data/"{wav.scp,text} --out "$data/phones.ctm" -- \
+      audio=()
+      if [ "$corpus" != none ]; then audio=("$corpus_root/$folder"); fi
+      step "$datadir" "${set}_phones" --in "$data/"{wav.scp,text} "${audio[@]}" --out "$data/phones.ctm" -- \
         python -m speechrep.bin.align_phones --data-dir "$data" --aligner "$aligner" --nj "$nj"
     fi
   done

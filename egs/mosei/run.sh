@@ -47,6 +47,9 @@ command_line="egs/mosei/run.sh$given_words"
 begin_recipe 5
 
 if in_stage 0 "data of $mosei_dir"; then
+  for set in $train $dev $tests; do
+    require_own "${prefix}sets" "$datadir/$set/utt2spk" "choose another --datadir"
+  done
   if [ "$mini" = true ]; then
     # The marker beside the corpus: other experiments may make it, too, in their own way.
     step "$(beside "$mosei_dir")" "corpus_$(basename "$mosei_dir")" --in "$(conf mini_mosei)" \
@@ -54,9 +57,9 @@ if in_stage 0 "data of $mosei_dir"; then
       python -m speechrep.bin.make_mini_mosei --config "$(conf mini_mosei)" --out-dir "$mosei_dir" --nj "$nj"
     run_steps 1
   fi
-  require_own "${prefix}sets" "$datadir/"{"$train","$dev","$tests"}/wav.scp
+  forget_moved "${prefix}sets" "$datadir/$train"
   step "$datadir" "${prefix}sets" --in "$mosei_dir" ${labels:+"$labels"} ${folds:+"$folds"} ${default_folds:+"$default_folds"} \
-    --out "$datadir/"{"$train","$dev","$tests"}{,/wav.scp,/utt2spk,/utt2sentiment} "$datadir/${prefix}hazards.tsv" -- \
+    --out "$datadir/"{"$train","$dev","$tests"}{,/wav.scp,/segments,/text,/utt2spk,/spk2utt,/utt2dur,/utt2sentiment} "$datadir/${prefix}hazards.tsv" -- \
     python -m speechrep.bin.prepare_mosei --mosei-dir "$mosei_dir" --labels "$labels" --folds "$folds" \
     --default-folds "$default_folds" --protocol "$protocol" --prefix "${prefix%mockingjay_}" --out-dir "$datadir"
   run_steps 1

@@ -101,11 +101,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _doubt_frame_shift(out_dir: Path, data: DataDir, frame_shift_ms: float) -> None:
     """Warn where features made elsewhere are much longer or shorter than what they are said to be of."""
-    if not data.has("utt2dur"):
+    try:
+        durations = data.utt2dur
+    except InputError:  # none, or damaged: not what was asked for
         return
     frames = read_numbers(out_dir / "utt2num_frames", int)
-    both = frames.keys() & data.utt2dur.keys()
-    told_s = sum(data.utt2dur[utt_id] for utt_id in both)
+    both = frames.keys() & durations.keys()
+    told_s = sum(durations[utt_id] for utt_id in both)
     found_s = sum(frames[utt_id] for utt_id in both) * frame_shift_ms / 1000
     if both and not 0.5 < found_s / told_s < 1.1:  # leaving out silence shortens
         _log.warning("%s: %.0f s of features but %.0f s of speech in utt2dur: is --frame-shift %g right?",

@@ -118,7 +118,8 @@ def make_corpus(out_dir: str | os.PathLike[str], config: MiniCorpusConfig, nj: i
     """
     out_dir = Path(out_dir)
     marker = {"version": _VERSION, **to_dict(config)}
-    if (out_dir / MARKER).is_file() and read_json(out_dir / MARKER) == marker:
+    whole = all((out_dir / part / name).is_dir() for part in ("LibriSpeech", "alignments") for name in SETS)
+    if whole and (out_dir / MARKER).is_file() and read_json(out_dir / MARKER) == marker:
         _log.info("%s is there already", out_dir)
         return
     if out_dir.exists() and not (out_dir / MARKER).is_file() and any(out_dir.iterdir()):

@@ -31,6 +31,7 @@ from speechrep.synthesis.render import SAMPLE_RATE, fork_each, render, write_aud
 from speechrep.synthesis.voices import Voice, draw_voices
 
 _log = logging.getLogger(__name__)
+LABELS = "CMU_MOSEI_Labels.csd"
 MARKER = "mini_mosei.json"  # what was asked for; its presence says that the folder is ours to replace
 WAV_DIR, TRANSCRIPT_DIR = "Raw/Audio/Full/WAV_16000", "Raw/Transcript/Segmented/Combined"
 _VERSION = 1  # raised when the same options would give other bytes
@@ -145,7 +146,8 @@ def make_mosei(out_dir: str | os.PathLike[str], config: MiniMoseiConfig, nj: int
     """
     out_dir = Path(out_dir)
     marker = {"version": _VERSION, **to_dict(config)}
-    if (out_dir / MARKER).is_file() and read_json(out_dir / MARKER) == marker:
+    whole = all((out_dir / name).exists() for name in (LABELS, WAV_DIR, TRANSCRIPT_DIR, "folds"))
+    if whole and (out_dir / MARKER).is_file() and read_json(out_dir / MARKER) == marker:
         _log.info("%s is there already", out_dir)
         return
     if out_dir.exists() and not (out_dir / MARKER).is_file() and any(out_dir.iterdir()):
@@ -163,7 +165,7 @@ def make_mosei(out_dir: str | os.PathLike[str], config: MiniMoseiConfig, nj: int
             (folder / name).mkdir(parents=True)
         for video in videos:
             _write_video(folder, video, spoken, config.seed)
-        _write_labels(folder / "CMU_MOSEI_Labels.csd", videos)
+        _write_labels(folder / LABELS, videos)
         for fold in FOLDS:
             names = [video.name for video in videos if video.fold == fold]
             (folder / f"folds/{fold}.txt").write_text("\n".join(names) + "\n", encoding="utf-8")

@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     parser.add_argument("--made-by", default="", help="the command line that made the results")
     parser.add_argument("--metrics", default="", help="only these, and their differences; empty: all")
+    parser.add_argument("--seed", type=int, default=-1, help="only results of this seed; -1: of all")
+    parser.add_argument("--features", default="", help="only results on these acoustic features; empty: all")
     parser.add_argument("--order", default="", help="tasks and upstreams in the order of the table")
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="TASK/UPSTREAM/SET",
@@ -45,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     read = [result for path in args.results for result in read_results(path)]
     if args.metrics:
         read = [result for result in read if result.metric.partition(" - ")[0] in args.metrics.split()]
+    # Those of others stand in a file that was copied from another experiment.
+    read = [result for result in read if args.seed in (-1, result.seed)]
+    read = [result for result in read if args.features in ("", result.features)]
     if args.only:  # those with a part of the labels are of report.html alone
         read = named(read, [name for name in args.only if "@" not in name])
     _refuse_twice(read)

@@ -53,7 +53,8 @@ class FrameClasses:
             self._intervals = read_ctm(path)
         else:
             self._ids = read_frame_ids(path)
-            if inventory in ("39", "41") and not any((ids == 0).any() for ids in self._ids.values()):
+            silent = any((ids == 0).any() for ids in self._ids.values())
+            if self._ids and not silent and inventory in ("39", "41"):
                 what = "no frame has id 0, which is silence in CPC's numbering of phones"
                 raise InputError(what, where=path, mend=OWN_IDS)
         self._offset_ms = offset_ms(self._intervals, label_offset_ms, path)

@@ -168,8 +168,13 @@ def require_target(path: Path, sources: Sequence[str | os.PathLike[str]]) -> Non
     Raises:
         InputError: ``path`` holds something other than a data directory, or one of the sources.
     """
-    for source in map(Path, sources):
-        if path.resolve() in (source.resolve(), *source.resolve().parents):
-            raise InputError(f"writing it would destroy {source}", where=path, mend="choose another target")
-    if path.exists() and not (path / "utt2spk").is_file() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError("exists and is not a data directory", where=path, mend="choose another target")
+    kept = path.resolve().with_name(path.resolve().name + ".old")  # takes what is replaced, its own is lost
+    for lost in (path, kept) if path.exists() else (path,):
+        for source in map(Path, sources):
+            if lost.resolve() in (source.resolve(), *source.resolve().parents):
+                raise InputError(
+                    f"writing it would destroy {source}", where=path, mend="choose another target"
+                )
+        is_one = any((lost / name).is_file() for name in ("utt2spk", "wav.scp"))
+        if lost.exists() and not is_one and (not lost.is_dir() or any(lost.iterdir())):
+            raise InputError("exists and is not a data directory", where=lost, mend="choose another target")

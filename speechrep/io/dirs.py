@@ -51,6 +51,9 @@ def atomic_directory(path: str | os.PathLike[str], keep: bool = False) -> Iterat
                 fsync(new)
             fsync(folder)
         keep &= any(Path(folder, name) not in same for folder, _, names in os.walk(path) for name in names)
+        kept = path.with_name(path.name + ".old")
+        if keep and kept.exists():  # cleared while nothing has changed yet: an error loses nothing
+            shutil.rmtree(kept)
         if path.exists():  # a directory that is not empty cannot be replaced in one step
             os.replace(path, old)
         try:
@@ -60,8 +63,6 @@ def atomic_directory(path: str | os.PathLike[str], keep: bool = False) -> Iterat
                 os.replace(old, path)
             raise
         if keep:
-            kept = path.with_name(path.name + ".old")
-            shutil.rmtree(kept, ignore_errors=True)
             os.replace(old, kept)
             _log.info("%s: what was there is in %s", path, kept)
         fsync(path.parent)

@@ -24,5 +24,6 @@ def invalidate_all(folder: Path) -> None:
 
 def require_no_data_dir(folder: str | os.PathLike[str]) -> None:
     """Refuse to write features into a data directory, whose own ``feats.scp`` they would replace."""
-    if any(Path(folder, name).exists() for name in ("wav.scp", "spk2utt", "text")):
+    ours = Path(folder, "features.json").exists() or Path(folder, JOBS).exists()
+    if not ours and any(Path(folder, name).is_file() for name in ("wav.scp", "spk2utt", "text")):
         raise InputError("is a data directory", where=folder, mend="choose another folder for the features")

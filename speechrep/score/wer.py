@@ -55,12 +55,9 @@ def read_text(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     Raises:
         InputError: no such file, an empty line, an utterance twice, or bytes that are not UTF-8.
     """
-    try:
-        texts = read_table(path, allow_empty=True)
-    except InputError as error:
-        mend = error.mend or "want Kaldi text, 'utterance word word ...'"
-        raise InputError(error.what, where=error.where, mend=mend) from error
-    return {utt_id: re.findall("[^ \t]+", text) for utt_id, text in texts.items()}
+    return {
+        utt_id: re.findall("[^ \t]+", text) for utt_id, text in read_table(path, allow_empty=True).items()
+    }
 
 
 def characters(words: Sequence[str], unit: str) -> str:

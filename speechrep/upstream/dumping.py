@@ -101,13 +101,16 @@ class Dump:
             raise InputError(f"{len(mix)} weights for the layers {list(self.layers)}", where=where)
         self.num_layers = len(self.layers) if len(self.layers) > 1 and not mix else 0
         self.meta = self._meta()
+        files = [(stat.st_size, stat.st_mtime_ns) for stat in self._feature_files()]
+        self._made_of = hashlib.sha256(repr(files).encode()).hexdigest()[:8]
         self.parts = self._plan(nj)
 
     def part_path(self, number: int) -> Path:
-        """Where a part lies until all are merged."""
+        """Where a part lies until all are merged, named by the features that it was made of."""
         # Of another precision are other vectors, of the same identity.
         precision = "" if self.config.precision == "fp32" else f".{self.config.precision}"
-        return self.out.with_name(f"{self.out.name}{precision}.parts") / f"part-{number:04d}.h5"
+        folder = self.out.with_name(f"{self.out.name}{precision}.parts")
+        return folder / f"part-{number:04d}.{self._made_of}.h5"
 
     def run(self, numbers: Sequence[int]) -> None:
         """Write those of the parts, by their numbers from 0, that are not there yet."""
@@ -152,7 +155,7 @@ class Dump:
             require_equal(self.meta.identity(), store.meta.identity(), "this model and features", self.out)
         except InputError as error:
             return [f"stale: {error.what}"]
-        if self._older_than_features(self.out):
+        if self.out.stat().st_mtime < max(stat.st_mtime for stat in self._feature_files()):
             return [f"stale: older than {self.reader.path}"]
         found = []
         wanted = dict(zip(self.reader.utt_ids, self.lengths.tolist(), strict=True))
@@ -231,7 +234,7 @@ class Dump:
         return True
 
     def _is_done(self, path: Path, rows: Sequence[int]) -> bool:
-        if not path.is_file() or self._older_than_features(path):
+        if not path.is_file():
             return False
         store = Store(path)
         return (
@@ -241,10 +244,10 @@ class Dump:
             and store.meta.dtype == self.meta.dtype
         )
 
-    def _older_than_features(self, path: Path) -> bool:
+    def _feature_files(self) -> list[os.stat_result]:
         source = self.reader.path
         files = [source / "feats.scp", source / "features.json"] if source.is_dir() else [source]
-        return path.stat().st_mtime < max(file.stat().st_mtime for file in files)
+        return [file.stat() for file in files]
 
     def _write(self, path: Path, part: Part, rows: Sequence[int], progress: Progress) -> None:
         utt_ids, lengths = [self.reader.utt_ids[i] for i in rows], self.lengths[rows]

@@ -63,7 +63,7 @@ def middle_stages(feature: str, train: str, test: str) -> list[Target]:
                trained("exp/demo/apc"), workers=(LOADERS, LOADER)),
         Target(3, f"dump/demo/.done/apc_{test}",
                model_files("exp/demo/apc") | feature_files(f"dump/{feature}/{test}"),
-               {"HDF5 (part)": f"dump/demo/apc/{test}.h5.parts/part-0000.h5"}, part=("--job", "1"),
+               {"HDF5 (part)": f"dump/demo/apc/{test}.h5.parts/part-0000.*.h5"}, part=("--job", "1"),
                workers=(("--nj", "2"), JOB)),
     ]  # fmt: skip
 

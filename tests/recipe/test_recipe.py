@@ -392,7 +392,7 @@ def test_data_directories_that_are_there_are_used_and_never_written_over(finishe
 
     done = run_on("mini", "--corpus-dir", str(finished / "corpus"), "--stop-stage", "0")
     assert done.returncode == 2
-    assert "data/mini_train/wav.scp is there, and not made by this recipe" in done.stderr
+    assert "data/mini_train/utt2spk is there, and not made by this recipe" in done.stderr
     sets = ["--train-sets", "mini_train", "--dev-sets", "mini_dev", "--test-sets", "mini_test"]
     done = run_on("none", *sets, "--aligner", "pocketsphinx", "--stop-stage", "0")
     assert done.returncode == 2 and "data/mini_train/phones.ctm is there, and not made" in done.stderr

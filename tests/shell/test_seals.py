@@ -55,7 +55,7 @@ def test_a_recipe_in_another_folder_notices_it_too(made: Path):
     other.mkdir()
     done = step(other, "second", "--in", "../made", "--out", "copy", "--", "cp", "../made/a.ark", "copy")
     assert done.returncode == 1
-    assert "error: ../made/a.ark: is not what step first made" in done.stderr
+    assert f"error: {made}/made/a.ark: is not what step first made" in done.stderr
 
 
 def test_what_is_gone_or_new_or_hidden_is_no_damage(made: Path):

@@ -81,10 +81,11 @@ def test_a_configurations_words_are_paths_where_they_are_written_as_such(tmp_pat
     config_inputs = importlib.import_module("config_inputs")
     for name in ("mel", "exp/apc", "data/train", "arks"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "conf.yaml").write_text("feature: mel\npretrained: exp/apc\nother: exp/gone\n")
+    (tmp_path / "conf.yaml").write_text("feature: mel\npretrained: exp/apc\nother: exp/gone\nmap: w.txt\n")
+    (tmp_path / "w.txt").touch()
     words = [sys.executable, str(REPOSITORY / "utils/config_inputs.py"), "conf.yaml"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == "exp/apc\n"
+    assert done.stdout == "exp/apc\nw.txt\n"
     places, arks = [], [tmp_path / f"arks/{number}.ark" for number in range(3)]
     for number, ark in enumerate(arks):
         write_ark(ark, [(f"u{number}", np.ones((2, 3), np.float32))], tmp_path / "one.scp")
@@ -124,6 +125,63 @@ def test_representations_are_of_one_experiment(tmp_path):
     shutil.rmtree(tmp_path / "a/t")
     assert claim("b/t", 3).returncode == 0
     assert claim("b/t", 4).returncode == 0
+
+
+def test_a_model_whose_training_was_interrupted_is_not_used(tmp_path):
+    (tmp_path / "utils").symlink_to(REPOSITORY / "utils")
+    (tmp_path / "speechrep").symlink_to(REPOSITORY / "speechrep")
+    (tmp_path / "conf").mkdir()
+    for name in ("features", "apc", "asr", "decode"):
+        (tmp_path / f"conf/{name}.yaml").write_text("upstream: apc\n")
+
+    def used(function, tag="t", more=""):
+        script = f"{SETUP} dry_run=false stage_number=3 tag={tag} exp=exp/{tag} {more}\n"
+        script += f"{STEPS.partition('extract')[0]} {function}"
+        return subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+
+    done = tmp_path / "exp/t/.done"
+    done.mkdir(parents=True)
+    (tmp_path / "exp/t/apc").mkdir()
+    (tmp_path / "exp/t/apc/model.json").touch()
+    for model, told, functions in (
+        ("apc", "apc in exp/t was interrupted: run stage 2 there", ("represent_sets",)),
+        ("asr_apc", "asr_apc in exp/t was interrupted: run stage 4 there", ("decode_and_score",)),
+    ):
+        (done / f"{model}.started").touch()
+        for function in functions:
+            found = used(function)
+            assert found.returncode == 2 and told in found.stderr
+        if model == "apc":
+            assert told in used("represent_sets", tag="other", more="upstream_from=exp/t").stderr
+        (done / model).touch()  # it came to its end
+        assert used(functions[0]).returncode == 0
+
+
+def test_whose_a_data_directory_is(tmp_path):
+    """One that no recipe made is refused; one whose recordings have moved is made again."""
+    (tmp_path / "utils").symlink_to(REPOSITORY / "utils")
+    (tmp_path / "data/set").mkdir(parents=True)
+    (tmp_path / "a.wav").touch()
+
+    def after(dry_run="false"):
+        script = f"set -eu; . utils/recipe.sh; datadir=data dry_run={dry_run}\n"
+        script += "require_own set data/set/utt2spk mend; forget_moved set data/set"
+        return subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+
+    assert after().returncode == 0
+    (tmp_path / "data/set/utt2spk").write_text("a a\n")
+    (tmp_path / "data/set/wav.scp").write_text(f"a {tmp_path}/a.wav\n")
+    for dry_run in ("true", "false"):
+        found = after(dry_run)
+        assert found.returncode == 2 and "data/set/utt2spk is there, and not made by this" in found.stderr
+    (tmp_path / "data/.done").mkdir()
+    for name in ("set", "set.lock"):
+        (tmp_path / "data/.done" / name).touch()
+    assert after().returncode == 0 and (tmp_path / "data/.done/set").exists()
+    (tmp_path / "a.wav").unlink()
+    assert after("true").returncode == 0 and (tmp_path / "data/.done/set").exists()
+    assert after().returncode == 0 and not (tmp_path / "data/.done/set").exists()
+    assert after().returncode == 0  # it is still the recipe's
 
 
 def test_scores_whose_file_is_gone_are_all_made_again(tmp_path):

@@ -230,6 +230,47 @@ def test_to_and_fro_between_two_that_are_done(folder):
     assert "runs: input conf.yaml changed" in run(folder, script=f"{script}; cp conf.yaml out").stderr
 
 
+@pytest.mark.parametrize("place", range(4))
+def test_a_kill_between_two_renames_of_an_exchange_loses_neither(folder, place):
+    """What was asked for is there, with its marker, after the same command again."""
+    script = f"{COUNT}; cp conf.yaml out"
+    for lr in (1, 2):
+        (folder / "conf.yaml").write_text(f"lr: {lr}\n")
+        assert run(folder, script=script).returncode == 0
+    (folder / "conf.yaml").write_text("lr: 1\n")
+    killed = f"""
+import os, pathlib, sys
+sys.argv = {words(script=script)[1:]!r}
+sys.path.insert(0, {str(STEP.parent)!r})
+import step
+renames = []
+def rename(self, target, real=pathlib.Path.rename):
+    if len(renames) == {place}:
+        os._exit(9)
+    renames.append(self)
+    return real(self, target)
+pathlib.Path.rename = rename
+pathlib.Path.replace = rename
+step.main()
+"""
+    environment = os.environ | {"PYTHONPATH": str(STEP.parents[1])}
+    assert subprocess.run([sys.executable, "-c", killed], cwd=folder, env=environment).returncode == 9
+    again = run(folder, script=script)
+    assert again.stderr.endswith("make: up to date\n") or "taken back from .old" in again.stderr
+    assert (folder / "out/conf.yaml").read_text() == "lr: 1\n" and runs(folder) == 1
+    assert not list(folder.rglob("*.between"))
+    assert run(folder, script=script).stderr.endswith("make: up to date\n")
+
+
+def test_a_folder_that_was_put_elsewhere_is_moved_aside_twice(folder):
+    for lr in (1, 2, 3):
+        (folder / "conf.yaml").write_text(f"lr: {lr}\n")
+        assert run(folder).returncode == 0
+        (folder / "out").rename(folder / f"disk{lr}")
+        (folder / "out").symlink_to(folder / f"disk{lr}")
+    assert runs(folder) == 1 and (folder / "out.old").resolve() == folder / "disk2"
+
+
 def test_what_lost_an_output_takes_no_finished_ones_place(folder):
     script = f"{COUNT}; cp conf.yaml out"
     for lr in (1, 2):

@@ -373,6 +373,19 @@ def test_a_target_behind_a_link_is_filled_where_it_is(dangling, tmp_path):
     )
 
 
+def test_what_is_kept_of_a_target_is_no_source_and_no_other_folder(tmp_path):
+    old, target = make(tmp_path / "d.old", {"a": 4}), make(tmp_path / "d", {"a": 2})
+    with pytest.raises(InputError, match=r"d: writing it would destroy .*d\.old"):
+        main(["subset", str(old), "2", str(target)])
+    shutil.rmtree(old)
+    old.mkdir()
+    (old / "recording.wav").touch()
+    source = make(tmp_path / "s", {"a": 1})
+    with pytest.raises(InputError, match=r"d\.old: exists and is not a data directory"):
+        main(["copy", str(source), str(target)])
+    assert len(names(target)) == 2
+
+
 # --- combine, copy and the rest
 
 

@@ -95,7 +95,7 @@ combine_sets() {
       if [[ $set != *:* || $made == *" $name "* ]]; then continue; fi
       made+="$name "
       list_speakers "$set" "$datadir/$name.speakers"
-      require_own "$name" "$datadir/$name/wav.scp"
+      require_own "$name" "$datadir/$name/utt2spk" "choose another --datadir"
       step "$datadir" "$name" --in "$datadir/$name.speakers" "$datadir/$(set_name "${set%%:*}")" \
         --out "$datadir/$name"{,/wav.scp,/utt2spk} -- python -m speechrep.bin.data_dir subset \
         --spk-list "$datadir/$name.speakers" "$datadir/$(set_name "${set%%:*}")" "$datadir/$name"
@@ -103,13 +103,13 @@ combine_sets() {
     name=$(set_name "$sets")
     if [ "${#parts[@]}" -lt 2 ] || [[ $made == *" $name "* ]]; then continue; fi
     made+="$name "
-    require_own "$name" "$datadir/$name/wav.scp"
+    require_own "$name" "$datadir/$name/utt2spk" "choose another --datadir"
     step "$datadir" "$name" --in "${parts[@]}" --out "$datadir/$name"{,/wav.scp,/utt2spk} -- \
       python -m speechrep.bin.data_dir combine "$datadir/$name" "${parts[@]}"
   done
 }
 
-# The speakers <reader>-<chapter>, or <reader>, of a set FOLDER:READER,READER, or of FOLDER:-READER,READER: all but these.
+# The speakers <reader>-<chapter>, lbi-<reader>-<chapter> or <reader> of a set FOLDER:READER,READER, or of FOLDER:-READER,READER: all but these.
 list_speakers() { # set, file
   local readers=${1#*:} spk2utt all_but=() reader
   if [[ $readers == -* ]]; then all_but=(-v); fi
@@ -120,9 +120,9 @@ list_speakers() { # set, file
     return
   fi
   for reader in ${readers//,/ }; do
-    grep -q "^${reader}[- ]" "$spk2utt" || fail "$1: reader '$reader' is not in $spk2utt"
+    grep -qE "^(lbi-)?$reader(-[0-9]+)? " "$spk2utt" || fail "$1: reader '$reader' is not in $spk2utt"
   done
-  grep -E "${all_but[@]}" "^(${readers//,/|})[- ]" "$spk2utt" | cut -d ' ' -f 1 >"$2" ||
+  grep -E "${all_but[@]}" "^(lbi-)?(${readers//,/|})(-[0-9]+)? " "$spk2utt" | cut -d ' ' -f 1 >"$2" ||
     fail "$1: no reader is left of $spk2utt"
 }
 
@@ -201,9 +201,27 @@ check_phones() {
   for folder in $phone_folders; do need_phones "$datadir/$(set_name "$folder")/phones.ctm"; done
 }
 
+# Refuse data directories that are not as the corpus wants them, before anything is made.
+check_data() {
+  local folder set
+  for folder in $all_folders; do
+    set=$(set_name "$folder")
+    if [ "$corpus" != none ]; then
+      require_own "$set" "$datadir/$set/utt2spk" "choose another --datadir, or take it as it is with --corpus none"
+      continue
+    fi
+    utils/validate_data_dir.sh --no-feats --no-text "$datadir/$set" >/dev/null
+    if needs_phones "$folder" && [ "$aligner" != none ]; then
+      require_own "${set}_phones" "$datadir/$set/phones.ctm" "leave out --aligner"
+    fi
+  done
+}
+
 need_phones() { # file
-  [ -f "$1" ] || fail "the phone task needs $1: give --alignments DIR (TextGrids as of the Montreal Forced \
-Aligner) or --aligner pocketsphinx and run from stage 0, or leave phone out of --tasks"
+  local given="--alignments DIR (TextGrids as of the Montreal Forced Aligner)"
+  if [ "$corpus" = none ]; then given=--phone-labels; fi
+  [ -f "$1" ] || fail "the phone task needs $1: give $given or --aligner pocketsphinx and run from stage 0, \
+or leave phone out of --tasks"
 }
 
 # Tell which labels are missing, and where they come from.
@@ -219,7 +237,7 @@ check_labels() {
       case $task in
         phone) need_phones "$labels" ;;
         *) fail "the $task task needs $labels: a set without *.trans.txt has none: \
-leave $task out of --tasks or name other sets (if it was there and was removed, remove $datadir/$name to have it made again)" ;;
+leave $task out of --tasks or name other sets (if stage 0 made it and it was removed, remove $datadir/.done/$name, too)" ;;
       esac
     done
   done
