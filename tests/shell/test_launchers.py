@@ -1,5 +1,6 @@
 """utils/run.py, utils/slurm.py and utils/parallel.py: job arrays, logs, failures, interrupts."""
 
+import importlib
 import os
 import pty
 import re
@@ -37,6 +38,8 @@ sleep 0.2
 echo "1234;cluster"
 """
 FAKE_SQUEUE = """#!/usr/bin/env bash
+name=$(sed -n 's/^--job-name=//p' "$FAKE_SLURM/options")
+[[ " $* " != *" --name="* || " $* " == *" --name=$name "* ]] || exit 0
 if [ -s "$FAKE_SLURM/pids" ]; then echo RUNNING; else echo COMPLETED; fi
 """
 FAKE_SCANCEL = """#!/usr/bin/env bash
@@ -49,6 +52,14 @@ def call(program: str, *words: str, folder: Path, **options) -> subprocess.Compl
     return subprocess.run(
         [sys.executable, program, *words], cwd=folder, capture_output=True, text=True, timeout=60, **options
     )
+
+
+def impatient(folder: Path, **seconds: float) -> str:
+    """A slurm.py that waits no longer than this."""
+    program = f"import sys; sys.path.insert(0, {str(UTILS)!r}); import slurm\n"
+    waits = "".join(f"slurm.{name} = {value}\n" for name, value in seconds.items())
+    (folder / "impatient.py").write_text(f"{program}{waits}slurm.main()\n")
+    return str(folder / "impatient.py")
 
 
 @pytest.fixture
@@ -120,9 +131,10 @@ def wait_for_word(path: Path, word: str) -> None:
 
 def test_a_job_of_slurm_has_threads_of_its_own(slurm, tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "64", "MKL_NUM_THREADS": "64"}
-    words = ["--num-threads", "3", "x.log", "bash", "-c", "echo $OMP_NUM_THREADS $MKL_NUM_THREADS"]
+    names = "$OMP_NUM_THREADS $MKL_NUM_THREADS $OPENCV_FOR_THREADS_NUM"
+    words = ["--num-threads", "3", "x.log", "bash", "-c", f"echo {names}"]
     assert call(SLURM, *words, folder=tmp_path, env=environment).returncode == 0
-    assert "\n3 3\n" in (tmp_path / "x.log").read_text()
+    assert "\n3 3 3\n" in (tmp_path / "x.log").read_text()
 
 
 def test_pick_failed_runs_only_those(launcher, tmp_path):
@@ -131,6 +143,44 @@ def test_pick_failed_runs_only_those(launcher, tmp_path):
     (tmp_path / "mended").touch()
     assert call(launcher, "--pick", "failed", *words, folder=tmp_path).returncode == 0
     assert [(tmp_path / f"ran.{k}").read_text().count("run") for k in (1, 2, 3)] == [1, 2, 1]
+    assert (tmp_path / "x.2.log").read_text().count("# Started at") == 1  # the log of the last run alone
+
+
+@pytest.fixture
+def jobs(monkeypatch):
+    monkeypatch.syspath_prepend(UTILS)
+    return importlib.import_module("jobs")
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("# Ended (code 2) at Sun, elapsed time 1 seconds", 2),
+        ("# Ended (code 0; signal 9) at Sun, elapsed time 1 seconds", 137),
+        ("# Finished at Sun Nov 22 21:26:00 UTC 2026 with status 3", 3),  # as Kaldi's queue.pl ends one
+        ("# Finished at Sun Nov 22 21:26:00 UTC 2026 with status 0", 0),
+        ("it Ended (code 0)", None),
+    ],
+)
+def test_the_status_that_a_log_tells(jobs, tmp_path, end, status):
+    (tmp_path / "x.log").write_text(f"# true\n{'#' * 5000}\n{end}\n")
+    assert jobs.status(tmp_path / "x.log") == status
+
+
+def test_one_number_is_an_array_of_one_and_every_name_in_a_word_is_replaced(jobs):
+    (job,) = jobs.parse_job_array(["J=3", "x.J.log", "J/of/J"]).jobs
+    assert (job.number, str(job.log), job.argv) == (3, "x.3.log", ("3/of/3",))
+    assert len(jobs.parse_job_array(["J=1:1", "x.log", "true"]).jobs) == 1
+
+
+def test_of_many_failures_some_are_named(jobs, tmp_path):
+    array = jobs.parse_job_array(["J=1:7", f"{tmp_path}/J.log", "true"])
+    named = [f"{tmp_path}/{number}.log" for number in range(1, 8)]
+    assert jobs.failures(array).startswith(f"7 / 7 failed, log is in {tmp_path}/*.log: {named[0]} ")
+    assert jobs.failures(array).endswith(f" {' '.join(named[3:5])} ...")
+    (tmp_path / "1.log").write_text("# Ended (code 0) at\n")
+    (tmp_path / "2.log").write_text("# Ended (code 0) at\n")
+    assert jobs.failures(array).endswith(f": {' '.join(named[2:])}")
 
 
 @pytest.mark.parametrize(
@@ -156,6 +206,7 @@ def test_a_signal_and_a_missing_program_are_told_in_the_log(tmp_path):
     done = call(RUN, "y.log", "./no-such-program", folder=tmp_path)
     assert (done.returncode, "job failed, log is in y.log" in done.stderr) == (1, True)
     assert "./no-such-program: No such file" in (tmp_path / "y.log").read_text()
+    assert "# Ended (code 127) at" in (tmp_path / "y.log").read_text()  # as a shell has it
 
 
 def test_a_log_that_cannot_be_written(tmp_path):
@@ -189,7 +240,7 @@ def test_options_bound_what_runs_at_once(tmp_path, options, most):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_reaches_the_job_and_ends_the_launcher_by_the_signal(tmp_path, number):
-    script = "trap 'echo told >told; exit' INT TERM; echo up >up; while :; do sleep 0.05; done"
+    script = "trap 'sleep 0.3; echo told >told; exit' INT TERM; echo up >up; while :; do sleep 0.05; done"
     process = subprocess.Popen([sys.executable, RUN, "x.log", "bash", "-c", script], cwd=tmp_path)
     wait_for(tmp_path / "up")
     process.send_signal(number)
@@ -208,43 +259,99 @@ def test_after_an_interrupt_no_further_job_begins(tmp_path):
 
 def test_a_second_interrupt_kills_what_does_not_end(tmp_path):
     """It would be killed ten seconds after the first."""
-    script = "trap '' TERM; echo up >up; while :; do sleep 0.05; done"
+    script = "trap '' TERM INT; echo up >up; while :; do sleep 0.05; done"
     process = subprocess.Popen([sys.executable, RUN, "x.log", "bash", "-c", script], cwd=tmp_path)
     wait_for(tmp_path / "up")
     began = time.monotonic()
     process.terminate()
     time.sleep(0.3)
     assert process.poll() is None
-    process.terminate()
-    assert process.wait(20) == -signal.SIGTERM
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == -signal.SIGTERM  # the first
     assert time.monotonic() - began < 8
     assert "# Ended (code 0; signal 9) at" in (tmp_path / "x.log").read_text()
 
 
-def test_job_ends_when_its_launcher_is_killed(tmp_path):
+@pytest.mark.parametrize("around", [[], ["bash", "-c", '"$@"; true', "recipe"]])
+def test_job_ends_when_its_launcher_or_the_recipe_is_killed(tmp_path, around):
     process = subprocess.Popen(
-        [sys.executable, RUN, "x.log", "bash", "-c", "echo $$ >pid; sleep 60"], cwd=tmp_path
+        [*around, sys.executable, RUN, "x.log", "bash", "-c", "echo $$ >pid; sleep 60"], cwd=tmp_path
     )
     wait_for(tmp_path / "pid")
     process.kill()
     process.wait()
-    pid = int((tmp_path / "pid").read_text())
+    wait_for_end(int((tmp_path / "pid").read_text()))
+
+
+def wait_for_end(pid: int) -> None:
     deadline = time.monotonic() + 10
     while is_alive(pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_a_bar_moves_on_the_terminal_and_leaves_one_line_in_the_log(tmp_path):
-    script = "import sys; print(sys.stderr.isatty()); sys.stderr.write('1%\\r50%\\r100%\\nend')"
+def test_what_a_job_has_started_is_interrupted_with_it(tmp_path):
+    script = "sleep 60 & echo $! >pid; wait"
+    process = subprocess.Popen([sys.executable, RUN, "x.log", "bash", "-c", script], cwd=tmp_path)
+    wait_for(tmp_path / "pid")
+    process.terminate()
+    assert process.wait(20) == -signal.SIGTERM
+    wait_for_end(int((tmp_path / "pid").read_text()))
+
+
+IGNORED = """
+import os, signal, sys
+sys.path.insert(0, {utils!r})
+from children import Children
+children = Children(grace_s=0.2)
+stubborn = children.start(["bash", "-c", "trap '' TERM; echo up >up; while :; do sleep 0.05; done"])
+while not os.path.exists("up"):
+    children.wait()
+os.kill(os.getpid(), signal.SIGTERM)
+late = children.start(["sleep", "60"])
+while children.live:
+    children.finished()
+    children.wait()
+print(stubborn.returncode, late.returncode)
+"""
+
+
+def test_an_interrupt_that_is_ignored_kills_in_time_and_reaches_what_starts_late(tmp_path):
+    done = call("-c", IGNORED.format(utils=str(UTILS)), folder=tmp_path)
+    assert done.stdout == f"{-signal.SIGKILL} {-signal.SIGTERM}\n", done.stderr
+
+
+def test_a_job_does_not_read_what_is_typed(tmp_path):
+    assert call(RUN, "x.log", "cat", folder=tmp_path, input="not for the job\n").returncode == 0
+    assert "not for the job" not in (tmp_path / "x.log").read_text()
+
+
+def seen_on_a_terminal(folder: Path, *words: str, **environment: str) -> bytes:
+    """What the local launcher shows on a terminal."""
     master, slave = pty.openpty()
-    subprocess.run(
-        [sys.executable, RUN, "x.log", sys.executable, "-c", script], cwd=tmp_path, stderr=slave, check=True
-    )
+    env = os.environ | {"SPEECHREP_PROGRESS": ""} | environment
+    subprocess.run([sys.executable, RUN, *words], cwd=folder, stderr=slave, check=True, env=env)
+    os.write(slave, b"#")  # or there may be nothing to read
+    shown = os.read(master, 10_000)
     os.close(slave)
-    assert b"1%\r50%\r100%" in os.read(master, 10_000)
     os.close(master)
-    assert "#\nTrue\n100%\nend\n# Acc" in (tmp_path / "x.log").read_text()
+    return shown.removesuffix(b"#")
+
+
+def test_a_bar_moves_on_the_terminal_and_leaves_one_line_in_the_log(tmp_path):
+    script = (
+        "import sys, time; print(sys.stderr.isatty(), flush=True); sys.stderr.write('1%\\r50%\\r100%\\nthe ')"
+        "; sys.stderr.flush(); time.sleep(0.2); sys.stderr.write('end')"
+    )
+    shown = seen_on_a_terminal(tmp_path, "x.log", sys.executable, "-c", script)
+    assert b"1%\r50%\r100%" in shown
+    assert "#\nTrue\n100%\nthe end\n# Acc" in (tmp_path / "x.log").read_text()
+
+
+def test_several_at_once_show_nothing_on_the_terminal(tmp_path):
+    """Jobs of an array, or commands side by side, whose bars would run into each other."""
+    assert seen_on_a_terminal(tmp_path, "J=1:2", "x.J.log", "echo", "J") == b""
+    assert seen_on_a_terminal(tmp_path, "x.log", "echo", "1", SPEECHREP_PROGRESS="log") == b""
 
 
 def test_slurm_options(slurm, tmp_path):
@@ -254,6 +361,8 @@ def test_slurm_options(slurm, tmp_path):
     for wanted in ("--mem=4G", "--cpus-per-task=3", "--gres=gpu:2", "--time=1:00:00", "--array=1,2%5"):
         assert wanted in options
     assert {"--partition=long", "--qos=low"} <= set(options)
+    for wanted in ("--job-name=x.J.log", "--ntasks-per-node=1", "--output=q/x.J.log.%j.out", "--export=ALL"):
+        assert options.index(wanted) < options.index("--partition=long")  # the caller has the last word
     call(SLURM, "J=1:2", "x.J.log", "true", folder=tmp_path)
     plain = (slurm / "options").read_text().split("\n")
     assert "--array=1,2" in plain  # as many at once as fit
@@ -281,14 +390,52 @@ def test_slurm_job_that_vanishes_is_a_failure(slurm, tmp_path, forgotten):
     if forgotten:
         error = "slurm_load_jobs error: Invalid job id specified"
         (tmp_path / "bin/squeue").write_text(f"#!/usr/bin/env bash\necho '{error}' >&2; exit 1\n")
-    quick = tmp_path / "quick.py"  # the launcher with shorter waits
-    quick.write_text(
-        f"import sys; sys.path.insert(0, {str(UTILS)!r}); import slurm\n"
-        "slurm.ASK_QUEUE_S = slurm.LOGS_APPEAR_S = 0.5\nslurm.main()\n"
-    )
-    done = call(str(quick), "x.log", "true", folder=tmp_path)
+    quick = impatient(tmp_path, LOOK_AT_LOGS_S=0.05, ASK_QUEUE_S=0.1, LOGS_APPEAR_S=0.4)
+    done = call(quick, "x.log", "true", folder=tmp_path)
     assert done.returncode == 1
     assert "Slurm job 1234: job failed, log is in x.log" in done.stderr
+
+
+def test_slurm_waits_for_logs_that_appear_late_and_jobs_that_appear_again(slurm, tmp_path):
+    """A shared file system may show a log late; a controller that begins anew may not know the job yet."""
+    for name, script in (
+        ("sbatch", "(sleep 1.5; echo '# Ended (code 0) at' >x.log) >out 2>&1 & echo 1234"),
+        ("squeue", "if [ -e asked ]; then echo RUNNING; else touch asked; fi"),
+    ):
+        (tmp_path / "bin" / name).write_text(f"#!/usr/bin/env bash\n{script}\n")
+    quick = impatient(tmp_path, LOOK_AT_LOGS_S=0.05, ASK_QUEUE_S=0.1, LOGS_APPEAR_S=0.5)
+    done = call(quick, "x.log", "true", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_slurm_an_earlier_job_that_does_not_end_is_told(slurm, tmp_path):
+    (tmp_path / "bin/squeue").write_text("#!/usr/bin/env bash\necho RUNNING\n")
+    (tmp_path / "q").mkdir()
+    (tmp_path / "q/x.log.id").write_text("77 x.log\n")
+    (slurm / "pids").write_text("")
+    done = call(impatient(tmp_path, LOOK_AT_LOGS_S=0.05, CANCEL_S=0.2), "x.log", "true", folder=tmp_path)
+    assert done.returncode == 1 and "does not end; try scancel 77" in done.stderr
+    assert not (slurm / "options").exists()  # no second one beside it
+
+
+def test_slurm_is_asked_for_nothing_where_nothing_failed(slurm, tmp_path):
+    (tmp_path / "x.1.log").write_text("# Ended (code 0) at\n")
+    assert call(SLURM, "--pick", "failed", "J=1:1", "x.J.log", "true", folder=tmp_path).returncode == 0
+    assert not (slurm / "options").exists()
+
+
+def test_slurm_an_answer_without_a_number_is_a_refusal(slurm, tmp_path):
+    (tmp_path / "bin/sbatch").write_text("#!/usr/bin/env bash\necho Be welcome\n")
+    done = call(SLURM, "x.log", "true", folder=tmp_path)
+    assert done.returncode == 1 and "sbatch refused the job: Be welcome" in done.stderr
+
+
+def test_slurm_a_folder_with_blanks(slurm, tmp_path):
+    folder = tmp_path / "a folder of 'mine'"
+    folder.mkdir()
+    done = call(SLURM, "x.log", "pwd", folder=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"\n{folder}\n" in (folder / "x.log").read_text()
 
 
 def test_slurm_interrupt_cancels(slurm, tmp_path):
@@ -304,11 +451,12 @@ def test_slurm_interrupt_cancels(slurm, tmp_path):
 def test_slurm_several_machines(slurm, tmp_path):
     srun = tmp_path / "bin/srun"  # two nodes, one after the other
     srun.write_text(
-        "#!/usr/bin/env bash\nexport SLURM_NNODES=2\nwhile [[ $1 == --* ]]; do shift; done\n"
+        "#!/usr/bin/env bash\nexport SLURM_NNODES=2\n"
+        'while [[ $1 == --* ]]; do echo "$1" >>"$FAKE_SLURM/srun"; shift; done\n'
         'for node in 0 1; do SLURM_NODEID=$node "$@" || exit; done\n'
     )
     srun.chmod(0o755)
-    words = ["--num-nodes", "2", "JOB=1:1", "x.JOB.log", "echo", "$HOME", "JOB"]
+    words = ["--num-nodes", "2", "--num-threads", "3", "JOB=1:1", "x.JOB.log", "echo", "$HOME", "JOB"]
     done = call(SLURM, *words, folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line for line in (tmp_path / "x.1.log").read_text().splitlines() if line.startswith("$HOME")]
@@ -316,6 +464,8 @@ def test_slurm_several_machines(slurm, tmp_path):
     for node, line in enumerate(lines):
         assert re.fullmatch(rf"\$HOME 1 --num-nodes 2 --node-rank {node} {where}", line), line
     assert len(lines) == 2 and "--nodes=2" in (slurm / "options").read_text().split("\n")
+    # One that fails must not leave the others waiting for it.
+    assert (slurm / "srun").read_text().split() == ["--kill-on-bad-exit=1", "--cpus-per-task=3"]
 
 
 def test_slurm_within_a_job_of_an_array(slurm, tmp_path):
@@ -324,12 +474,14 @@ def test_slurm_within_a_job_of_an_array(slurm, tmp_path):
         "SLURM_ARRAY_TASK_ID": "3",
         "SLURM_MEM_PER_CPU": "9",
         "SLURM_CONF": "there",
+        "SLURM_CLUSTERS": "one",
+        "SLURM_JWT": "key",
         "SBATCH_ACCOUNT": "us",
     }
     done = call(SLURM, "x.log", "bash", "-c", "env", folder=tmp_path, env=os.environ | around)
     assert done.returncode == 0, done.stderr
     told = (tmp_path / "x.log").read_text().splitlines()
-    assert {"SLURM_CONF=there", "SBATCH_ACCOUNT=us"} <= set(told)
+    assert {"SLURM_CONF=there", "SLURM_CLUSTERS=one", "SLURM_JWT=key", "SBATCH_ACCOUNT=us"} <= set(told)
     assert not [line for line in told if line.startswith(("SLURM_ARRAY", "SLURM_MEM"))]
 
 
@@ -363,15 +515,15 @@ def test_nohup_is_respected(tmp_path, ignored, hangup_heard):
 
 
 def test_slurm_cancels_what_a_killed_launcher_left(slurm, tmp_path):
-    process = subprocess.Popen([sys.executable, SLURM, "x.log", "bash", "-c", "sleep 60"], cwd=tmp_path)
-    wait_for(tmp_path / "q/x.log.id")
+    process = subprocess.Popen([sys.executable, SLURM, "log/x.log", "bash", "-c", "sleep 60"], cwd=tmp_path)
+    wait_for(tmp_path / "log/q/x.log.id")
     process.kill()
     process.wait()
     assert not (slurm / "cancelled").exists()
-    assert call(SLURM, "x.log", "true", folder=tmp_path).returncode == 0
+    assert call(SLURM, "log/x.log", "true", folder=tmp_path).returncode == 0
     assert (slurm / "cancelled").read_text() == "1234\n"
     (slurm / "cancelled").unlink()
-    assert call(SLURM, "x.log", "true", folder=tmp_path).returncode == 0
+    assert call(SLURM, "log/x.log", "true", folder=tmp_path).returncode == 0
     assert not (slurm / "cancelled").exists()  # the last one has ended
 
 
@@ -385,13 +537,23 @@ def test_slurm_another_job_that_has_the_number_now_is_not_cancelled(slurm, tmp_p
     assert not (slurm / "cancelled").exists()
 
 
-def test_slurm_a_controller_that_does_not_answer_may_still_run_the_job(slurm, tmp_path):
-    (tmp_path / "bin/squeue").write_text("#!/usr/bin/env bash\necho 'no controller' >&2; exit 1\n")
+@pytest.mark.parametrize(
+    ("answer", "may_run"),
+    [
+        ("echo 'no controller' >&2; exit 1", True),  # which may still run the job
+        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", False),
+        ("echo COMPLETED; echo PENDING; echo FAILED", True),
+        ("echo COMPLETED; echo DEADLINE; echo TIMEOUT", False),
+        ("true", False),
+    ],
+)
+def test_slurm_which_answers_say_that_a_job_may_run(slurm, tmp_path, answer, may_run):
+    (tmp_path / "bin/squeue").write_text(f"#!/usr/bin/env bash\n{answer}\n")
     ask = f"import sys; sys.path.insert(0, {str(UTILS)!r}); import slurm; print(slurm.in_queue('7'))"
-    assert call("-c", ask, folder=tmp_path).stdout == "True\n"
+    assert call("-c", ask, folder=tmp_path).stdout == f"{may_run}\n"
 
 
-@pytest.mark.parametrize("note", [b"--user=me x.log\n", b"12", b"\xff 1\n", b""])
+@pytest.mark.parametrize("note", [b"--user=me x.log\n", b"12", b"12 x\0.log\n", b"\xff 1\n", b""])
 def test_slurm_a_damaged_note_of_an_earlier_launch_cancels_nothing(slurm, tmp_path, note):
     (tmp_path / "q").mkdir()
     (tmp_path / "q/x.log.id").write_bytes(note)
@@ -431,6 +593,35 @@ def test_parallel_gives_each_its_gpu(tmp_path, monkeypatch, shown, wanted):
     commands = [["bash", "-c", f"echo $CUDA_VISIBLE_DEVICES >gpu.{number}; sleep 0.3"] for number in range(2)]
     parallel(commands, "--slots", "2", "--cores", "2", "--gpus", "2", folder=tmp_path)
     assert sorted(path.read_text().strip() for path in tmp_path.glob("gpu.*")) == wanted
+
+
+def test_parallel_more_at_once_than_cores_and_gpus(tmp_path, monkeypatch):
+    for name in ("CUDA_VISIBLE_DEVICES", "SPEECHREP_PROGRESS"):
+        monkeypatch.delenv(name, raising=False)
+    script = 'echo "$OMP_NUM_THREADS ${SPEECHREP_PROGRESS-} ${CUDA_VISIBLE_DEVICES-}" >told.$0; sleep 0.3'
+    commands = [["bash", "-c", script, str(number)] for number in range(3)]
+    options = ["--cores", "1", "--gpus", "2"]
+    assert parallel(commands, "--slots", "3", *options, folder=tmp_path).returncode == 0
+    assert sorted(path.read_text() for path in tmp_path.glob("told.*")) == [
+        "1 log 0\n", "1 log 0\n", "1 log 1\n",
+    ]  # fmt: skip
+    assert parallel(commands[:1], "--slots", "3", *options, folder=tmp_path).returncode == 0
+    assert (tmp_path / "told.0").read_text() == "1  \n"  # alone it has all, and a bar
+
+
+def test_parallel_interrupted_begins_nothing_more(tmp_path):
+    script = "trap 'sleep 0.3; echo >saved.$0; exit' TERM; echo up >up.$0; while :; do sleep 0.05; done"
+    commands = [*(["bash", "-c", script, str(number)] for number in (0, 1)), ["touch", "later"]]
+    words = [sys.executable, PARALLEL, "--slots", "2", "--cores", "2"]
+    process = subprocess.Popen(words, cwd=tmp_path, stdin=subprocess.PIPE)
+    for command in commands:
+        process.stdin.write("".join(f"{word}\0" for word in [len(command), *command]).encode())
+    process.stdin.close()
+    wait_for(tmp_path / "up.0")
+    wait_for(tmp_path / "up.1")
+    process.terminate()
+    assert process.wait(20) == -signal.SIGTERM
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["saved.0", "saved.1", "up.0", "up.1"]
 
 
 def wait_for(path: Path) -> None:
