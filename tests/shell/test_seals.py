@@ -77,6 +77,41 @@ def test_what_a_marker_within_the_folder_vouches_for_is_noticed(tmp_path: Path):
     assert done.returncode == 1 and "exp/model: is not what step first made" in done.stderr
 
 
+def test_what_another_step_reads_is_no_concern(made: Path):
+    """Damage elsewhere in the same folder stops nobody who does not read it."""
+    (made / "made/b.scp").write_text("twp\n")
+    words = ["--in", "made/a.ark", "--out", "copy", "--", "cp", "made/a.ark", "copy"]
+    assert step(made, "second", *words).returncode == 0
+
+
+def test_a_folder_that_is_reached_by_a_link_is_sealed_too(tmp_path: Path):
+    """And the seal found from above the folder that holds the file."""
+    for name in ("disk/deep/exp", "data/set"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "exp").symlink_to("disk/deep/exp")
+    marker = ["--marker", "exp/.done/first", "--log", "first.log", "--sealed", "data/set/x", "exp/set"]
+    script = "mkdir exp/set && echo one | tee data/set/x >exp/set/y"
+    done = subprocess.run(
+        [sys.executable, str(STEP), *marker, "--", "bash", "-c", script], cwd=tmp_path, check=True
+    )
+    assert done.returncode == 0
+    for name, beside in (("data/set/x", ["exp/set/y"]), ("exp/set/y", [])):
+        (tmp_path / name).write_text("onf\n")
+        told = step(tmp_path, "second", "--in", name, *beside, "--", "true").stderr
+        assert f"{name}: is not what step first made" in told, told
+        (tmp_path / name).write_text("one\n")
+
+
+def test_hidden_files_and_folders_are_not_sealed(tmp_path: Path):
+    """Steps within an experiment write their markers, and who runs them its lock, while others read it."""
+    script = "mkdir -p made/.done && echo one >made/a.ark && echo two | tee made/.done/later >made/.lock"
+    words = ["--sealed", "made", "--out", "made", "--", "bash", "-c", script]
+    assert step(tmp_path, "first", *words).returncode == 0
+    for name in (".done/later", ".lock"):
+        (tmp_path / "made" / name).write_text("three\n")
+        assert copy(tmp_path, name.strip(".").replace("/", "_")).returncode == 0
+
+
 def test_what_a_changed_step_made_before_vouches_for_nothing(made: Path):
     (made / ".done/first").rename(made / ".done/first.old")
     (made / "made/a.ark").write_text("new\n")

@@ -5,6 +5,7 @@ import importlib
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,6 +45,13 @@ def run(
     )
 
 
+def run_changed(folder: Path, change: str, *more: str, script: str = COUNT) -> subprocess.CompletedProcess:
+    """The same by a step.py in which something is otherwise."""
+    program = f"import sys; sys.path.insert(0, {str(STEP.parent)!r}); import step\n{change}\nstep.main()"
+    command = [sys.executable, "-c", program, *words(*more, script=script)[2:]]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
 def runs(folder: Path) -> int:
     return (folder / "out/count").read_text().count("run")
 
@@ -60,12 +68,8 @@ def test_runs_once(folder):
 
 
 def test_a_long_step_tells_how_far_it_is(folder):
-    program = (
-        f"import sys; sys.path.insert(0, {str(STEP.parent)!r}); import step; step.NEWS_S = 0.5; step.main()"
-    )
     script = "echo 2026-11-27T10:00:00 train: step 3/9 eta 0:01:00; sleep 2; echo x >out/result"
-    command = [sys.executable, "-c", program, *words(script=script)[2:]]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    done = run_changed(folder, "step.NEWS_S = 0.5", script=script)
     told = [line for line in done.stderr.splitlines() if line.endswith(" s: train: step 3/9 eta 0:01:00")]
     assert done.returncode == 0 and 1 <= len(told) <= 3
 
@@ -99,12 +103,35 @@ def test_a_changed_command_tells_what_changed(folder):
     assert "make: runs: command changed: " in again.stderr
 
 
+def test_an_input_more_or_less_is_a_change(folder):
+    for name in ("more", "other"):
+        (folder / name).touch()
+    run(folder, "--in", "more")
+    assert "runs: input more is gone\n" in run(folder).stderr
+    assert "runs: input other is new\n" in run(folder, "--in", "other").stderr
+
+
+def test_how_much_is_told_is_the_callers_choice(folder):
+    """Failures are told in any case, and so is what was asked to be foreseen."""
+    (folder / "foreseen").touch()
+    environment = os.environ | {"SPEECHREP_DRY_RUN": str(folder / "foreseen")}
+    dry = run(folder, "--dry-run", "true", "--verbose", "0", env=environment)
+    assert "would run: first time" in dry.stderr
+    assert "make: failed after " in run(folder, "--verbose", "0", script="exit 3").stderr
+    assert run(folder, "--verbose", "0").stderr == ""
+    for number, shown in ((1, False), (2, True)):
+        (folder / "input").write_text(str(number))
+        told = run(folder, "--verbose", str(number)).stderr
+        assert "runs: input input changed\n" in told and ("\n    bash -c " in told) == shown
+
+
 def test_option_change_is_named(folder):
     base = [sys.executable, str(STEP), "--marker", "m", "--log", "l", "--", "echo", "--lr", "1", "--nj", "2"]
     for command, told in [
         (base, "first time"),
         ([*base[:-3], "3", "--nj", "2"], "command changed: --lr 1 -> 3"),
         ([*base[:-3], "3", "--nj", "8"], "up to date"),  # how many jobs share the work changes no result
+        ([*base[:-3], "3", "--nj", "8", "--ngpu", "1", "--cmd", "x y"], "up to date"),  # nor where they run
         ([*base[:-3], "3", "--residual", "true"], "command changed: nothing -> --residual true"),
     ]:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
@@ -171,6 +198,75 @@ def test_of_a_large_folder_only_so_much_is_read(tmp_path, monkeypatch):
     assert fingerprint.fingerprint(tmp_path) != before
 
 
+@pytest.fixture
+def fingerprint(monkeypatch):
+    monkeypatch.syspath_prepend(STEP.parent)
+    return importlib.import_module("fingerprint")
+
+
+def test_either_ending_of_yaml_is_known_by_its_values(tmp_path, fingerprint):
+    found = set()
+    for number, name in enumerate(("a.yaml", "a.yml")):
+        (tmp_path / name).write_text(f"lr: 1  # {number}\n")
+        found.add(fingerprint.fingerprint(tmp_path / name))
+    assert len(found) == 1
+
+
+def test_large_files_of_another_size_or_time_are_others(tmp_path, fingerprint):
+    found = set()
+    for size, time_ns in ((2_000_000, 0), (2_000_001, 0), (2_000_000, 1)):
+        (tmp_path / "x").touch()
+        os.truncate(tmp_path / "x", size)
+        os.utime(tmp_path / "x", ns=(time_ns, time_ns))
+        found.add(fingerprint.fingerprint(tmp_path / "x"))
+    assert len(found) == 3
+
+
+def test_beyond_many_files_only_the_names_count(tmp_path, fingerprint, monkeypatch):
+    monkeypatch.setattr(fingerprint, "FOLDER_FILES", 1)
+    found = []
+    for a, b in (("1", "1"), ("1", "2"), ("2", "2")):
+        (tmp_path / "a").write_text(a)
+        (tmp_path / "b").write_text(b)
+        found.append(fingerprint.fingerprint(tmp_path))
+    assert found[0] == found[1] != found[2]
+    (tmp_path / "b").rename(tmp_path / "c")
+    assert fingerprint.fingerprint(tmp_path) != found[2]
+
+
+def test_what_a_link_to_a_folder_leads_to_counts(tmp_path, fingerprint):
+    """A corpus is often linked into the recipe's folder."""
+    for name in ("corpus", "data"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "data/audio").symlink_to(tmp_path / "corpus")
+    found = set()
+    for text in "ab":
+        (tmp_path / "corpus/x.flac").write_text(text)
+        found.add(fingerprint.fingerprint(tmp_path / "data"))
+    assert len(found) == 2
+
+
+def test_a_name_in_another_encoding_is_a_name(tmp_path, fingerprint):
+    found = set()
+    for name in (b"\xe9", b"\xe8"):
+        path = os.path.join(os.fsencode(tmp_path), name)
+        with open(path, "w"):
+            found.add(fingerprint.fingerprint(tmp_path))
+        os.unlink(path)
+    assert len(found) == 2
+
+
+def test_what_cannot_be_read_within_a_folder_is_named(tmp_path, fingerprint, monkeypatch):
+    def fails(_):
+        raise OSError(5, "Input/output error")
+
+    (tmp_path / "x").touch()
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        fingerprint.fingerprint(tmp_path)
+    assert caught.value.filename == str(tmp_path / "x")
+
+
 def test_failure_shows_the_end_of_the_log_and_keeps_the_status(folder):
     failed = run(folder, script="seq 30; echo broken; exit 9")
     assert failed.returncode == 9
@@ -178,6 +274,21 @@ def test_failure_shows_the_end_of_the_log_and_keeps_the_status(folder):
     assert "    5\n" not in failed.stderr  # only the end
     assert failed.stderr.endswith("log: logs/make.log\n")
     assert not (folder / ".done/make").exists()
+
+
+def test_a_launcher_that_is_killed_is_a_failure_like_a_shells(folder):
+    """The command is what another launcher is given; a log that tells no end leaves the launcher's own."""
+    launcher = "bash -c 'echo \"$@\" >given; kill -9 $$' x"
+    assert run(folder, "--cmd", launcher, script="true").returncode == 128 + signal.SIGKILL
+    assert (folder / "given").read_text() == "logs/make.log bash -c mkdir -p out; true\n"
+
+
+def test_a_full_disk_of_the_log_is_told(folder):
+    """The command's own word on it may not have reached the log."""
+    for blocks, told in ((3, True), (4, False)):
+        change = f"step.os.statvfs = lambda _: step.argparse.Namespace(f_bavail={blocks}, f_frsize=4096)"
+        failed = run_changed(folder, change, script="exit 1")
+        assert ("no space left on the disk of the log" in failed.stderr) == told
 
 
 def test_a_failed_step_asked_for_again_goes_on_with_what_it_left(folder):
@@ -230,36 +341,44 @@ def test_to_and_fro_between_two_that_are_done(folder):
     assert "runs: input conf.yaml changed" in run(folder, script=f"{script}; cp conf.yaml out").stderr
 
 
-@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("place", range(8))
 def test_a_kill_between_two_renames_of_an_exchange_loses_neither(folder, place):
     """What was asked for is there, with its marker, after the same command again."""
+    more, script = ["--own", "more"], f"{COUNT}; mkdir -p more; cp conf.yaml out; cp conf.yaml more"
+    for lr in (1, 2):
+        (folder / "conf.yaml").write_text(f"lr: {lr}\n")
+        assert run(folder, *more, script=script).returncode == 0
+    killed = f"""
+renames, real = [], step.Path.rename
+def rename(path, target):
+    renames.append(path)
+    if len(renames) > {place}:
+        raise OSError("killed")
+    return real(path, target)
+step.Path.rename = step.Path.replace = rename
+"""
+    (folder / "conf.yaml").write_text("lr: 1\n")
+    assert run_changed(folder, killed, *more, script=script).returncode == 1
+    assert not (folder / ".done/make").exists()
+    again = run(folder, *more, script=script)
+    assert again.stderr.endswith("make: up to date\n") or "taken back from .old" in again.stderr
+    for name in ("out", "more"):
+        assert (folder / name / "conf.yaml").read_text() == "lr: 1\n"
+    assert runs(folder) == 1 and not list(folder.rglob("*.between"))
+    assert run(folder, *more, script=script).stderr.endswith("make: up to date\n")
+
+
+def test_killed_while_it_sets_aside_nothing_vouches_for_what_lies_there(folder):
     script = f"{COUNT}; cp conf.yaml out"
     for lr in (1, 2):
         (folder / "conf.yaml").write_text(f"lr: {lr}\n")
         assert run(folder, script=script).returncode == 0
+    (folder / "conf.yaml").write_text("lr: 3\n")
+    assert run_changed(folder, "step.Path.replace = None", script=script).returncode == 1
+    assert (folder / "out.old/conf.yaml").read_text() == "lr: 2\n"
     (folder / "conf.yaml").write_text("lr: 1\n")
-    killed = f"""
-import os, pathlib, sys
-sys.argv = {words(script=script)[1:]!r}
-sys.path.insert(0, {str(STEP.parent)!r})
-import step
-renames = []
-def rename(self, target, real=pathlib.Path.rename):
-    if len(renames) == {place}:
-        os._exit(9)
-    renames.append(self)
-    return real(self, target)
-pathlib.Path.rename = rename
-pathlib.Path.replace = rename
-step.main()
-"""
-    environment = os.environ | {"PYTHONPATH": str(STEP.parents[1])}
-    assert subprocess.run([sys.executable, "-c", killed], cwd=folder, env=environment).returncode == 9
-    again = run(folder, script=script)
-    assert again.stderr.endswith("make: up to date\n") or "taken back from .old" in again.stderr
-    assert (folder / "out/conf.yaml").read_text() == "lr: 1\n" and runs(folder) == 1
-    assert not list(folder.rglob("*.between"))
-    assert run(folder, script=script).stderr.endswith("make: up to date\n")
+    assert run(folder, script=script).returncode == 0
+    assert (folder / "out/conf.yaml").read_text() == "lr: 1\n"
 
 
 def test_a_folder_that_was_put_elsewhere_is_moved_aside_twice(folder):
@@ -353,7 +472,7 @@ def test_a_missing_input_is_named(folder):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt(folder, number):
-    script = "trap 'echo told >told; exit 0' INT TERM; echo up >up; while :; do sleep 0.05; done"
+    script = "trap 'sleep 0.3; echo told >told; exit 0' INT TERM; echo up >up; while :; do sleep 0.05; done"
     process = subprocess.Popen(words(script=script), cwd=folder, stderr=subprocess.DEVNULL)
     wait_for(folder / "up")
     process.send_signal(number)
@@ -371,6 +490,29 @@ def test_two_at_once_is_refused(folder):
     assert second.returncode == 1
     assert f"another run is at work on this (process {process.pid} on" in second.stderr
     assert run(folder).returncode == 0
+
+
+def test_what_another_run_has_done_meanwhile_is_not_done_again(folder):
+    """Both saw that it was to be done; one had the lock after the other."""
+    other = f"""
+import contextlib, subprocess
+@contextlib.contextmanager
+def lock(path):
+    subprocess.run({words()!r}, check=True)
+    yield
+step.lock = lock
+"""
+    done = run_changed(folder, other)
+    assert done.stderr.endswith("make: up to date\n") and runs(folder) == 1
+
+
+def test_a_lock_names_its_holder_alone(tmp_path, monkeypatch):
+    """Not with the end of a longer name that was there before."""
+    monkeypatch.syspath_prepend(STEP.parent)
+    path = tmp_path / "x.lock"
+    path.write_text(f"process 1 on {'a' * 200}\n")
+    with importlib.import_module("lock").lock(path):
+        assert re.fullmatch(rf"process {os.getpid()} on \S+ since [\dT:+-]+\n", path.read_text())
 
 
 def test_several_may_see_at_once_that_it_is_done(folder):
@@ -443,6 +585,23 @@ def test_dry_run_foresees_what_a_change_entails(folder):
         run(folder, "--dry-run", "true", env=environment)
         done = subprocess.run(later, cwd=folder, capture_output=True, text=True, env=environment, check=True)
         assert told in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "within"),
+    [("a", True), ("a/b", True), ("a/b/c", True), ("a/d", False), ("ab", False), ("/a/b", False)],
+)
+def test_what_is_made_anew_is_what_lies_in_it_or_holds_it(path, within, monkeypatch):
+    monkeypatch.syspath_prepend(STEP.parent)
+    assert importlib.import_module("step").is_within(Path(path), ["x", "a/b"]) == within
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(59.4, "59.4 s"), (59.6, "1 min 0 s"), (605, "10 min 5 s"), (7380, "2 h 3 min")]
+)
+def test_times_for_people(seconds, told, monkeypatch):
+    monkeypatch.syspath_prepend(STEP.parent)
+    assert importlib.import_module("step").duration(seconds) == told
 
 
 def wait_for(path: Path) -> None:
