@@ -35,6 +35,29 @@ def test_it_writes_every_report(tmp_path):
     assert reports == ["hyp.trn", "ops", "per_spk", "per_utt", "ref.trn"]
 
 
+def test_references_without_hypothesis_may_be_left_out(tmp_path):
+    """In every report; the line that is collected is kept, too."""
+    data, out = make(tmp_path)
+    (out / "hyp").write_text("s1-u1 A B\n")
+    result = score("--bootstrap", 50, "--mode", "present", "--python", sys.executable, data, out)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"%WER 33.33 [ 1 / 3, 0 ins, 1 del, 0 sub ] [PARTIAL] {out}\n"
+    assert (out / "scoring/best_wer").read_text() == result.stdout
+    assert (out / "scoring/cer").read_text().startswith("%CER 40.00 ")
+    assert (out / "scoring/details/ref.trn").read_text() == "A B C (s1-s1-u1)\n"
+
+
+def test_another_system_is_compared_with(tmp_path):
+    data, out = make(tmp_path)
+    (tmp_path / "other").write_text("s1-u1 A B C\ns2-u1 D\n")
+    options = ["--bootstrap", 50, "--compare", tmp_path / "other", "--python", sys.executable]
+    assert score(*options, data, out).returncode == 0
+    for name in ("wer", "cer"):
+        report = json.loads((out / f"scoring/{name}.json").read_text())
+        assert report["errors"] and report["compare"]["errors"] == 0
+        assert "Probability of Set2 improving Set1: " in (out / "scoring" / name).read_text()
+
+
 def test_words_that_sclite_cannot_take_cost_its_files_alone(tmp_path):
     data, out = make(tmp_path)
     assert score("--bootstrap", 50, "--python", sys.executable, data, out).returncode == 0

@@ -1,6 +1,7 @@
 """The steps that utils/stages.sh makes of options and configurations."""
 
 import importlib
+import itertools
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,199 @@ def steps(tmp_path):
     return found
 
 
+ROWS = "fbank apc apc_untrained apc_layers apc_average apc_finetune"
+READ = (
+    "--config", "--data-dir", "--train-dir", "--valid-dir", "--like", "--upstream", "--feats-dir",
+    "--pretrained", "--train", "--valid", "--train-data", "--valid-data", "--data", "--ref", "--hyp",
+    "--center-on", "--global-cmvn-from",
+)  # fmt: skip
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """Of a recipe: each step's launcher, inputs and command, and how many run at once in each stage."""
+    (tmp_path / "utils").symlink_to(REPOSITORY / "utils")
+    (tmp_path / "speechrep").symlink_to(REPOSITORY / "speechrep")
+    for folder in ("conf", "lists", "lm", *(f"data/{name}" for name in ("more", "train", "dev", "test"))):
+        (tmp_path / folder).mkdir(parents=True)
+    for name, text in (
+        ("features", "feature: fbank\ncmvn: global\n"), ("apc", "upstream: apc\n"),
+        ("fbank", "upstream: surface\n"), ("fbank_ctx4", "upstream: surface\n"), ("phone", "lr: 1\n"),
+        ("phone_finetune", "lr: 2\n"), ("phone_layers", "lr: 3\n"), ("asr", "lr: 4\n"),
+        ("asr_finetune", "lr: 5\n"), ("decode", "lm: lm/x\n"),
+    ):  # fmt: skip
+        (tmp_path / f"conf/{name}.yaml").write_text(text)
+    for name in ("lists/a", "lists/b", "lm/x", "data/test/segments"):
+        (tmp_path / name).touch()
+
+    def plan(rows=ROWS, tasks="phone", split="", cheap="", **options):
+        given = {"upstreams": rows, "label_shares": "", "share_seeds": ""} | options
+        lines = "".join(f"{name}='{value}'\n" for name, value in given.items())
+        script = SETUP
+        for usual, here in (
+            ("    . utils/recipe.sh\n", f"{lines}. utils/recipe.sh\n"),
+            ("tasks=asr control_tasks=", f"tasks='{tasks}' control_tasks='{cheap}'"),
+            ("split_of() { :; }", f"split_of() {{ if [ $1 = phone ]; then echo {split}; fi; }}"),
+            ("find_audio() { audio=(); }", "find_audio() { audio=(corpus/$1); }"),
+        ):
+            assert usual in script
+            script = script.replace(usual, here)
+        script += """
+            cpu_cmd=cpu pretrain_cmd=large train_cmd=small array_cmd= cuda_array_cmd= stage_number=0
+            step() { shift; echo "$cmd $@"; }
+            run_steps() { echo "at once $1"; }
+            python() { grep -o lm/x "$2" || true; } # what the configuration leads to
+            extract_features; pretrain_upstreams; represent_sets; train_tasks; decode_and_score
+            echo "scored ${scored[@]} ${scored_of_share[@]}" """
+        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found, at_once = {}, []
+        for line in done.stdout.splitlines():
+            if line.startswith("at once "):
+                at_once.append(int(line.split()[2]))
+                continue
+            launcher, name, *rest = line.split()
+            if launcher == "scored":
+                found["scored"] = [name, *rest]
+                continue
+            assert name not in found, f"{name} twice, side by side"
+            inputs = itertools.takewhile(lambda word: word != "--out", rest[1:])
+            found[name] = (launcher, list(inputs), rest[rest.index("--") + 1 :])
+        return found, at_once
+
+    return plan
+
+
+def value_of(option: str, command: list[str]) -> str:
+    return command[command.index(option) + 1]
+
+
+@pytest.mark.parametrize("split", ["", "lists/a@train lists/a@valid lists/b"])
+def test_what_a_step_reads_makes_it_run_again(planned, split):
+    """Whatever its command names is among its inputs, as it is or by files in it."""
+    steps, _ = planned(tasks="phone asr verification", split=split, label_shares="0.1", share_seeds="1")
+    steps.pop("scored")
+    assert len(steps) > 50
+    for name, (_, inputs, words) in steps.items():
+        command = " ".join(words).replace("=", " ").split()
+        for option, value in itertools.pairwise(command):
+            is_read = option in READ or (option == "--exp-dir" and "speechrep.bin.decode" in command)
+            if is_read and "/" in value:
+                assert any(path == value or path.startswith(f"{value}/") for path in inputs), (name, option)
+            if option in ("--train-split", "--valid-split", "--split"):
+                assert {value.partition("@")[0], "data/train/utt2spk"} <= set(inputs), (name, option)
+        if "--pretrained" in command or "speechrep.bin.dump" in command:
+            assert len([path for path in inputs if path.endswith("/model.safetensors")]) == 1, name
+    for name in ("more", "train", "dev", "test"):
+        assert {f"data/{name}/wav.scp", f"data/{name}/utt2spk", f"corpus/{name}"} <= set(steps[name][1])
+        assert ("data/test/segments" in steps[name][1]) == (name == "test")
+    assert "lm/x" in steps["decode_asr_apc_test" if split else "decode_phone_apc_test"][1]
+    assert "dump/t/apc/train.h5" in steps["score_verification_apc_test"][1]
+
+
+def test_each_row_is_what_its_name_says(planned):
+    steps, _ = planned(tasks="phone verification", seed="7")
+    for name in ("apc", "apc_untrained", "phone_apc", "score_verification_apc_test"):
+        assert value_of("--seed", steps[name][2]) == "7"
+    assert value_of("--valid-dir", steps["apc"][2]) == "dump/features/dev"
+    assert "--max-steps 0" in " ".join(steps["apc_untrained"][2])
+    assert "--max-steps" not in steps["apc"][2]
+    for row, layers in (("fbank", "last"), ("apc", "last"), ("apc_layers", "all"), ("apc_average", "all")):
+        assert value_of("--layers", steps[f"{row}_train"][2]) == layers
+    assert "apc_finetune_train" not in steps and "score_verification_apc_finetune_test" not in steps
+    train = {row: steps[f"phone_{row}"][2] for row in ROWS.split()}
+    for row, command in train.items():
+        kind = row if row in ("apc_layers", "apc_finetune") else ""
+        assert value_of("--config", command) == f"conf/phone{kind.removeprefix('apc')}.yaml"
+        assert ("--layer" in command) == (row == "apc_average")
+        assert ("--pretrained=exp/t/apc" in command) == (row == "apc_finetune")
+    assert value_of("--train", train["apc_finetune"]) == "dump/features/train"
+    for row in ROWS.split()[:-1]:
+        verified = steps[f"score_verification_{row}_test"][2]
+        assert value_of("--center-on", verified) == f"dump/t/{row}/train.h5"
+        assert ("--layer" in verified) == (row in ("apc_layers", "apc_average"))
+
+
+def test_controls_are_those_of_rows_that_need_one(planned):
+    rows = "fbank apc apc_layers apc_average apc_finetune"
+    for controls, cheap, wanted in (("true", "phone", ["fbank_ctx4", "apc_untrained"]), ("true", "", []),
+                                    ("false", "phone", [])):  # fmt: skip
+        steps, _ = planned(rows=rows, controls=controls, cheap=cheap)
+        assert {name for name in steps if name.startswith("phone_")} == {
+            f"phone_{row}" for row in (*rows.split(), *wanted)
+        }
+
+
+def test_gpus_are_shared_out(planned):
+    """A pre-training takes all, the other jobs one each, and what computes nothing none."""
+    steps, at_once = planned(rows="fbank apc apc_untrained", ngpu="2", nj="4")
+    assert at_once == [1, 1, 2, 2, 2, 4]
+    for name, launcher, ngpu in (
+        ("fbank", "cpu", "0"), ("apc", "large", "2"), ("apc_untrained", "small", "1"),
+        ("apc_test", "utils/run.py", "1"), ("phone_apc", "small", "1"),
+        ("decode_phone_apc_test", "utils/run.py", "1"),
+    ):  # fmt: skip
+        assert (steps[name][0], value_of("--ngpu", steps[name][2])) == (launcher, ngpu), name
+    assert steps["score_phone_apc_test"][0] == "cpu"
+    assert planned(rows="fbank apc", nj="4")[1] == [1, 4, 4, 4, 4, 4]
+
+
+def test_parts_of_the_labels_have_places_and_draws_of_their_own(planned):
+    steps, _ = planned(
+        rows="apc", label_shares=".5 0.50 0.1", share_seeds="3 4", seed="7", split="a@train b c/d.txt@valid"
+    )
+    names = [f"phone_apc_{share}_s{draw}" for share in ("0.5", "0.1") for draw in "34"]
+    assert [name for name in steps if name.startswith("phone_apc")] == ["phone_apc", *names]
+    for name in names:
+        share, draw = name.removeprefix("phone_apc_").split("_s")
+        command = steps[name][2]
+        assert (value_of("--train-proportion", command), value_of("--seed", command)) == (share, draw)
+        scored = steps[f"score_{name}_train"][2]
+        assert value_of("--seed", scored) == draw
+        assert value_of("--out", scored) == f"exp/t/label_share/{share}.json"
+    places = [value_of("--exp-dir", steps[name][2]) for name in ("phone_apc", *names)]
+    assert len(set(places)) == 5 and places[0] == "exp/t/phone_apc"
+    scored = "phone/apc/train:d-valid"
+    assert steps["scored"] == [
+        scored,
+        *(f"{scored}@{share}#{draw}" for share in ("0.5", "0.1") for draw in "34"),
+    ]
+    assert value_of("--set", steps["score_phone_apc_train"][2]) == "train:d-valid"
+    assert value_of("--split", steps["decode_phone_apc_train"][2]) == "c/d.txt@valid"
+
+
+def test_models_of_another_experiment_are_not_trained_again(planned, tmp_path):
+    """Their networks with random weights are made like them, whatever conf/ has."""
+    (tmp_path / "other/apc").mkdir(parents=True)
+    (tmp_path / "other/apc/model.json").touch()
+    steps, _ = planned(rows="apc apc_untrained", upstream_from="other", seed="7")
+    assert "apc" not in steps
+    assert value_of("--upstream", steps["apc_test"][2]) == "other/apc"
+    launcher, inputs, command = steps["apc_untrained"]
+    assert launcher == "cpu" and {"other/apc/model.json", "other/apc/model.safetensors"} <= set(inputs)
+    assert (value_of("--like", command), value_of("--seed", command)) == ("other/apc", "7")
+
+
+def test_global_statistics_may_be_named_by_the_configuration(planned, tmp_path):
+    (tmp_path / "conf/features.yaml").write_text("feature: fbank\ncmvn: global\nglobal-cmvn-from: other\n")
+    steps, _ = planned(rows="apc")
+    for name in ("more", "train"):
+        assert "--global-cmvn-from" not in " ".join(steps[name][2])
+
+
+def test_names_of_sets_fit_into_those_of_files(tmp_path):
+    (tmp_path / "utils").symlink_to(REPOSITORY / "utils")
+    readers = ",".join(str(number) for number in range(100, 200))
+    sets = ["train-clean-100", "a b-c:1,2", f"dev:{readers}", f"dev:{readers},7"]
+    script = 'set -eu; . utils/recipe.sh; for s in "$@"; do set_name "$s"; done; duration 59; duration 125'
+    done = subprocess.run(
+        ["bash", "-c", script, "x", *sets], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    plain, joined, one, other, *times = done.stdout.splitlines()
+    assert (plain, joined, times) == ("train_clean_100", "a+b_c_1_2", ["59 s", "2 min 5 s"])
+    assert one != other and max(len(one), len(other)) < 60 and one.startswith("dev_100_101_")
+
+
 def test_words_given_twice_make_no_step_twice(steps):
     assert set(steps) == {"more", "train", "dev", "test", "apc", "asr_apc", "asr_apc_0.1_s2"}
 
@@ -97,6 +291,26 @@ def test_a_configurations_words_are_paths_where_they_are_written_as_such(tmp_pat
     monkeypatch.setattr(config_inputs, "MOST", 3)
     found = config_inputs.ready_made({"feature": "kaldi"}, tmp_path / "data/train")
     assert found == {str(table.parent), str(tmp_path / "arks")}
+
+
+def test_a_table_of_archives_that_are_gone_is_an_input_itself(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "utils")
+    ready_made = importlib.import_module("config_inputs").ready_made
+    table = tmp_path / "ready.scp"
+    options = {"feature": "kaldi", "scp": "ready.scp"}
+    assert ready_made(options, tmp_path) == {str(table)}
+    table.write_text("u missing.ark:2\n")
+    assert ready_made(options, tmp_path) == {str(table)}
+
+
+@pytest.mark.parametrize("made", [["model.json", "model.safetensors"], ["tokenizer.json"], ["lm.arpa"], []])
+def test_of_a_folder_that_was_made_what_it_is_counts(tmp_path, monkeypatch, made):
+    """And not the logs and scores that are written beside it later."""
+    monkeypatch.syspath_prepend(REPOSITORY / "utils")
+    for name in [*made, "train_log.jsonl"]:
+        (tmp_path / name).touch()
+    found = importlib.import_module("config_inputs").what_is_read(str(tmp_path))
+    assert found == ({str(tmp_path / name) for name in made} or {str(tmp_path)})
 
 
 def test_representations_are_of_one_experiment(tmp_path):
