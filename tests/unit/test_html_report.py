@@ -19,6 +19,7 @@ from speechrep.downstream.registry import TASKS
 from speechrep.errors import InputError
 from speechrep.io.model_files import write_model
 from speechrep.io.store import StoreWriter
+from speechrep.report import html as html_report
 from speechrep.report import mistakes, page, paper, runs
 from speechrep.score.results import KEYS
 from speechrep.train.config import TrainConfig
@@ -150,6 +151,24 @@ def test_data_is_shown_as_it_is(text):
     assert '"&quot;' in shown and "<img/src=x>: 1 errors in 2 words" in shown
 
 
+def test_the_pages_links_lead_to_its_sections(text):
+    tags = Elements(text).tags
+    names = [attributes["id"] for tag, attributes in tags if tag == "h2"]
+    links = [attributes["href"] for tag, attributes in tags if tag == "a"]
+    assert links == [f"#{name}" for name in names] and len(links) == len(html_report.SECTIONS)
+
+
+def test_controls_alone_are_grey(text):
+    rows = re.findall(r'<tr class="dim"><td>(.*?)</td>', text)
+    assert rows == ["mockingjay_untrained (control)"]
+
+
+def test_where_weights_come_from(text, exp):
+    info = json.loads((exp / "mockingjay/model.json").read_text())
+    told = f"weights {info['weights_sha256'][:16]}, made "
+    assert told in text and f", commit {info['commit']}<" in text
+
+
 def test_everything_is_there(text):
     shown = re.sub(r"\s+", " ", " ".join(Elements(text).words))
     for heading in ("Results", "Fewer labels", "Published figures", "Training", "Reconstructions", "Layers",
@@ -181,6 +200,30 @@ def test_worst_utterances_are_aligned(exp):
     )
 
 
+def test_what_was_left_out_and_put_in_is_marked_so():
+    pairs = [("A", "A"), ("B", None), (None, "C"), ("D", "E")]
+    shown = html_report._aligned(mistakes.WrongUtterance("u", 3, 3, pairs))
+    found = re.findall(r'<span class="(\w*)"><b>(.)</b><i>(.)</i>', shown)
+    assert found[1:] == [("D", "B", "·"), ("I", "·", "C"), ("S", "D", "E")]
+    assert found[0][1:] == ("A", "A") and found[0][0] not in "SDI"
+
+
+def test_the_worst_of_equals_are_the_longest(tmp_path):
+    (tmp_path / "ref").write_text("a X\nb X Y\nc X Y Z Z\nd X\n")
+    (tmp_path / "hyp").write_text("a -\nb - -\nc - Y Z Z\nd X\n")
+    worst = mistakes.worst_utterances(tmp_path / "ref", tmp_path / "hyp", 2)
+    assert [wrong.utt_id for wrong in worst] == ["b", "a"]
+
+
+def test_confusions_are_drawn_in_percent_of_what_was_said():
+    counts = np.array([[3, 1, 0], [0, 0, 0], [2, 0, 6]])
+    axis = mistakes.draw_confusion(mistakes.Confusion(["AA", "AE", "D"], counts), "x").axes[0]
+    shown = axis.get_images()[0].get_array().filled(np.nan)
+    np.testing.assert_array_equal(shown, [[75, 25, 0], [np.nan] * 3, [25, 0, 75]])
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("heard", "said")
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == ["AA", "AE", "D"]
+
+
 def test_confusions(exp):
     decoded = exp / "phone_mockingjay/decode_test"
     counted = mistakes.confusion(decoded / "ref", decoded / "hyp")
@@ -190,6 +233,7 @@ def test_confusions(exp):
     assert said["AA"] == {"AE": 1, "AA": 1, "D": 0, "T": 0, "S": 0}
     assert said["S"]["S"] == 2  # the third S has no label in the reference
     assert mistakes.most_confused(counted, 9) == [("AA", "AE", 1, 50.0), ("T", "D", 1, 50.0)]
+    assert mistakes.most_confused(counted, 1) == [("AA", "AE", 1, 50.0)]
 
 
 def test_what_is_missing_is_told(exp, tmp_path, capsys):
@@ -204,6 +248,36 @@ def test_what_is_missing_is_told(exp, tmp_path, capsys):
     assert shown.count("Not shown:") == 2 and "u1: 1 labels, but 5" in shown
     assert "AA as AE" in shown and "1 errors in 2 words" in shown
     assert "61.2" in shown  # and the rest is there
+
+
+def section_of(exp, name, monkeypatch) -> str:
+    """The text of a page that has this section alone."""
+    monkeypatch.setattr(html_report, "SECTIONS", {name: html_report.SECTIONS[name]})
+    return " ".join(Elements(written(exp)).words)
+
+
+def test_a_task_of_which_the_table_has_nothing_is_not_shown(exp, monkeypatch):
+    shutil.copytree(exp / "asr_mockingjay", exp / "asr_apc")
+    shown = section_of(exp, "Configuration", monkeypatch)
+    assert "asr_mockingjay" in shown and "asr_apc" not in shown
+
+
+def test_logs_without_a_curve_are_told_of(exp, monkeypatch):
+    """One that is damaged, and one of a validation alone."""
+    (exp / "mockingjay/train_log.jsonl").write_text("{\n")
+    (exp / "fbank/train_log.jsonl").write_text('{"part": "valid", "step": 0, "loss": 1.0}\n')
+    shown = section_of(exp, "Training", monkeypatch)
+    assert re.search(r"Not shown: \S*mockingjay/train_log\.jsonl:1: ", shown)
+    assert "No model was trained step by step" in shown
+    (still,) = re.findall(r"Without steps \(.*?\): ([\w, ]+)\.", shown)
+    assert "fbank" in still.split(", ") and "mockingjay" not in still.split(", ")
+
+
+def test_models_are_in_the_order_of_the_table(exp):
+    names = ["mockingjay", "fbank", "phone", "asr"]
+    assert [run.name for run in runs.read_runs(exp, names)] == [
+        "mockingjay", "fbank", "mockingjay_untrained", "phone_mockingjay", "asr_mockingjay",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("content", ["{", "[]"])
@@ -345,13 +419,23 @@ def test_the_papers_clips_are_comparable_only_with_its_classifier(tmp_path):
 
 def test_other_speakers_or_training_data_are_not_the_papers(tmp_path):
     speaker = {"model": "gru", "min_utts": 122}
-    ours, fewer, _ = models_with(tmp_path, speaker, speaker | {"min_utts": 100})
+    ours, fewer, gone = models_with(tmp_path, speaker, speaker | {"min_utts": 100})
     sets = ["train_clean_100:test"]
     assert paper.comparable("speaker", sets, [ours]).startswith("yes")
-    assert paper.comparable("speaker", sets, [ours, fewer]).startswith("no")
+    for checkpoints in ([ours, fewer], [gone], []):
+        assert paper.comparable("speaker", sets, checkpoints).startswith("no")
     info = {"config": {"classes": "72", "hidden_layers": 2}, "features_path": "dump/x/train_clean_100.h5"}
     write_model(tmp_path / "small", {}, info)
     assert paper.comparable("phone", ["test_clean"], [f"{tmp_path}/small/model.safetensors"]).startswith("no")
+
+
+def test_each_row_has_the_papers_figure_of_its_kind():
+    """Table 2 of the paper."""
+    rows = {"fbank": "70.06", "apc": "85.88", "mockingjay": "94.54", "mockingjay_large": "96.26",
+            "mockingjay_large_layers": "96.40", "mockingjay_finetune": "98.05", "mockingjay_layers": "",
+            "apc_finetune": "", "other": ""}  # fmt: skip
+    assert {row: paper.figure("speaker", "accuracy", row) for row in rows} == rows
+    assert paper.figure("speaker", "f1", "apc") == paper.figure("asr", "wer", "apc") == ""
 
 
 SETS_OF_THE_PAPER = {"phone": "test_clean", "speaker": "train_clean_100:test", "sentiment": "mockingjay_test"}
@@ -388,6 +472,14 @@ def test_steps_in_the_order_they_began(exp):
         (2, "mockingjay", 61), (2, "fbank", 4), (4, "phone_mockingjay", None),
     ]  # fmt: skip
     assert steps[0].command.startswith("python -m speechrep.bin.pretrain")
+
+
+def test_steps_of_a_cluster_of_kaldis_are_read_too(tmp_path):
+    log = "# true\n# Started at Sun Nov 22 21:25:01 UTC 2026\n#\n# Accounting: begin_time=1 time=7\n"
+    for name, status in (("1_a", 0), ("1_b", 3)):
+        end = f"# Finished at Sun Nov 22 21:25:09 UTC 2026 with status {status}\n"
+        (tmp_path / f"{name}.log").write_text(log + end)
+    assert [step.seconds for step in runs.read_steps(tmp_path)] == [7, None]
 
 
 def test_steps_of_several_days_are_in_the_order_of_the_calendar(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from speechrep.bin import label_share as command
 from speechrep.errors import InputError
-from speechrep.report.label_share import curves, markdown, read_shares
+from speechrep.report.label_share import curves, draw, markdown, read_shares
 
 ENTRY = {
     "task": "phone", "upstream": "apc", "features": "fbank80", "set": "test", "metric": "accuracy",
@@ -50,6 +50,30 @@ def test_mean_and_spread_over_draws(exp):
         "| fbank | 40.0 ± 0.0 | 60.0 |",
         "| apc | 52.0 ± 2.8 | 70.0 |",
     ]
+
+
+def test_a_share_that_a_row_lacks_is_left_out(exp):
+    """Of correlations three digits count."""
+    write(exp / "results.json", {"metric": "corr"}, {"metric": "corr", "upstream": "fbank", "value": 0.12345})
+    write(exp / "label_share/0.1.json", {"metric": "corr", "upstream": "fbank", "value": 0.1})
+    write(exp / "label_share/0.5.json", {"metric": "corr", "value": 0.25})
+    (found,) = curves(read_shares(exp), ["fbank", "apc"])
+    assert markdown([found]).splitlines()[2:] == [
+        "| representation | 10 % | 50 % | 100 % |",
+        "| --- | --- | --- | --- |",
+        "| fbank | 0.100 | - | 0.123 |",
+        "| apc | - | 0.250 | 70.000 |",
+    ]
+
+
+def test_scores_are_drawn_over_percent_with_their_spread(exp):
+    (found,) = curves(read_shares(exp), ["fbank", "apc"])
+    axis = draw(found).axes[0]
+    fbank, apc = ([part[0].get_xydata().tolist(), part[2][0].get_segments()] for part in axis.containers)
+    assert fbank[0] == [[10, 40], [100, 60]] and apc[0] == [[10, 52], [100, 70]]
+    (few, whole), spread = apc[1], math.sqrt(8)
+    assert few[:, 1] == pytest.approx([52 - spread, 52 + spread]) and whole[:, 1].tolist() == [70, 70]
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["10", "100"]
 
 
 def test_shares_rise_whatever_the_order_of_the_files(exp):

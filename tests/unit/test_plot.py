@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import struct
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from speechrep.frontend.registry import FRONTENDS, make_frontend
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.model_files import write_model
 from speechrep.io.store import StoreWriter
-from speechrep.report import attention, board, curves, embedding, scales, spectrogram, style
+from speechrep.report import attention, board, curves, embedding, hidden, layers, scales, spectrogram, style
 from speechrep.report.utterance import Utterance, read_utterance
 from speechrep.upstream.checkpoint import load, save_model
 from speechrep.upstream.registry import CONFIGS, build
@@ -92,10 +94,18 @@ def test_channels_stand_at_the_frequency_of_a_tone(name, options):
         assert abs(shown.hz - hz).argmin() == pytest.approx(loudest, abs=1)
 
 
+@pytest.mark.parametrize(("htk", "first"), [(False, 1), (True, 0)])
+def test_the_energy_is_left_out_wherever_it_stands(htk, first):
+    meta = front_end_meta("fbank", num_mel_bins=40, use_energy=True, htk_compat=htk)
+    assert scales.channels(meta).columns == slice(first, first + 40)
+
+
 def test_unknown_frequencies_are_channels():
     kaldi = FeatureMeta("kaldi", {}, 40, 10.0, RATE)
     warped = front_end_meta("fbank", vtln_warp=1.1)
-    for meta in (kaldi, warped, front_end_meta("mfcc")):
+    other = dataclasses.replace(front_end_meta("fbank", num_mel_bins=40), dim=30)  # than its configuration's
+    made = dataclasses.replace(front_end_meta("fbank", num_mel_bins=40), upstream="apc", dim=64)
+    for meta in (kaldi, warped, front_end_meta("mfcc"), other, made):
         assert scales.channels(meta) == scales.Channels(slice(0, meta.dim), None)
     _, axes = style.figure(1)
     scales.show_frames(
@@ -112,6 +122,18 @@ def test_axes_are_in_seconds_and_hz():
     assert axes[0, 0].get_ylabel() == "Hz"
     assert [tick.get_text() for tick in axes[0, 0].get_yticklabels()][-3:] == ["1000", "2000", "4000"]
     assert axes[0, 0].get_xlim() == pytest.approx((0.0075, 0.5075))  # from edge to edge of 50 frames
+    (image,) = axes[0, 0].get_images()
+    assert image.origin == "lower" and np.array_equal(image.get_array(), frames.feats.T)
+
+
+def test_colours_are_for_what_is_usual():
+    """Not for the one value that is far off; those of what has a sign are even about 0."""
+    values = np.linspace(-1, 3, 1001, dtype=np.float32)[:, None]
+    values[7] = 1e6
+    low, high = scales.limits_of(values, np.array([np.nan]))
+    assert -1 < low < -0.9 and 2.9 < high < 3
+    low, high = scales.symmetric_limits(values)
+    assert low == -high and 2.9 < high < 3
 
 
 def test_mockingjay_shows_what_was_hidden():
@@ -128,19 +150,33 @@ def test_mockingjay_shows_what_was_hidden():
     given = torch.from_numpy(masked)[None]
     want = model.reconstruct(model.hidden_states(given, None)[-1]).detach().reshape(60, 6)
     np.testing.assert_allclose(made, want, atol=1e-6)
-    error = done.errors["reconstruction"]
-    np.testing.assert_array_equal(np.isnan(error), ~done.hidden)
+    for name, wrong in (("reconstruction", made - target), ("predicting 0", target)):
+        np.testing.assert_array_equal(np.isnan(done.errors[name]), ~done.hidden)
+        mean = np.abs(wrong[done.hidden]).mean(-1)
+        np.testing.assert_allclose(done.errors[name][done.hidden], mean, rtol=1e-5)
+    assert done.panels[1].title == f"masked: {round(100 * done.hidden.mean())} % of the frames are 0"
     np.testing.assert_array_equal(spectrogram.reconstruct(model, frames).panels[1].feats, masked)  # same seed
 
 
 def test_apc_shows_prediction_at_the_time_it_is_of():
     model, frames = small_model("apc", time_shift=5).eval(), utterance()
-    before, target, made = spectrogram.reconstruct(model, frames).panels
+    done = spectrogram.reconstruct(model, frames)
+    before, target, made = done.panels
     np.testing.assert_array_equal(target.feats, frames.feats[5:])
     np.testing.assert_array_equal(target.times_s, made.times_s)
     assert made.times_s[0] == pytest.approx(before.times_s[0] + 0.05)
     want = model.predict(frames.tensor()).detach()[0, :-5]
     np.testing.assert_allclose(made.feats, want, atol=1e-6)
+    assert target.title == "target: the input 5 frames, 50 ms later"
+    for name, told in (("prediction", made), ("repeating the input", before)):
+        np.testing.assert_allclose(done.errors[name], np.abs(told.feats - target.feats).mean(-1), rtol=1e-5)
+    axes = spectrogram.draw(done, model.meta, "x").axes
+    assert len({axis.get_images()[0].get_clim() for axis in axes[:3]}) == 1  # the same colours for the same
+
+
+def test_runs_of_what_was_hidden():
+    flags = np.array([1, 0, 0, 1, 1, 0, 1], bool)
+    assert spectrogram._runs(flags) == [(0, 0), (3, 4), (6, 6)]
 
 
 @pytest.mark.parametrize("name", ["mockingjay", "apc_transformer"])
@@ -157,6 +193,46 @@ def test_attention_is_what_the_layers_use(name):
     assert not any(layer._forward_pre_hooks for layer in model.layers)
 
 
+def test_a_map_of_attention_has_the_looking_frames_downwards():
+    times_s = np.array([0.1, 0.2, 0.3, 0.4])
+    axis = attention.draw(np.eye(4, dtype=np.float32)[None], times_s, "x").axes[0]
+    (image,) = axis.get_images()
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("seen frame (s)", "looking frame (s)")
+    assert image.origin == "upper" and image.get_extent() == pytest.approx([0.05, 0.45, 0.45, 0.05])
+
+
+def test_attention_is_that_of_one_window():
+    frames = utterance(T=50)
+    seen = attention.span(small_model("mockingjay", downsample=2, window=5), frames)
+    np.testing.assert_array_equal(seen.feats, frames.feats[:10])
+    assert len(seen.times_s) == 10
+    assert attention.span(small_model("mockingjay", downsample=2), frames) is frames
+
+
+def test_hidden_vectors_are_those_of_their_layers_and_times(monkeypatch):
+    model, frames = small_model("mockingjay", downsample=2).eval(), utterance(T=41)
+    first, *shown = hidden.draw(model, frames, "1,0", "x").axes[:3]
+    np.testing.assert_array_equal(first.get_images()[0].get_array(), frames.feats.T)
+    hiddens = model(frames.tensor()).hiddens
+    for layer, axis in enumerate(shown):
+        (image,) = axis.get_images()
+        np.testing.assert_allclose(image.get_array(), hiddens[layer][0].detach().T, atol=1e-6)
+        assert axis.get_title(loc="left") == f"layer {layer} of 0 to 1"
+        assert image.get_extent() == pytest.approx([0.0075, 0.4075, -0.5, 7.5])  # 20 pairs of frames
+        low, high = image.get_clim()
+        assert low == -high
+    monkeypatch.setattr(hidden, "MOST_LAYERS", 1)
+    shown = hidden.draw(model, frames, "all", "x").axes
+    assert sum(axis.get_ylabel() == "dimension" for axis in shown) == 1
+
+
+def test_weights_of_layers_stand_at_their_numbers():
+    axis = layers.draw({0: 0.5, 2: 0.2, 3: 0.3}, "x").axes[0]
+    assert [bar.get_height() for bar in axis.patches] == [0.5, 0.2, 0.3]
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["0", "2", "3"]
+    assert axis.get_lines()[0].get_ydata() == pytest.approx([1 / 3, 1 / 3])  # equal weights
+
+
 def test_layer_weights(tmp_path):
     write_model(
         tmp_path, {"model.layer_weights": np.log(np.array([1, 2, 5], np.float32))},
@@ -169,9 +245,9 @@ def test_layer_weights(tmp_path):
 
 def test_curves(exp):
     log = [
-        {"part": "valid", "step": 0, "epoch": 0, "loss": 1.5, "zero": 1.2, "cer": 90.0},
-        {"part": "train", "step": 10, "epoch": 0, "loss": 1.1, "lr": 1e-3},
-        {"part": "valid", "step": 20, "epoch": 1, "loss": 0.7, "zero": 1.2, "cer": 60.0},
+        {"part": "valid", "step": 0, "epoch": 0, "loss": 1.5, "zero": 1.3, "copy": 2.0, "cer": 90.0},
+        {"part": "train", "step": 10, "epoch": 0, "loss": 1.1, "lr": 1e-3, "cer": 99.0},
+        {"part": "valid", "step": 20, "epoch": 1, "loss": 0.7, "zero": 1.2, "cer": 60.0, "loss_over_zero": 1},
     ]
     text = "".join(json.dumps(line) + "\n" for line in log)
     (exp / "apc/train_log.jsonl").write_text(text + '{"part": "tr')  # still being written
@@ -179,9 +255,13 @@ def test_curves(exp):
     assert lines == log and curves.best_line(lines)["step"] == 20
     axes = curves.draw(lines, "apc").axes
     assert [axis.get_xscale() for axis in axes[:2]] == ["linear", "symlog"]
-    validation = axes[0].get_lines()[1]
-    assert validation.get_xydata().tolist() == [[0, 1.5], [20, 0.7]]
-    assert {axis.get_title(loc="left") for axis in axes[2:]} == {"cer, validation", "learning rate"}
+    for axis in axes[:2]:
+        found = {line.get_label(): line.get_xydata().tolist() for line in axis.get_lines()}
+        assert (found["training"], found["validation"]) == ([[10, 1.1]], [[0, 1.5], [20, 0.7]])
+        assert found["predicting 0"][0][1] == 1.2 and found["repeating the last frame"][0][1] == 2.0
+    found = {axis.get_title(loc="left"): axis.get_lines()[0].get_xydata().tolist() for axis in axes[2:]}
+    assert found == {"cer, validation": [[0, 90], [20, 60]], "learning rate": [[10, 1e-3]]}
+    assert len(curves.draw(lines, "apc", parts=False).axes) == 2
     assert [path.name for path in plotted(exp, "curves", name="apc", data="")] == ["curves.png"]
 
 
@@ -213,9 +293,62 @@ def test_embedding(exp):
     assert sorted(phones) == ["AA"] * 3 + ["S"] + ["SIL"] * 3 + ["T"] * 3  # noise is left out
     middle = vectors.by_utt["u2"][68]  # S: 0.6 to 0.75 s, moved by 7.5 ms; the frame at 0.68 s
     assert (points[phones.index("S")] == middle).all()
+    few, named = embedding.phone_points(vectors, data, 1, 0)
+    assert named == ["AA", "S", "SIL", "T"] and (few[1] == middle).all()
     means, speakers = embedding.speaker_points(vectors, data)
     assert speakers == ["7", "8", "7"] and means.shape == (3, 8)
+    np.testing.assert_allclose(means[1], vectors.by_utt["u2"].mean(0))
     assert "want one" in refused_embedding(exp, data, "--layers", "all")
+
+
+def test_vectors_are_those_of_the_layer_that_is_asked_for(exp):
+    """Of a model, and of a store of several layers."""
+    model, reader = load(exp / "apc"), open_features(exp / "feats.h5")
+    output = model(torch.from_numpy(reader.read("u1"))[None])
+    vectors = [each[0].detach().numpy() for each in output.hiddens]
+    meta = represented_meta(model, reader.meta, (0, 1))
+    with StoreWriter(exp / "reps.h5", meta, ["u1"], [60], 2) as store:
+        store.write("u1", np.stack(vectors, 1))
+    for layer, wanted in enumerate(vectors):
+        for source in (reader, open_features(exp / "reps.h5")):
+            found = embedding.vectors_of(model, source, str(layer), 3, 0, "")
+            np.testing.assert_allclose(found.by_utt["u1"], wanted, atol=1e-6)
+            assert found.meta.layers == (layer,)
+
+
+def test_points_of_phones_and_speakers_are_drawn_where_they_are():
+    plane = np.array([[0, 0], [1, 0], [5, 5], [9, 1], [7, 1]], float)
+    axis = embedding.draw_phones(plane, ["M", "M", "N", "AA", "W"], ("one", "two"), "x").axes[0]
+    found = {part.get_label(): part.get_offsets().tolist() for part in axis.collections}
+    wanted = {"nasal": plane[:3].tolist(), "vowel": [[9, 1]], "approximant": [[7, 1]]}
+    assert {name: points for name, points in found.items() if points} == wanted
+    assert {text.get_text(): list(text.xy) for text in axis.texts} == {
+        "M": [0.5, 0], "N": [5, 5], "AA": [9, 1], "W": [7, 1],
+    }  # fmt: skip
+    axis = embedding.draw_speakers(plane, ["7", "8", "7", "8", "8"], ("one", "two"), "x").axes[0]
+    found = {part.get_label(): part.get_offsets().tolist() for part in axis.collections}
+    assert found == {"7": plane[[0, 2]].tolist(), "8": plane[[1, 3, 4]].tolist()}
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("one", "two")
+
+
+def test_few_points_are_no_trouble_to_tsne(monkeypatch):
+    """Whose perplexity must be below their number."""
+    asked = []
+
+    class Tsne:
+        def __init__(self, **options):
+            asked.append(options)
+
+        def fit_transform(self, points):
+            return points[:, :2]
+
+    monkeypatch.setitem(sys.modules, "sklearn.manifold", types.SimpleNamespace(TSNE=Tsne))
+    for count in (4, 1000):
+        embedding.project(np.random.default_rng(0).normal(size=(count, 3)), "tsne", 5)
+    assert [options["perplexity"] for options in asked] == [1.0, 30.0]
+    assert {options["random_state"] for options in asked} == {5}
+    with pytest.raises(InputError, match="2 points are too few to show"):
+        embedding.project(np.zeros((2, 3)), "pca", 0)
 
 
 def test_options_of_an_embedding_reach_it(exp, monkeypatch):
@@ -275,8 +408,21 @@ def test_audio_goes_through_the_models_own_features(tmp_path):
     frames = read_utterance(load(tmp_path / "apc"), tmp_path / "a tone.wav", start_s=0.2, end_s=0.5)
     assert frames.feats.shape == (30, 6) and frames.utt_id == "a tone"
     assert frames.times_s[0] == pytest.approx(0.2025)
+    with pytest.raises(InputError, match="no utterance u1; an audio file is one, a tone"):
+        read_utterance(load(tmp_path / "apc"), tmp_path / "a tone.wav", "u1")
     plotted(tmp_path, "spectrogram", name="apc", data="a tone.wav")
     assert size_of(tmp_path / "out/spectrogram_a_tone.png")
+
+
+def test_audio_is_normalised_by_the_models_own_statistics(tmp_path):
+    meta = dataclasses.replace(front_end_meta("fbank", num_mel_bins=6), cmvn="global", norm_vars=False)
+    model = build("apc", CONFIGS["apc"](hidden_size=8, num_layers=1), meta)
+    soundfile.write(tmp_path / "u.wav", 0.1 * np.sin(np.arange(RATE) / 3), RATE)
+    found = []
+    for mean in (0.0, 2.0):
+        model.cmvn_stats = np.array([[mean] * 6 + [1], [1] * 6 + [0]], np.float64)
+        found.append(read_utterance(model, tmp_path / "u.wav").feats)
+    np.testing.assert_allclose(found[0] - found[1], 2, atol=1e-5)
 
 
 def test_board_gets_pictures_while_training(tmp_path, exp):
@@ -295,6 +441,34 @@ def test_board_gets_pictures_while_training(tmp_path, exp):
     assert [event.step for event in shown] == [0, 2]
     assert shown[0].encoded_image_string.startswith(PNG)
     assert shown[0].encoded_image_string != shown[1].encoded_image_string
+
+
+def test_board_draws_the_beginning_of_the_first_long_ones(exp, monkeypatch):
+    model, other, seen = load(exp / "apc"), front_end_meta("linear"), []
+    with StoreWriter(exp / "long.h5", model.meta, ["a", "b", "c"], [10, 500, 500]) as store:
+        for utt_id, length in (("a", 10), ("b", 500), ("c", 500)):
+            store.write(utt_id, np.zeros((length, 6), np.float32))
+
+    def reconstruct(model, utterance, other):
+        seen.append((utterance.utt_id, len(utterance.feats), other))
+
+    monkeypatch.setattr(spectrogram, "reconstruct", reconstruct)
+    monkeypatch.setattr(spectrogram, "draw", lambda *_: style.figure(1)[0])
+    drawn = board.pictures(model, open_features(exp / "long.h5"), 1, other)
+    assert list(drawn) == ["reconstruction/b"] and seen == [("b", 400, other)]
+
+
+def test_pixels_are_red_green_and_blue():
+    drawn = style.figure(1)[0]
+    drawn.set_facecolor("#ff8000")
+    assert style.pixels(drawn)[0, 0].tolist() == [255, 128, 0]
+
+
+def test_names_are_shown_as_they_are_and_titles_whole():
+    assert style.literal("_a$b$") == r" _a\$b\$"  # matplotlib leaves out of a legend what begins with _
+    title = " ".join(["word"] * 30)
+    lines = style.figure(1, title=title)[0]._suptitle.get_text().split("\n")
+    assert max(map(len, lines)) <= 62 and " ".join(lines) == title
 
 
 def test_board_skips_what_is_too_short(exp):
@@ -364,6 +538,10 @@ def test_representations_lie_in_time_where_a_dump_of_them_does(exp):
 def test_embeddings_of_nothing_are_refused(exp):
     data = exp / "data"
     data.mkdir()
+    (data / "utt2spk").write_text("u1 a\nu2 a\n")
+    vectors = embedding.vectors_of(load(exp / "apc"), open_features(exp / "feats.h5"), "last", 3, 0, "")
+    with pytest.raises(InputError, match="no speaker for utterance u3"):
+        embedding.speaker_points(vectors, data)
     (data / "utt2spk").write_text("u1 a\nu2 a\nu3 a\n")
     (data / "phones.ctm").write_text("u1 1 0.0 0.60 SPN\n")
     for words, message in (

@@ -8,8 +8,8 @@ import pytest
 from speechrep.bin import report
 from speechrep.errors import InputError
 from speechrep.io.model_files import write_model
-from speechrep.report import html
-from speechrep.report.table import in_order, is_control, markdown, read_results, terminal
+from speechrep.report import html, intervals, style
+from speechrep.report.table import in_order, is_control, is_rate, markdown, read_results, terminal
 
 
 def entry(task="phone", upstream="fbank", value=50.04, metric="accuracy", **changed):
@@ -71,6 +71,40 @@ def test_correlation_and_error_are_no_percentages(results):
     assert "0.654 [-0.346, 1.654]" in lines[-1]
 
 
+@pytest.mark.parametrize(
+    "metric", ["wer", "cer", "eer", "accuracy", "acc2", "acc2_non0", "acc5", "acc7", "f1", "f1_non0"]
+)
+def test_what_is_in_percent_differs_by_points(metric):
+    assert is_rate(metric) and is_rate(f"{metric} - fbank")
+    assert not is_rate("corr") and not is_rate("mae - fbank")
+
+
+def test_rows_of_other_features_are_other_rows(results):
+    """And no seeds of the first."""
+    path = results(entry(value=50.0), entry(value=60.0, features="mel80"))
+    lines = terminal(read_results(path)).splitlines()[4:]
+    assert [line.split(maxsplit=2) for line in lines] == [
+        ["fbank", "fbank80", "50.0 [49.0, 51.0]"],
+        ["fbank", "mel80", "60.0 [59.0, 61.0]"],
+    ]
+
+
+def test_values_are_drawn_within_their_intervals_controls_below(results):
+    """And hollow; features stand beside the names where there are several."""
+    untrained = entry(upstream="apc_untrained", value=40.0, ci95=[38.0, 41.0])
+    apc = entry(upstream="apc", value=60.0, ci95=[59.0, 63.0])
+    axis = intervals.draw(read_results(results(untrained, apc))).axes[0]
+    lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in axis.get_lines()]
+    assert lines == [([59, 63], [0, 0]), ([60], [0]), ([38, 41], [1, 1]), ([40], [1])]
+    fills = [line.get_markerfacecolor() for line in axis.get_lines()]
+    assert (fills[1], fills[3]) == (style.COLOURS[0], "white")
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == ["apc", "apc_untrained"]
+    bottom, top = axis.get_ylim()
+    assert bottom > top  # the first row is above
+    axis = intervals.draw(read_results(results(apc, entry(features="mel80")))).axes[0]
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == ["apc (fbank80)", "fbank (mel80)"]
+
+
 def test_differing_counts_are_told(results):
     assert "n = 60-66" in terminal(read_results(results(entry(), entry(upstream="apc", n=60))))
 
@@ -83,6 +117,12 @@ def test_differing_counts_are_told(results):
         ("fbank_ctx4", True),
         ("apc_untrained", True),
         ("apc_untrained_layer1", True),
+        ("apc_untrained_layers", True),
+        ("apc_untrained_average", True),
+        ("majority", True),
+        ("apc_layers", False),
+        ("apc_average", False),
+        ("majority_x", False),
         ("untrained_x", False),
     ],
 )
