@@ -1,11 +1,14 @@
+import types
+
 import numpy as np
 import pytest
 import soundfile
 
-from speechrep.bin.align_phones import main
+from speechrep.bin import align_phones
+from speechrep.bin.align_phones import PocketSphinx, main
 from speechrep.bin.prepare_librispeech import main as prepare
 from speechrep.errors import InputError
-from speechrep.io.alignment import UNALIGNED, read_ctm
+from speechrep.io.alignment import SPOKEN_NOISE, UNALIGNED, Interval, read_ctm
 from speechrep.io.data_dir import DataDir
 from speechrep.io.table import write_table
 
@@ -86,3 +89,83 @@ def test_what_a_process_meets_is_told_as_here(data_dir):
     write_table(data_dir / "wav.scp", table)
     with pytest.raises(InputError, match=r"broken\.flac: utterance .*not readable as audio"):
         main(["--data-dir", str(data_dir), "--nj", "2"])
+
+
+class Knowing:
+    """An aligner that finds the same in every utterance."""
+
+    def __init__(self, lexicon):
+        pass
+
+    def lacks(self, word):
+        return False
+
+    def align(self, samples, text):
+        return [Interval(0.0, len(samples) / 16000, "AA")]
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """Two utterances and an aligner that knows them."""
+    monkeypatch.setattr(align_phones, "PocketSphinx", Knowing)
+    for name in "ab":
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(1600), 16000)
+    write_table(tmp_path / "wav.scp", {name: str(tmp_path / f"{name}.wav") for name in "ab"})
+    write_table(tmp_path / "utt2spk", {"a": "a", "b": "b"})
+    write_table(tmp_path / "text", {"a": "HELLO", "b": "HELLO"})
+    return tmp_path
+
+
+def test_what_could_not_be_aligned_before_is_no_longer_listed(small):
+    write_table(small / "text", {"a": "HELLO"})
+    main(["--data-dir", str(small), "--min-aligned", "0.5"])
+    assert (small / UNALIGNED).read_text() == "b no transcript\n"
+    write_table(small / "text", {"a": "HELLO", "b": "HELLO"})
+    main(["--data-dir", str(small)])
+    assert list(read_ctm(small / "phones.ctm")) == ["a", "b"] and not (small / UNALIGNED).exists()
+
+
+def test_audio_of_another_rate_is_refused(small):
+    """Its phones would be found at half their times."""
+    soundfile.write(small / "b.wav", np.zeros(800), 8000)
+    with pytest.raises(InputError, match=r"b\.wav: .*8000 Hz, want 16000 Hz"):
+        main(["--data-dir", str(small)])
+
+
+def test_no_process_is_too_few(small, capsys):
+    with pytest.raises(SystemExit) as status:
+        main(["--data-dir", str(small), "--nj", "0"])
+    assert status.value.code == 2 and "--nj must be at least 1" in capsys.readouterr().err
+
+
+def test_frames_are_told_in_seconds_to_the_utterances_end():
+    rows = [(0, 3, "SIL"), (3, 0, "AA"), (3, 2, "+NSN+"), (5, 4, "AH")]
+    begin = [Interval(0.0, 0.03, "SIL"), Interval(0.03, 0.05, SPOKEN_NOISE)]
+    for duration_s in (0.0875, 0.0925):
+        assert align_phones._intervals(rows, duration_s) == [*begin, Interval(0.05, duration_s, "AH")]
+    assert align_phones._intervals(rows, 0.04) == [
+        *begin,
+        Interval(0.05, 0.09, "AH"),
+    ]  # no end before its begin
+
+
+def test_the_decoder_gets_the_loudest_samples_as_they_are_and_begins_anew():
+    """Full scale must not become its opposite; each search knows nothing of the one before."""
+    calls, heard = [], []
+
+    class Decoder:
+        def __getattr__(self, name):
+            return lambda *_, **__: calls.append(name) or name
+
+        def process_raw(self, data, full_utt):
+            heard.append(np.frombuffer(data, "<i2").tolist())
+
+        def get_alignment(self):
+            return [[types.SimpleNamespace(start=0, duration=1, name="AH")]]
+
+    aligner = object.__new__(PocketSphinx)
+    aligner._decoder = Decoder()
+    found = aligner.align(np.array([1.0, -1.0, 0.5], np.float32), "a")
+    assert found[0].label == "AH" and heard == [[32767, -32768, 16384]] * 2
+    assert calls.count("start_utt") == 2
+    assert all(calls[place - 1] == "reinit_feat" for place, name in enumerate(calls) if name == "start_utt")

@@ -22,8 +22,9 @@ from speechrep.io.specifier import read_entries
 from speechrep.io.store import Store, StoreWriter
 from speechrep.io.store_export import export_ark, export_espnet
 from speechrep.io.table import read_table
+from speechrep.upstream import dumping
 from speechrep.upstream.checkpoint import save_model
-from speechrep.upstream.dumping import Dump, DumpConfig, parse_layers
+from speechrep.upstream.dumping import BATCH_FRAMES, Dump, DumpConfig, parse_layers
 from speechrep.upstream.registry import CONFIGS, build
 from tests.peak_memory import measured
 
@@ -128,7 +129,8 @@ def test_bf16_is_near(feats, tmp_path, name):
     for utt_id in full.utt_ids:
         np.testing.assert_allclose(half.read(utt_id), full.read(utt_id), atol=0.06)
     assert (full.meta.precision, half.meta.precision) == ("fp32", "bf16")
-    run(feats, tmp_path / "exp", tmp_path / "y.h5", "--precision", "bf16", "--verify")
+    for words in (["--precision", "bf16"], []):  # asked for in either
+        run(feats, tmp_path / "exp", tmp_path / "y.h5", *words, "--verify")
 
 
 def test_refuses_unknown_layers(feats, tmp_path):
@@ -142,6 +144,60 @@ def test_refuses_unknown_layers(feats, tmp_path):
             run(feats, tmp_path / "exp", tmp_path / "x.h5", "--layers", layers)
     with pytest.raises(InputError, match=r"does not end in \.h5"):
         run(feats, tmp_path / "exp", tmp_path / "x.hdf")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--nj", "0"], "--nj: want 1 or more"),
+        (["--nj", "2", "--job", "3"], "--job: want one of 1 to 2"),
+        (["--layers", "0", "--layer-weights-from", "{task}"], "sums all layers; --layers 0 says others"),
+        (["--format", "espnet", "--verify"], "--verify: checks stores; leave out --format"),
+    ],
+)
+def test_options_that_do_not_go_together_are_told(feats, tmp_path, words, message):
+    save_model(tmp_path / "exp", model("apc"))
+    weights = {"model.layer_weights": np.zeros(2, np.float32)}
+    write_model(tmp_path / "task", weights, {"kind": "downstream", "task": "asr"})
+    with pytest.raises(InputError, match=message):
+        run(
+            feats,
+            tmp_path / "exp",
+            tmp_path / "x.h5",
+            *(word.format(task=tmp_path / "task") for word in words),
+        )
+    assert not list(tmp_path.glob("*x.h5*"))
+
+
+def test_features_are_not_written_over_on_the_way_to_another_format(tmp_path):
+    """They have the name of the store that is exported, and would be gone at the end."""
+    feats = write_feats(tmp_path / "x.store.h5")
+    save_model(tmp_path / "exp", model("apc"))
+    with pytest.raises(InputError, match=r"holds the features to represent"):
+        run(feats, tmp_path / "exp", tmp_path / "x", "--format", "ark")
+    assert open_features(feats).num_frames.tolist() == LENGTHS
+
+
+@pytest.mark.parametrize(
+    ("words", "ngpu", "on_gpu"),
+    [([], 0, False), (["--ngpu", "1"], 1, True), (["--ngpu", "1", "--cmd", "run.pl"], 0, True),
+     (["--ngpu", "1", "--cmd", "run.pl", "--job", "1"], 1, True)],
+)  # fmt: skip
+def test_who_waits_for_jobs_needs_no_gpu_and_foresees_their_batches(
+    feats, tmp_path, monkeypatch, words, ngpu, on_gpu
+):
+    save_model(tmp_path / "exp", model("apc"))
+    seen = []
+
+    def planned(model, reader, out, config, *_):
+        seen.append(config.max_frames)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dump.distributed, "start", lambda count: seen.append(count) or torch.device("cpu"))
+    monkeypatch.setattr(dump, "Dump", planned)
+    with pytest.raises(KeyboardInterrupt):
+        run(feats, tmp_path / "exp", tmp_path / "x.h5", *words)
+    assert seen == [ngpu, BATCH_FRAMES[on_gpu]]
 
 
 def test_layers_are_stored_in_the_models_order():
@@ -207,11 +263,13 @@ def test_a_part_of_another_number_format_is_dumped_again(feats, tmp_path):
     assert store.meta.dtype == "float16"
 
 
-def test_a_part_of_other_lengths_is_not_taken(feats, tmp_path):
+@pytest.mark.parametrize(("more", "name"), [(1, "u"), (0, "v")])
+def test_a_part_of_other_lengths_or_utterances_is_not_taken(feats, tmp_path, more, name):
     work = dump_of_apc(feats, tmp_path)
-    lengths = [length + 1 for length in LENGTHS]
-    with StoreWriter(work.part_path(0), work.meta, work.reader.utt_ids, lengths) as writer:
-        for utt_id, length in zip(work.reader.utt_ids, lengths, strict=True):
+    lengths = [length + more for length in LENGTHS]
+    utt_ids = [f"{name}{i}" for i in range(len(LENGTHS))]
+    with StoreWriter(work.part_path(0), work.meta, utt_ids, lengths) as writer:
+        for utt_id, length in zip(utt_ids, lengths, strict=True):
             writer.write(utt_id, np.zeros((length, 8), np.float32))
     with pytest.raises(InputError, match="was not dumped"):
         work.finish()
@@ -313,6 +371,18 @@ def test_verify_finds_every_fault(feats, tmp_path, capsys):
     with pytest.raises(InputError, match="faults"):
         run(feats, tmp_path / "exp", out, "--verify")
     assert "stale: older than" in capsys.readouterr().out
+
+
+def test_verify_computes_again_utterances_from_everywhere(feats, tmp_path, monkeypatch):
+    """Not the first ones: a damaged machine may have come late."""
+    work = dump_of_apc(feats, tmp_path)
+    good = run(feats, tmp_path / "exp", tmp_path / "x.h5")
+    vectors = {utt_id: good.read(utt_id) + (utt_id == "u3") for utt_id in good.utt_ids}
+    with StoreWriter(tmp_path / "x.h5", good.meta, good.utt_ids, LENGTHS) as writer:
+        for utt_id, value in vectors.items():
+            writer.write(utt_id, value)
+    monkeypatch.setattr(dumping, "COMPARED", 2)
+    assert work.problems() == ["values: u3 is not what the model gives"]
 
 
 @pytest.mark.parametrize("changed", ["feats.scp", "features.json"])

@@ -97,6 +97,7 @@ def test_what_is_left(data_dir: Path, tmp_path: Path):
     scp, meta = load_scp(out / "feats.scp"), read_meta(out / "features.json")
     assert list(scp) == list(read_table(data_dir / "wav.scp"))
     assert (meta.feature, meta.dim, meta.frame_shift_ms, meta.sample_rate) == ("fbank", 40, 10.0, RATE)
+    assert meta.dtype == "float32"
     frontend = make_frontend(meta.feature, meta.config)
     for utt_id, wav in read_table(data_dir / "wav.scp").items():
         feats = read_matrix(scp[utt_id])
@@ -112,6 +113,7 @@ def test_jobs_do_not_change_the_features(data_dir: Path, tmp_path: Path):
     for utt_id in first:
         np.testing.assert_array_equal(read_matrix(first[utt_id]), read_matrix(second[utt_id]))
     assert (one / "cmvn.ark").read_bytes() == (many / "cmvn.ark").read_bytes()
+    assert read_meta(one / "features.json").dtype == "kaldi-compressed-2"
 
 
 def test_again_does_nothing_and_other_options_do_all(data_dir: Path, tmp_path: Path):
@@ -174,6 +176,44 @@ def test_killed_between_an_archive_and_its_marker_a_job_is_not_done(
         run_job(1, data_dir, out, *options, "--low-freq", "60")
     extract(data_dir, out, *options, processes=True)
     assert contents(out) == contents(extract(data_dir, tmp_path / "g", *options))
+
+
+def test_another_channel_or_least_duration_is_extracted_anew(data_dir: Path, broken: Path, tmp_path: Path):
+    """Both decide what is read, and neither is an option of the front end."""
+    left, right = np.random.default_rng(0).normal(0, 0.1, (2, RATE))
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], 1), RATE)
+    soundfile.write(tmp_path / "b.wav", right, RATE)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "wav.scp").write_text(f"u {tmp_path / name}.wav\n")
+        (tmp_path / name / "utt2spk").write_text("u u\n")
+    for channel in ("0", "1"):
+        stereo = extract(tmp_path / "a", tmp_path / "f", "--channel", channel)
+    assert contents(stereo) == contents(extract(tmp_path / "b", tmp_path / "g"))
+    for least, lost in (("0", False), ("0.51", True), ("0", False)):
+        out = extract(data_dir, tmp_path / "h", "--min-duration", least)
+        assert (out / "lost_utterances").exists() == lost
+
+
+def test_a_job_that_is_done_is_not_done_again(data_dir: Path, tmp_path: Path):
+    """A launcher begins all of them."""
+    run_job(1, data_dir, tmp_path / "f", "--nj", "2")
+    before = (tmp_path / "f/feats.1.ark").stat().st_mtime_ns
+    run_job(1, data_dir, tmp_path / "f", "--nj", "2")
+    assert (tmp_path / "f/feats.1.ark").stat().st_mtime_ns == before
+
+
+def test_nothing_vouches_for_what_is_being_extracted_anew(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    out = extract(data_dir, tmp_path / "f")
+    monkeypatch.setattr(extract_feats, "launch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        extract_feats.main(arguments(data_dir, out, "--low-freq", "60"))
+    assert not (out / "features.json").exists()
 
 
 def test_other_speakers_are_taken_over(broken: Path, tmp_path: Path):
@@ -512,6 +552,8 @@ def test_vtln_map(data_dir: Path, tmp_path: Path):
     (tmp_path / "warps").write_text("s1 1.0\n")
     with pytest.raises(InputError, match="no warp factor for utterance 's2-10'"):
         extract(data_dir, tmp_path / "h", "--vtln-map", str(tmp_path / "warps"))
+    with pytest.raises(InputError, match="only fbank and mfcc warp frequencies"):
+        extract(data_dir, tmp_path / "h", "--feature", "mel", "--vtln-map", str(tmp_path / "warps"))
 
 
 def test_short_utterances_can_be_refused(data_dir: Path, tmp_path: Path):
@@ -603,6 +645,11 @@ def test_launcher(data_dir: Path, tmp_path: Path):
     out = extract(data_dir, tmp_path / "JOBS/f", "--nj", "3", "--cmd", f"{launcher} --mem 1G", processes=True)
     assert contents(out) == contents(extract(data_dir, tmp_path / "g", "--nj", "3"))
     assert (out / "log" / "extract.3.log").is_file()
+    (out / "feats.3.ark").unlink()  # the launcher is given the range of all
+    extract(data_dir, tmp_path / "JOBS/f", "--nj", "3", "--cmd", f"{launcher} --mem 1G", processes=True)
+    assert contents(out) == contents(tmp_path / "g")
+    with pytest.raises(InputError, match=r"extract\.1\.log: job 1 did not finish"):
+        extract(data_dir, tmp_path / "h", "--cmd", "true", processes=True)
     with pytest.raises(InputError, match="the launcher ended with status 1"):
         extract(data_dir, tmp_path / "h", "--cmd", "false", processes=True)
     with pytest.raises(InputError, match="cannot be started"):

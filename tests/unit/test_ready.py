@@ -55,6 +55,15 @@ def write_hdf5(path: Path, **options: object) -> Path:
     return path
 
 
+def test_what_the_files_do_not_say_is_as_told(data_dir: Path, tmp_path: Path):
+    write_ark(tmp_path / "a.ark", FEATS.items(), data_dir / "feats.scp")
+    meta = open_features(extract(data_dir, tmp_path / "f")).meta
+    assert (meta.frame_shift_ms, meta.sample_rate) == (10, 16000)
+    options = ["--frame-shift", "20", "--sample-frequency", "8000"]
+    meta = open_features(extract(data_dir, tmp_path / "f", *options)).meta
+    assert (meta.frame_shift_ms, meta.sample_rate) == (20, 8000)
+
+
 def test_kaldi_table(data_dir: Path, tmp_path: Path):
     write_ark(tmp_path / "a.ark", FEATS.items(), data_dir / "feats.scp")
     check(extract(data_dir, tmp_path / "f"))
