@@ -95,3 +95,11 @@ def test_where_flash_kernels_run(monkeypatch, device, head_size, capability, on,
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.backends.cuda, "flash_sdp_enabled", lambda: on)
     assert attention._has_flash(torch.device(device), head_size) is has
+
+
+def test_amds_kernels_are_others(monkeypatch):
+    for name in ("is_flash_attention_available", "flash_sdp_enabled"):
+        monkeypatch.setattr(torch.backends.cuda, name, lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 4))
+    monkeypatch.setattr(torch.version, "hip", "6.2")
+    assert not attention._has_flash(torch.device("cuda"), 64)

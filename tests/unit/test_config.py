@@ -1,11 +1,24 @@
 """Options, YAML files and stored JSON all come from one dataclass and are checked alike."""
 
 import io
+import types
 from dataclasses import dataclass
 
 import pytest
 
-from speechrep.config import dump_yaml, from_dict, load_yaml, make_parser, opt, parse_choice, to_dict
+from speechrep.config import (
+    add_options,
+    at_least,
+    dump_yaml,
+    from_dict,
+    from_options,
+    load_yaml,
+    make_parser,
+    opt,
+    parse_choice,
+    require_shares,
+    to_dict,
+)
 from speechrep.errors import InputError
 
 
@@ -37,6 +50,50 @@ def test_resolved_options_read_back_equal(tmp_path):
     (tmp_path / "config.yaml").write_text(dump_yaml(config, upstream="gru"))
     assert parse("--config", str(tmp_path / "config.yaml")).upstream_config == config
     assert from_dict(Gru, to_dict(config), "here") == config
+
+
+@pytest.mark.parametrize(
+    ("value", "is_size", "is_share"),
+    [
+        (0, True, True),
+        (1, True, True),
+        (-0.1, False, False),
+        (1.1, True, False),
+        (float("nan"), False, False),
+    ],
+)
+def test_values_without_sense_are_refused(value, is_size, is_share):
+    config = types.SimpleNamespace(max_size=value)
+    for check, fits in ((lambda: at_least(0, config, "max_size"), is_size),
+                        (lambda: require_shares(config, "max_size"), is_share)):  # fmt: skip
+        if fits:
+            check()
+            continue
+        with pytest.raises(InputError, match=f"max-size is {value}, want "):
+            check()
+
+
+def test_a_key_without_a_value_is_an_empty_text(tmp_path):
+    @dataclass(frozen=True)
+    class Named:
+        tag: str = opt("usual", "name")
+
+    parser = make_parser("test")
+    add_options(parser, Named)
+    (tmp_path / "x.yaml").write_text("tag:\n")
+    assert from_options(Named, parser.parse_args(["--config", str(tmp_path / "x.yaml")])) == Named("")
+
+
+def test_a_default_is_shown_as_it_is(capsys):
+    @dataclass(frozen=True)
+    class Shown:
+        tag: str = opt("5 %(prog)s", "name")
+
+    parser = make_parser("test")
+    add_options(parser, Shown)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--help"])
+    assert "name (default: 5 %(prog)s)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["3,5", "3 5", "3, 5"])

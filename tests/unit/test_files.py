@@ -14,11 +14,13 @@ from speechrep.io.dirs import atomic_directory
 from speechrep.io.files import (
     atomic_open,
     identity,
+    is_device,
     read_json,
     read_marker,
     read_train_log,
     read_utf8,
     sha256,
+    temporary_name,
     write_json,
     write_marker,
 )
@@ -91,6 +93,30 @@ def test_files_of_the_same_size_and_time_are_told_apart(tmp_path):
     assert len(found) == 2
 
 
+def test_a_file_that_is_written_to_is_told_from_itself(tmp_path):
+    path, found = tmp_path / "x", set()
+    with open(path, "w+b") as stream:
+        for size, time_ns in ((10, 0), (10, 1), (11, 1)):
+            os.truncate(path, size)
+            os.utime(path, ns=(time_ns, time_ns))
+            found.add(identity(stream.fileno()))
+    assert len(found) == 3
+
+
+def test_two_processes_write_to_names_of_their_own(tmp_path, monkeypatch):
+    """Or one would rename what the other has half written."""
+    found = set()
+    for number in (1, 2):
+        monkeypatch.setattr(os, "getpid", lambda number=number: number)
+        found.add(temporary_name(tmp_path / "x"))
+    assert len(found) == 2 and {path.parent for path in found} == {tmp_path}
+
+
+def test_nothing_is_renamed_into_the_folder_of_devices():
+    """``/dev/stdout`` leads to a file if the output goes to one."""
+    assert is_device("/dev/stdout") and is_device("/dev/no-such-device")
+
+
 def test_a_pipe_is_written_to_and_stays_one(tmp_path):
     path, read = tmp_path / "pipe", []
     os.mkfifo(path)
@@ -119,7 +145,7 @@ def test_nan_never_reaches_a_json_file(tmp_path):
     assert not (tmp_path / "x.json").exists()
 
 
-@pytest.mark.parametrize("content", [None, b"{", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [None, b"{", b"\xff\xfe", b"[" * 100_000])
 def test_bad_json_names_the_file(tmp_path, content):
     if content is not None:
         (tmp_path / "x.json").write_bytes(content)
@@ -152,6 +178,7 @@ GOOD = b'{"part": "train", "step": 3, "loss": 1.5}\n'
         b"\xff",
         b"[]",
         b'{"part": "train", "step": "3", "loss": 1}',
+        b'{"part": "train", "step": 3.5, "loss": 1}',
         b'{"part": "train", "loss": 1}',
         b'{"part": "train", "step": 3, "loss": null}',
         b"",

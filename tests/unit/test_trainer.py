@@ -18,10 +18,11 @@ from toy_task import ToyTask
 
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_model
-from speechrep.train import checkpoint
+from speechrep.train import checkpoint, distributed
 from speechrep.train.config import TrainConfig
 from speechrep.train.divergence import Watch
 from speechrep.train.forward import Forward
+from speechrep.train.log import TrainLog
 from speechrep.train.trainer import Interrupted, Trainer, train
 
 CPU = torch.device("cpu")
@@ -203,6 +204,57 @@ def test_the_first_of_equals_stays_the_best_over_an_interruption(tmp_path):
     best = train(ToyTask(), config, tmp_path)
     assert json.loads((tmp_path / "checkpoints/finished.json").read_text())["best_step"] == 0
     assert best["loss"] == losses(tmp_path, "valid")[0][1]
+
+
+def test_a_resumed_log_forgets_what_came_after(tmp_path):
+    """In the file and in TensorBoard; a line is in the file as soon as it is told."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for first_step, steps in ((0, (1, 2, 3, 4)), (2, (3,))):
+        log = TrainLog(tmp_path, 10, first_step, enabled=True)
+        for step in steps:
+            log.write("train", step, 0, {"loss": 100.0 * first_step + step})
+            assert losses(tmp_path, "train")[-1] == (step, 100 * first_step + step)
+        log.close()
+    assert losses(tmp_path, "train") == [(1, 1), (2, 2), (3, 203)]
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    shown = [(event.step, event.value) for event in events.Scalars("train/loss")]
+    assert shown == [(1, 1), (2, 2), (3, 203)]
+
+
+def test_a_line_tells_figures_and_the_time_that_is_left(tmp_path, caplog):
+    log = TrainLog(tmp_path, 10, 0, enabled=True)
+    with caplog.at_level("INFO"):
+        log.write("train", 3, 1, {"loss": 1.23456, "frames_per_s": 12345.6}, 3725.9)
+        log.write("valid", 3, 1, {"loss": 0.0001234}, 3725.9)
+    log.close()
+    assert caplog.messages == [
+        "train step 3/10 epoch 1 loss 1.235 frames_per_s 12346 eta 1:02:05",
+        "valid step 3/10 epoch 1 loss 0.0001234",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [*((name, 0) for name in ("accumulate", "valid_interval", "save_interval", "log_interval", "keep_last")),
+     *((name, -1) for name in ("seed", "max_epochs", "warmup_steps", "patience", "average_last")),
+     *((name, np.nan) for name in ("lr", "grad_clip", "weight_decay")), ("warmup_share", 1.5)],
+)  # fmt: skip
+def test_options_without_sense_are_told_before_anything_is_trained(name, value):
+    with pytest.raises(InputError, match=f"{name.replace('_', '-')} is {value}, want "):
+        TrainConfig(**{name: value})
+
+
+def test_gpus_that_are_not_there_are_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for available in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
+        distributed.require_gpus(0)
+        with pytest.raises(InputError, match="has 2" if available else "PyTorch sees no GPU"):
+            distributed.require_gpus(3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    distributed.require_gpus(2)
 
 
 class Draws(ToyTask):
