@@ -237,17 +237,69 @@ def test_global_statistics_may_be_named_by_the_configuration(planned, tmp_path):
         assert "--global-cmvn-from" not in " ".join(steps[name][2])
 
 
-def test_names_of_sets_fit_into_those_of_files(tmp_path):
+@pytest.fixture
+def sourced(tmp_path):
+    """What commands say after utils/recipe.sh, of a recipe with these options."""
     (tmp_path / "utils").symlink_to(REPOSITORY / "utils")
+
+    def run(commands, **options):
+        given = {"stage": 0, "stop_stage": 5, "nj": 2, "ngpu": 0, "num_nodes": 1, "backend": "local"}
+        given |= {"verbose": 1, "dry_run": "true", "expdir": "exp", "tag": "t"} | options
+        lines = "".join(f"{name}='{value}'\n" for name, value in given.items())
+        commanders = "cpu_cmd=x pretrain_cmd=x train_cmd=x called_from=$PWD given_options=' '"
+        script = f"set -euo pipefail\n{lines}{commanders}\n. utils/recipe.sh\n{commands}"
+        return subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"stage": 3, "stop_stage": 2}, "no stage to run: stages are 0 to 5"),
+        ({"stage": 6, "stop_stage": 9}, "no stage to run: stages are 0 to 5"),
+        ({"stage": -2, "stop_stage": -1}, "no stage to run: stages are 0 to 5"),
+        ({"stop_stage": 6}, "--stop-stage 6: stages are 0 to 5"),
+        ({"nj": 0}, "--nj wants 1 or more"),
+        ({"ngpu": -1}, "--ngpu wants 0 or more"),
+        ({"num_nodes": 0}, "--num-nodes wants 1 or more"),
+        ({"num_nodes": 2}, "--num-nodes 2 wants --backend slurm"),
+    ],
+)
+def test_a_recipe_refuses_what_it_cannot_run(sourced, options, told):
+    done = sourced("begin_recipe 5", **options)
+    assert done.returncode == 2 and f"run.sh: error: {told}" in done.stderr
+
+
+def test_stages_from_the_first_to_the_last_run(sourced):
+    commands = "for number in 0 1 2 3 4; do if in_stage $number x; then echo $number $cmd; fi; cmd=y; done"
+    assert sourced(commands, stage=1, stop_stage=3).stdout.splitlines() == ["1 x", "2 x", "3 x"]
+
+
+@pytest.mark.parametrize(("dry_run", "slots"), [("false", 3), ("true", 1)])
+def test_steps_run_side_by_side_but_are_foreseen_in_order(sourced, dry_run, slots):
+    """What is made anew by one shows in the next; what ran is not queued again."""
+    commands = """
+        python() { echo "$(tr '\\0' ' ') $* ${SPEECHREP_PROGRESS-}"; }
+        printf '%s\\0' 2 a b >>"$steps"
+        run_steps 3
+        run_steps 3"""
+    for verbose, progress in ((1, ""), (0, "log")):
+        done = sourced(commands, dry_run=dry_run, verbose=verbose, ngpu=1)
+        options = f" utils/parallel.py --slots {slots} --cores 2 --gpus 1 {progress}"
+        assert done.stdout.splitlines() == [f"2 a b {options}", options], done.stderr
+
+
+def test_names_of_sets_fit_into_those_of_files(sourced):
     readers = ",".join(str(number) for number in range(100, 200))
     sets = ["train-clean-100", "a b-c:1,2", f"dev:{readers}", f"dev:{readers},7"]
-    script = 'set -eu; . utils/recipe.sh; for s in "$@"; do set_name "$s"; done; duration 59; duration 125'
-    done = subprocess.run(
-        ["bash", "-c", script, "x", *sets], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    plain, joined, one, other, *times = done.stdout.splitlines()
-    assert (plain, joined, times) == ("train_clean_100", "a+b_c_1_2", ["59 s", "2 min 5 s"])
+    plain, joined, one, other = sourced("".join(f"set_name '{one}'\n" for one in sets)).stdout.splitlines()
+    assert (plain, joined) == ("train_clean_100", "a+b_c_1_2")
     assert one != other and max(len(one), len(other)) < 60 and one.startswith("dev_100_101_")
+
+
+def test_stages_tell_their_times(sourced):
+    assert sourced("duration 59; duration 125").stdout == "59 s\n2 min 5 s\n"
 
 
 def test_words_given_twice_make_no_step_twice(steps):
