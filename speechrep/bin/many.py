@@ -1,4 +1,4 @@
-"""Run many of our commands in one process: each line of standard input is one, as after ``speechrep.bin.``.
+"""Run many of our commands in one process, each a line of standard input such as ``dump --upstream ...``.
 
     python -m speechrep.bin.many <<<'dump --upstream exp/apc --feats-dir dump/fbank80/dev --out apc.h5'
 

@@ -67,7 +67,7 @@ class Hazard(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> None:
     """Command-line entry."""
     parser = make_parser(__doc__)
-    add_options(parser, PrepareConfig)
+    add_options(parser, PrepareConfig, title="which corpus")
     config = from_options(PrepareConfig, parser.parse_args(argv))
     if not config.mosei_dir:
         parser.error("--mosei-dir is required")

@@ -23,7 +23,7 @@ from speechrep.train.run import add_run_options, begin
 from speechrep.train.trainer import is_finished, train
 
 PART = "part of the set: train, valid, test (of each speaker's), joined by +; or a file of ids"
-SETS = {"train": "to train on", "valid": "that picks the best model"}
+SETS = {"train": "to train on", "valid": "by which the best model is picked"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
