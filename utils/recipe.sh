@@ -152,7 +152,7 @@ require_own() { # marker, file, how to mend it
 # made it is to run again.
 forget_moved() { # marker, data directory
   local first=
-  if [ -f "$2/wav.scp" ]; then read -r _ first <"$2/wav.scp"; fi
+  if [ -f "$2/wav.scp" ]; then read -r _ first <"$2/wav.scp" || true; fi
   if [ "$dry_run" = false ] && [[ $first == /* ]] && [ ! -e "$first" ]; then rm -f "$datadir/.done/$1"; fi
 }
 
