@@ -131,6 +131,8 @@ claim_representations() {
   fi
 }
 
+marker_of() { echo "$(dirname "$1")/.done/$(basename "$1")"; } # upstream's folder
+
 # Refuse a model whose training was begun and has not come to its end.
 require_trained() { # its marker, the stage that makes it
   if [ "$dry_run" = true ] || [ -e "$1" ] || [ ! -e "$1.started" ]; then return 0; fi
@@ -192,7 +194,7 @@ represent_sets() {
   for upstream in $all_upstreams; do
     if [[ $upstream == *_finetune ]]; then continue; fi
     model=$(upstream_dir "$(model_of "$upstream")")
-    require_trained "$(dirname "$model")/.done/$(basename "$model")" 2
+    require_trained "$(marker_of "$model")" 2
     for set in $labelled; do
       step "$reps" "${upstream}_$set" --in "$model/"model.{json,safetensors} "$feats/$set" \
         --out "$reps/$upstream/$set.h5" --sealed "$reps/$upstream/$set.h5" -- \
@@ -257,7 +259,7 @@ train_one() { # task upstream [share seed]
   if [ "$#" -eq 4 ]; then parts+=(--train-proportion "$3"); fi
   if [[ $2 == *_finetune ]]; then
     inside=("$(upstream_dir "$(model_of "$2")")")
-    require_trained "$(dirname "${inside[0]}")/.done/$(basename "${inside[0]}")" 2
+    require_trained "$(marker_of "${inside[0]}")" 2
   fi
   step "$exp" "$name" --in "$config" "$(input_of "$2" "$train")" \
     "$(input_of "$2" "$valid")" "${inside[@]/%//model.json}" "${inside[@]/%//model.safetensors}" \

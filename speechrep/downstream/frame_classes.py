@@ -53,8 +53,7 @@ class FrameClasses:
             self._intervals = read_ctm(path)
         else:
             self._ids = read_frame_ids(path)
-            silent = any((ids == 0).any() for ids in self._ids.values())
-            if self._ids and not silent and inventory in ("39", "41"):
+            if inventory in ("39", "41") and self._ids and not _has_silence(self._ids):
                 what = "no frame has id 0, which is silence in CPC's numbering of phones"
                 raise InputError(what, where=path, mend=OWN_IDS)
         self._offset_ms = offset_ms(self._intervals, label_offset_ms, path)
@@ -136,6 +135,11 @@ class FrameClasses:
             return _stressed(label) if self.inventory == "72" else fold_phone(label)
         except InputError as error:
             raise error.told(where=where) from None
+
+
+def _has_silence(ids: Mapping[str, NDArray[np.int64]]) -> bool:
+    """Whether a frame has CPC's id of silence, which no phone of Kaldi has."""
+    return any((some == 0).any() for some in ids.values())
 
 
 def _stressed(label: str) -> str:

@@ -50,7 +50,7 @@ def atomic_directory(path: str | os.PathLike[str], keep: bool = False) -> Iterat
                     same.add(before)
                 fsync(new)
             fsync(folder)
-        keep &= any(Path(folder, name) not in same for folder, _, names in os.walk(path) for name in names)
+        keep = keep and any(Path(folder, n) not in same for folder, _, names in os.walk(path) for n in names)
         kept = path.with_name(path.name + ".old")
         if keep and kept.exists():  # cleared while nothing has changed yet: an error loses nothing
             shutil.rmtree(kept)

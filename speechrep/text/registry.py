@@ -38,16 +38,21 @@ def train_tokenizer(kind: str, texts: Sequence[str], vocab_size: int, where: obj
         raise InputError(f"no tokenizer {kind!r}; there are {sorted(TOKENIZERS)}", where=where)
     if not any(texts):
         raise InputError("no text to train a tokenizer on", where=where)
+    if kind != "word":
+        _tell_of_marks(texts, where)
+    tokenizer: Tokenizer = TOKENIZERS[kind].train(texts, vocab_size)
+    return tokenizer
+
+
+def _tell_of_marks(texts: Sequence[str], where: object) -> None:
     marks = collections.Counter(
         word for text in texts for word in text.split() if (word[0], word[-1]) in _BRACKETS
     )
-    if marks and kind != "word":
+    if marks:
         _log.warning(
             "%s: %s are spelt as words are; take them out of the transcripts unless they are spoken",
             where, ", ".join(f"{word} ({count})" for word, count in marks.most_common(5)),
         )  # fmt: skip
-    tokenizer: Tokenizer = TOKENIZERS[kind].train(texts, vocab_size)
-    return tokenizer
 
 
 def parse_tokenizer(values: Any, where: object) -> Tokenizer:

@@ -73,26 +73,26 @@ def test_values_without_sense_are_refused(value, is_size, is_share):
             check()
 
 
-def test_a_key_without_a_value_is_an_empty_text(tmp_path):
-    @dataclass(frozen=True)
-    class Named:
-        tag: str = opt("usual", "name")
+@dataclass(frozen=True)
+class Tagged:
+    tag: str = opt("5 %(prog)s", "name")
 
+
+@pytest.fixture
+def tag_parser():
     parser = make_parser("test")
-    add_options(parser, Named)
+    add_options(parser, Tagged)
+    return parser
+
+
+def test_a_key_without_a_value_is_an_empty_text(tmp_path, tag_parser):
     (tmp_path / "x.yaml").write_text("tag:\n")
-    assert from_options(Named, parser.parse_args(["--config", str(tmp_path / "x.yaml")])) == Named("")
+    assert from_options(Tagged, tag_parser.parse_args(["--config", str(tmp_path / "x.yaml")])) == Tagged("")
 
 
-def test_a_default_is_shown_as_it_is(capsys):
-    @dataclass(frozen=True)
-    class Shown:
-        tag: str = opt("5 %(prog)s", "name")
-
-    parser = make_parser("test")
-    add_options(parser, Shown)
+def test_a_default_is_shown_as_it_is(capsys, tag_parser):
     with pytest.raises(SystemExit):
-        parser.parse_args(["--help"])
+        tag_parser.parse_args(["--help"])
     assert "name (default: 5 %(prog)s)" in capsys.readouterr().out
 
 
