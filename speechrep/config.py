@@ -19,6 +19,9 @@ import yaml
 from speechrep.errors import InputError, telling_of
 
 T = TypeVar("T")
+# Options of training commands that do not change what is trained: a run may go on with other values of them.
+FREE = {"exp-dir", "ngpu", "num-nodes", "node-rank", "master", "num-workers", "log-interval", "keep-last",
+        "save-interval", "overwrite", "config"}  # fmt: skip
 MOST_NESTED = 50  # brackets in YAML; PyYAML's time for one grows with those that are open around it
 # PyYAML lets through what Python says of a tagged value that is none of its kind.
 YAML_ERRORS = (
@@ -49,6 +52,13 @@ def require_shares(config: Any, *names: str) -> None:
     for name in names:
         if not 0 <= getattr(config, name) <= 1:
             raise InputError(f"{_option(name)} is {getattr(config, name)}, want 0 to 1")
+
+
+def without_free(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a training command without those that change no result."""
+    # Of an average of several states it matters how far they lie apart.
+    free = FREE if options.get("average-last", 0) in (0, 1) else FREE - {"save-interval"}
+    return {name: value for name, value in options.items() if name not in free}
 
 
 def make_parser(description: str) -> configargparse.ArgParser:

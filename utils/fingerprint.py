@@ -1,37 +1,47 @@
 """What a step's inputs look like, so that a later run can tell whether they changed."""
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from stat import S_ISREG
+from typing import Any
 
 import yaml
 
-from speechrep.config import YAML_ERRORS, PlainLoader, load_yaml
+from speechrep.config import YAML_ERRORS, PlainLoader, load_yaml, without_free
+from speechrep.errors import InputError
+from speechrep.io.files import read_json
 
 CONTENT_BYTES = 1_000_000  # a smaller file is known by its content, a larger one by size and time
 FOLDER_BYTES = 64_000_000  # what is read of one folder, so that a corpus of small files costs no minute
 FOLDER_FILES = 500_000  # beyond so many files of a folder only the names count
+NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, None)  # None: no name of a file
+MAKING = ("commit", "created", "machine")  # of our JSON: when and where it was made, not what it is
 
 
 def fingerprint(path: str | os.PathLike[str]) -> str:
     """A short text that differs if the file or folder differs.
 
-    A YAML file is known by its values: a comment in it changes nothing. A file of less than 1 MB is known
-    by its content, a larger one by size and time of change. A folder is known by the files below it;
-    hidden ones do not count.
+    A file of less than 1 MB is known by its content, a larger one by its checksums if it has some (archives,
+    models, stores), else by size and time of change. Not counted are when and where our own files were made,
+    comments of a YAML file, and options in it that change no result. ``wav.scp`` is known by the recordings
+    that it names, too. A folder is known by the files below it, but for hidden ones and the logs of jobs.
 
     Raises:
         FileNotFoundError: there is nothing at ``path``.
     """
     path = Path(path)
     if path.is_dir():
-        return _folder(path)
+        return _many((name, Path(entry.path)) for name, entry in _walk(path, ""))
     if path.suffix in (".yaml", ".yml"):
         return _digest(_values(_content(path)))
-    return _file(path, path.stat())[0]
+    if path.name == "wav.scp":
+        data = _content(path)
+        return f"{_digest(data)} {_many(_recordings(data))}"
+    return _file(path)[0]
 
 
 def _content(path: Path) -> bytes:
@@ -47,32 +57,90 @@ def _values(data: bytes) -> bytes:
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data, PlainLoader)):
             return data  # aliases of aliases may stand for more than memory holds
-        return json.dumps(load_yaml(data, ""), sort_keys=True).encode()
+        return json.dumps(without_free(load_yaml(data, "")), sort_keys=True).encode()
     except YAML_ERRORS:
         return data  # the command will say what is wrong with it
 
 
-def _file(path: Path, stat: os.stat_result, may_read: int = CONTENT_BYTES) -> tuple[str, int]:
+def _file(path: Path, may_read: int = CONTENT_BYTES) -> tuple[str, int]:
     """The fingerprint of a file, and how many bytes were read for it."""
+    stat = path.stat()
     if not S_ISREG(stat.st_mode):  # nor read: a pipe would wait for its writer
         return "no file", 0
-    if stat.st_size < min(CONTENT_BYTES, may_read + 1):
-        return _digest(_content(path)), stat.st_size
-    return f"{stat.st_size} bytes of {stat.st_mtime_ns}", 0
+    if path.suffix == ".h5" and (known := _stored(path)):
+        return known, 0
+    large = stat.st_size >= CONTENT_BYTES
+    if large and (sums := _checksums(path)):
+        return f"{stat.st_size} bytes of {sums}", 0
+    if large or stat.st_size > may_read:
+        return f"{stat.st_size} bytes of {stat.st_mtime_ns}", 0
+    data = _content(path)
+    return _digest(_without_making(data) if path.suffix == ".json" else data), stat.st_size
 
 
-def _folder(path: Path) -> str:
+def _stored(path: Path) -> str:
+    """What tells the content of a store; empty if it is none of ours, or has no checksums."""
+    from speechrep.io.store import Store  # here, because most steps have no such inputs
+
+    try:
+        return Store(path).content_sha256()[:16]
+    except InputError:
+        return ""
+
+
+def _checksums(path: Path) -> str:
+    """The checksums of a model or an archive, which who reads it compares; empty if there are none."""
+    try:
+        if path.name == "model.safetensors":
+            return str(read_json(path.with_name("model.json"))["weights_sha256"])
+        return _digest(_content(path.with_name(path.name + ".crc32")))
+    except (InputError, FileNotFoundError, LookupError, TypeError):
+        return ""
+
+
+def _without_making(data: bytes) -> bytes:
+    """JSON of ours without what tells when and where it was made; other files as they are."""
+    if b'"format": "speechrep-' not in data[:100]:
+        return data
+    try:
+        return json.dumps(_unmade(json.loads(data)), sort_keys=True).encode()
+    except (ValueError, RecursionError):
+        return data  # the command will say what is wrong with it
+
+
+def _unmade(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _unmade(part) for name, part in value.items() if name not in MAKING}
+    return [_unmade(part) for part in value] if isinstance(value, list) else value
+
+
+def _recordings(table: bytes) -> Iterator[tuple[str, Path]]:
+    """The files that a ``wav.scp`` names, an archive of ``archive:offset`` once; commands name none."""
+    places = (line.split(maxsplit=1)[-1].strip() for line in table.splitlines() if line.strip())
+    archives = set()
+    for place in map(os.fsdecode, places):
+        archive, colon, offset = place.rpartition(":")
+        if colon and offset.isdecimal() and not os.path.exists(place):
+            if archive not in archives:
+                yield archive, Path(archive)
+            archives.add(archive)
+        elif not place.endswith("|"):
+            yield place, Path(place)
+
+
+def _many(files: Iterable[tuple[str, Path]]) -> str:
+    """The fingerprint of files under names."""
     whole = hashlib.sha256()
     budget = FOLDER_BYTES
-    for count, (name, entry) in enumerate(_walk(path, "")):
+    for count, (name, path) in enumerate(files):
+        seen = ""
         if count < FOLDER_FILES:
             try:
-                seen, read = _file(Path(entry.path), entry.stat(), budget)
-            except FileNotFoundError:  # a link that leads nowhere
-                seen, read = "", 0
-            budget -= read
-        else:
-            seen = ""
+                seen, read = _file(path, budget)
+                budget -= read
+            except (OSError, ValueError) as error:
+                if getattr(error, "errno", None) not in NOWHERE:
+                    raise
         whole.update(f"{name}\0{seen}\n".encode(errors="surrogateescape"))
     return whole.hexdigest()[:16]
 
@@ -85,7 +153,7 @@ def _walk(path: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         if not entry.is_dir():
             yield prefix + entry.name, entry
     for entry in seen:
-        if entry.is_dir():
+        if entry.is_dir() and entry.name != "log":
             yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
 
 

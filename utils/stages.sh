@@ -10,7 +10,6 @@
 #     labels_of TASK              the file of a data directory that has the task's labels, or a path to that of all sets
 #     split_of TASK               the parts of the training set that it is trained, validated and tested on; if there
 #                                 are none, the sets are its parts
-#     find_audio SET              sets ${audio[@]} to what the set's recordings lie in
 #     check_labels                fails where a task's labels are missing
 
 # Path of a configuration by name.
@@ -143,7 +142,6 @@ extract_features() {
   local set more global
   if [ -n "$array_cmd" ]; then cmd=utils/run.py; fi # its jobs are launched by extract_feats
   for set in $(unique "$pretrain" "$labelled"); do
-    find_audio "$set"
     mapfile -t more < <(python utils/config_inputs.py "$feature_config" "$datadir/$set")
     if [ -e "$datadir/$set/segments" ]; then more+=("$datadir/$set/segments"); fi
     global=() # statistics that hold for all sets: those of the set that models are pre-trained on
@@ -151,7 +149,7 @@ extract_features() {
       ! grep -q '^global-cmvn-from:' "$feature_config"; then
       global=("$feats/$pretrain")
     fi
-    step "$feats" "$set" --in "$feature_config" "$datadir/$set/"{wav.scp,utt2spk} "${audio[@]}" "${more[@]}" \
+    step "$feats" "$set" --in "$feature_config" "$datadir/$set/"{wav.scp,utt2spk} "${more[@]}" \
       "${global[@]/%//cmvn.ark}" --out "$feats/$set/"{feats.scp,features.json} --own "$feats/$set" \
       --sealed "$feats/$set" -- \
       python -m speechrep.bin.extract_feats --config "$feature_config" --data-dir "$datadir/$set" \

@@ -83,9 +83,7 @@ if in_stage 0 "data of $corpus"; then
         --corpus "$corpus_root" --sets "$folder" --out-dir "$datadir" "${phones[@]}"
     fi
     if needs_phones "$folder" && [ "$aligner" != none ]; then
-      audio=()
-      if [ "$corpus" != none ]; then audio=("$corpus_root/$folder"); fi
-      step "$datadir" "${set}_phones" --in "$data/"{wav.scp,text} "${audio[@]}" --out "$data/phones.ctm" -- \
+      step "$datadir" "${set}_phones" --in "$data/"{wav.scp,text} --out "$data/phones.ctm" -- \
         python -m speechrep.bin.align_phones --data-dir "$data" --aligner "$aligner" --nj "$nj"
     fi
   done

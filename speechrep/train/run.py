@@ -12,15 +12,12 @@ import configargparse
 import torch
 import yaml
 
-from speechrep.config import load_yaml, to_dict
+from speechrep.config import load_yaml, to_dict, without_free
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open, read_utf8
 from speechrep.io.model_files import INFO, TRAIN_LOG, WEIGHTS
 from speechrep.train import distributed
 
-# Options that do not change what is trained: a run may be continued with other values of them.
-FREE = {"exp-dir", "ngpu", "num-nodes", "node-rank", "master", "num-workers", "log-interval", "keep-last",
-        "save-interval", "overwrite", "config"}  # fmt: skip
 OWNED = ("config.yaml", "checkpoints", WEIGHTS, INFO, TRAIN_LOG, "tensorboard")
 
 
@@ -150,9 +147,8 @@ def _claim(exp_dir: Path, options: dict[str, Any], defaults: dict[str, Any], ove
         stored = defaults | load_yaml(read_utf8(path), path)
         changed = [
             f"{name} was {stored.get(name)!r} and is now {options.get(name)!r}"
-            for name in sorted(set(stored) | set(options))
+            for name in sorted(without_free(stored | options))
             if stored.get(name) != options.get(name)
-            and (name not in FREE or (name == "save-interval" and options.get("average-last", 0) > 1))
         ]
         if changed:
             raise InputError(

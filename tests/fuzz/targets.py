@@ -259,6 +259,7 @@ def _scp_seeds(folder: Path) -> list[bytes]:
 
 def _parse_scp(folder: Path, data: bytes) -> None:
     path = _put(folder, "x", data)
+    fingerprint(_put(folder, "wav.scp", data))
     text = data.decode("utf-8", "replace")
     for parse in (parse_reader, parse_writer):
         try:
@@ -349,7 +350,7 @@ def _model_seeds(folder: Path) -> list[bytes]:
 
 
 def _parse_model_json(folder: Path, data: bytes) -> None:
-    _put(folder / "bad", INFO, data)
+    fingerprint(_put(folder / "bad", INFO, data))
     load_upstream(folder / "bad")
 
 
@@ -470,7 +471,9 @@ def _odd_text(seeds: Callable[[Path], list[bytes]]) -> Iterator[bytes]:
 
 
 def _parse_store(folder: Path, data: bytes) -> None:
-    store = Store(_put(folder, "x.h5", data))
+    path = _put(folder, "x.h5", data)
+    fingerprint(path)
+    store = Store(path)
     for utt_id in store.utt_ids[:5]:
         store.read(utt_id)
         store.read(utt_id, 1, 3)
@@ -728,7 +731,10 @@ TARGETS = {
         ),
     ),
     "features.json": Target(
-        _meta_seeds, _each(read_meta), (b"null", b"NaN", b"[]", b"{}"), (DEEP, b"9" * 9999)
+        _meta_seeds,
+        _each(read_meta, fingerprint, name="x.json"),
+        (b"null", b"NaN", b"[]", b"{}"),
+        (DEEP, b"9" * 9999),
     ),
     "model.json": Target(
         _model_seeds, _parse_model_json, (b"null", b"-1", b"[]", b"{}", b"1e99", b"99999999999"), (DEEP,)

@@ -195,6 +195,34 @@ def test_a_changed_configuration_redoes_what_depends_on_it(finished):
     assert all("apc" in name for name in names)
 
 
+def has_run(text: str) -> set[str]:
+    return {line.split()[1].rstrip(":") for line in text.splitlines() if ": runs: " in line}
+
+
+def test_a_corrected_transcript_redoes_recognition_alone(finished):
+    path = next((finished / "corpus/LibriSpeech/mini-train").rglob("*.trans.txt"))
+    text = path.read_text()
+    try:
+        path.write_text(text.replace(" ", " INDEED ", 1))
+        assert has_run(run(finished, "--stop-stage", "2").stderr) == {"mini_train"}
+        names = would_run(run(finished, "--stage", "3", "--dry-run", "true").stderr)
+    finally:
+        path.write_text(text)
+    assert {"asr_apc", "decode_asr_apc_mini_test", "score_asr_apc_mini_test"} <= names
+    assert all("asr" in name for name in names)
+    assert has_run(run(finished, "--stop-stage", "0").stderr) == {"mini_train"}
+    assert would_run(run(finished, "--dry-run", "true").stderr) == set()
+
+
+def test_removed_features_and_representations_are_made_again_and_nothing_behind_them(finished):
+    for name in ("demo/apc", "fbank80/mini_dev"):
+        shutil.rmtree(finished / "dump" / name)
+    done = run(finished)
+    assert done.returncode == 0, done.stderr
+    assert has_run(done.stderr) == {"mini_dev", "apc_mini_train", "apc_mini_dev", "apc_mini_test"}
+    assert done.stdout == (finished / "stdout").read_text()
+
+
 def test_a_seed_redoes_training_but_no_features(finished):
     told = run(finished, "--seed", "2", "--dry-run", "true")
     assert told.returncode == 0

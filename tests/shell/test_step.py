@@ -2,7 +2,6 @@
 
 import fcntl
 import importlib
-import itertools
 import json
 import os
 import re
@@ -17,11 +16,6 @@ import pytest
 STEP = Path(__file__).parents[2] / "utils" / "step.py"
 # Appends to out/count each time it runs; that the folder is fresh or kept shows in the number of lines.
 COUNT = "echo run >>out/count; cat input >out/result"
-
-# Of 26 lines, each with twice the values of the one before.
-BOMB = "a: &a [x, x]\n" + "".join(
-    f"{b}: &{b} [*{a}, *{a}]\n" for a, b in itertools.pairwise("abcdefghijklmnopqrstuvwxyz")
-)
 
 
 @pytest.fixture
@@ -146,19 +140,6 @@ def test_a_comment_an_order_or_a_new_time_changes_nothing(folder):
     assert run(folder).stderr.endswith("up to date\n")
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["1: a\nlr: 0.1", "2001-01-01: x", "lr: 2001-99-99", "lr: !!int ''", "lr: !!timestamp x", "a: &a [*a]",
-     'a: "\\UFFFFFFFF"', "[" * 3000, BOMB],
-)  # fmt: skip
-def test_yaml_without_plain_values_is_known_by_its_bytes(folder, text, monkeypatch):
-    monkeypatch.syspath_prepend(STEP.parent)
-    fingerprint = importlib.import_module("fingerprint").fingerprint
-    (folder / "input").write_text(text)
-    (folder / "conf.yaml").write_text(text)
-    assert fingerprint(folder / "conf.yaml") == fingerprint(folder / "input")
-
-
 def test_a_folder_as_input(folder):
     (folder / "data/deep").mkdir(parents=True)
     (folder / "data/deep/x").write_text("1")
@@ -183,88 +164,6 @@ def test_a_large_file_is_known_by_size_and_time(folder):
     assert run(folder).stderr.endswith("up to date\n")
     os.utime(folder / "input")
     assert "runs: input input changed" in run(folder).stderr
-
-
-def test_of_a_large_folder_only_so_much_is_read(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(STEP.parent)
-    fingerprint = importlib.import_module("fingerprint")
-    monkeypatch.setattr(fingerprint, "FOLDER_BYTES", 10)
-    for name in "ab":
-        (tmp_path / name).write_text("six by")
-    before = fingerprint.fingerprint(tmp_path)
-    os.utime(tmp_path / "a", (0, 0))  # known by its content
-    assert fingerprint.fingerprint(tmp_path) == before
-    os.utime(tmp_path / "b", (0, 0))  # for which nothing was left
-    assert fingerprint.fingerprint(tmp_path) != before
-
-
-@pytest.fixture
-def fingerprint(monkeypatch):
-    monkeypatch.syspath_prepend(STEP.parent)
-    return importlib.import_module("fingerprint")
-
-
-def test_either_ending_of_yaml_is_known_by_its_values(tmp_path, fingerprint):
-    found = set()
-    for number, name in enumerate(("a.yaml", "a.yml")):
-        (tmp_path / name).write_text(f"lr: 1  # {number}\n")
-        found.add(fingerprint.fingerprint(tmp_path / name))
-    assert len(found) == 1
-
-
-def test_large_files_of_another_size_or_time_are_others(tmp_path, fingerprint):
-    found = set()
-    for size, time_ns in ((2_000_000, 0), (2_000_001, 0), (2_000_000, 1)):
-        (tmp_path / "x").touch()
-        os.truncate(tmp_path / "x", size)
-        os.utime(tmp_path / "x", ns=(time_ns, time_ns))
-        found.add(fingerprint.fingerprint(tmp_path / "x"))
-    assert len(found) == 3
-
-
-def test_beyond_many_files_only_the_names_count(tmp_path, fingerprint, monkeypatch):
-    monkeypatch.setattr(fingerprint, "FOLDER_FILES", 1)
-    found = []
-    for a, b in (("1", "1"), ("1", "2"), ("2", "2")):
-        (tmp_path / "a").write_text(a)
-        (tmp_path / "b").write_text(b)
-        found.append(fingerprint.fingerprint(tmp_path))
-    assert found[0] == found[1] != found[2]
-    (tmp_path / "b").rename(tmp_path / "c")
-    assert fingerprint.fingerprint(tmp_path) != found[2]
-
-
-def test_what_a_link_to_a_folder_leads_to_counts(tmp_path, fingerprint):
-    """A corpus is often linked into the recipe's folder."""
-    for name in ("corpus", "data"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "data/audio").symlink_to(tmp_path / "corpus")
-    found = set()
-    for text in "ab":
-        (tmp_path / "corpus/x.flac").write_text(text)
-        found.add(fingerprint.fingerprint(tmp_path / "data"))
-    assert len(found) == 2
-
-
-def test_a_name_in_another_encoding_is_a_name(tmp_path, fingerprint):
-    found = set()
-    for name in (b"\xe9", b"\xe8"):
-        path = os.path.join(os.fsencode(tmp_path), name)
-        with open(path, "w"):
-            found.add(fingerprint.fingerprint(tmp_path))
-        os.unlink(path)
-    assert len(found) == 2
-
-
-def test_what_cannot_be_read_within_a_folder_is_named(tmp_path, fingerprint, monkeypatch):
-    def fails(_):
-        raise OSError(5, "Input/output error")
-
-    (tmp_path / "x").touch()
-    monkeypatch.setattr(Path, "read_bytes", fails)
-    with pytest.raises(OSError, match="Input/output error") as caught:
-        fingerprint.fingerprint(tmp_path)
-    assert caught.value.filename == str(tmp_path / "x")
 
 
 def test_failure_shows_the_end_of_the_log_and_keeps_the_status(folder):

@@ -198,7 +198,6 @@ def test_the_recipes_step_sees_that_archives_changed(kind: str, data_dir: Path, 
         dumpdir=dump ngpu=0 nj=1 array_cmd= datadir=data feature=fmllr feature_config=conf.yaml pretrain=train
         labelled= dry_run=$1 verbose=1 stage_number=1 stage_name=features confs=()
         . utils/recipe.sh
-        find_audio() { audio=(); }
         . utils/stages.sh
         extract_features"""
 

@@ -126,18 +126,6 @@ list_speakers() { # set, file
     fail "$1: no reader is left of $spk2utt"
 }
 
-# Set ${audio[@]} to the folders of the corpus that make the named data directory.
-find_audio() {
-  local sets folder
-  audio=()
-  if [ "$corpus" = none ]; then return; fi
-  for sets in "$pretrain_sets" "$train_sets" "$dev_sets" $test_sets; do
-    if [ "$(set_name "$sets")" != "$1" ]; then continue; fi
-    for folder in $(folders "$sets"); do audio+=("$corpus_root/$folder"); done
-    return
-  done
-}
-
 # The folders of which phones.ctm is wanted.
 phone_folders=
 if has_word phone "$tasks" && [ -z "$phone_labels" ]; then

@@ -58,11 +58,5 @@ fi
 tasks=sentiment control_tasks=sentiment
 labels_of() { echo utt2sentiment; }
 split_of() { :; }
-# The folder of the recordings: other files may come and go in the corpus.
-find_audio() { # set
-  local scp=$datadir/$1/wav.scp
-  audio=("$mosei_dir")
-  if [ -f "$scp" ]; then mapfile -t audio < <(cut -d ' ' -f 2- "$scp" | sed 's|/[^/]*$||' | sort -u); fi
-}
 check_labels() { :; } # stage 0 makes no set without
 . utils/stages.sh
