@@ -367,7 +367,7 @@ report() {
   local upstream model others=()
   [ "$dry_run" = false ] || return 0
   if [ -n "$label_shares" ]; then
-    python -m speechrep.bin.label_share --exp-dir "$exp" --order "$all_upstreams" \
+    python -m speechrep.bin.label_share --exp-dir "$exp" --order "$all_upstreams $tests" \
       --only "${scored[@]}" "${scored_of_share[@]}"
   fi
   for upstream in $all_models; do
@@ -375,6 +375,6 @@ report() {
     if [ "$model" != "$exp/$upstream" ]; then others+=("$model"); fi
   done
   python -m speechrep.bin.report --results "$exp/results.json" --out "$exp/RESULTS.md" \
-    --html "$exp/report.html" --order "$all_upstreams $tasks" --seed "$seed" --features "$feature" \
+    --html "$exp/report.html" --order "$all_upstreams $tasks $tests" --seed "$seed" --features "$feature" \
     --only "${scored[@]}" "${scored_of_share[@]}" --reused "${others[@]}" --made-by "$command_line"
 }

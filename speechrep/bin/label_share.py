@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser = make_parser(__doc__)
     parser.add_argument("--exp-dir", required=True, metavar="DIR", help="an experiment with scores")
-    parser.add_argument("--order", default="", help="representations in the order of the table")
+    parser.add_argument("--order", default="", help="representations and sets in the order of the tables")
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="TASK/UPSTREAM/SET", help="leave other results out"
     )

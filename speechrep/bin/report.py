@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--metrics", default="", help="only these, and their differences; empty: all")
     parser.add_argument("--seed", type=int, default=-1, help="only results of this seed; -1: of all")
     parser.add_argument("--features", default="", help="only results on these acoustic features; empty: all")
-    parser.add_argument("--order", default="", help="tasks and upstreams in the order of the table")
+    parser.add_argument("--order", default="", help="tasks, upstreams and sets in the order of the table")
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="TASK/UPSTREAM/SET",
         help="leave other results out: what they were made with may have changed since",

@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 from speechrep.data.features import FeatureReader
 from speechrep.data.frame_labels import IGNORE, MAX_APART, frame_times_s, label_frames, offset_ms
 from speechrep.errors import InputError
-from speechrep.io.alignment import ARPABET, SILENCE, SPOKEN_NOISE, Interval, fold_phone, read_ctm
+from speechrep.io.alignment import (
+    ARPABET,
+    SILENCE,
+    SPOKEN_NOISE,
+    Interval,
+    fold_phone,
+    read_ctm,
+    without_position,
+)
 from speechrep.io.phone_labels import CPC_PHONES, read_frame_ids, read_textgrids, read_word_alignments
 from speechrep.score.classification import IGNORED
 
@@ -144,7 +152,7 @@ def _has_silence(ids: Mapping[str, NDArray[np.int64]]) -> bool:
 
 def _stressed(label: str) -> str:
     """A phone as one of the 72: with its stress, and pauses (sp) apart from silence."""
-    written = label.strip()
+    written = without_position(label)
     folded = fold_phone(written)
     if folded == SILENCE:
         return "sp" if written.lower() == "sp" else "sil"

@@ -24,6 +24,7 @@ PHONES = (SILENCE, SPOKEN_NOISE, *ARPABET)
 _KNOWN = frozenset(PHONES)
 
 _SILENT = {"", "sil", "sp", "<eps>", "<sil>"}
+_POSITION = re.compile("_[BIES]$")  # begin, inside, end of a word, or a word by itself
 _NOISY = {"spn", "<unk>", "<spn>"}
 # A value in a TextGrid is a quoted text ("" is a quote in it), a flag or a number that stands free; all else
 # ("xmin =", "intervals [3]:") is decoration, so that Praat's long and short text formats read alike.
@@ -46,7 +47,7 @@ def fold_phone(label: str) -> str:
     Raises:
         InputError: a label that is no ARPAbet phone.
     """
-    name = label.strip()
+    name = without_position(label)
     if name.lower() in _SILENT:
         return SILENCE
     if name.lower() in _NOISY:
@@ -57,6 +58,11 @@ def fold_phone(label: str) -> str:
             f"{label!r} is not an ARPAbet phone", mend="alignments must use CMUdict's 39 phones, sil, sp, spn"
         )
     return phone
+
+
+def without_position(label: str) -> str:
+    """A phone label without Kaldi's mark of its place in a word: ``AH0_B`` at the beginning is ``AH0``."""
+    return _POSITION.sub("", label.strip())
 
 
 def read_ctm(path: str | os.PathLike[str]) -> dict[str, list[Interval]]:

@@ -17,6 +17,7 @@ from speechrep.errors import InputError, telling_of
 from speechrep.io.audio_whole import CHUNK, require_whole
 from speechrep.io.data_dir import DataDir, Segment
 
+_TAGGED = b"AUDIO"  # of an archive of kaldiio's, before a file of any format
 _BLOCK = 1 << 20  # samples read at a time, so that a header's lie takes no memory
 # A segment may end this much after its recording and is cut, as in Kaldi's extract-segments.
 _OVERSHOOT_S = 0.5
@@ -45,7 +46,7 @@ def read_audio(
     """Read an audio file, or a part of it.
 
     Args:
-        path: a file; ``archive:offset``, a WAV within an archive; or ``command |``, whose output is audio.
+        path: a file; ``archive:offset``, audio within an archive; or ``command |``, whose output is audio.
         sample_rate: the rate wanted, Hz; any if None.
         channel: which channel, 0 the first; None demands that there is only one.
         start_s: where to begin, seconds.
@@ -208,14 +209,25 @@ def _output(command: str) -> bytes:
 
 
 def _in_archive(path: str, offset: int) -> BinaryIO:
-    """A WAV that lies at ``offset`` of an archive, as ``wav-copy`` leaves it."""
+    """The audio at ``offset`` of an archive.
+
+    A WAV, as Kaldi's ``wav-copy`` leaves it; or, as kaldiio does, ``AUDIO``, how many bytes its size takes in
+    one byte, its size, and a file of any format.
+    """
+    where = f"{path}:{offset}"
     with open(path, "rb") as stream:
         stream.seek(offset)
         head = stream.read(CHUNK.size)
+        left = os.path.getsize(path) - offset
+        if head.startswith(_TAGGED) and len(head) > len(_TAGGED):
+            stream.seek(offset + len(_TAGGED) + 1)
+            size = int.from_bytes(stream.read(head[len(_TAGGED)]), "little")
+            if size > left:
+                raise InputError(f"is cut short: {size} bytes of audio wanted, the archive ends", where=where)
+            return io.BytesIO(stream.read(size))
         if len(head) < CHUNK.size or not head.startswith(b"RIFF"):
-            raise InputError("no WAV at this offset", where=f"{path}:{offset}")
-        size = min(CHUNK.unpack(head)[1], os.path.getsize(path) - offset)
-        return io.BytesIO(head + stream.read(size))
+            raise InputError("no audio at this offset", where=where)
+        return io.BytesIO(head + stream.read(min(CHUNK.unpack(head)[1], left)))
 
 
 def _read(

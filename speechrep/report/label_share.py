@@ -83,7 +83,7 @@ def curves(shares: dict[float, list[Result]], order: Sequence[str] = ()) -> list
 
     Args:
         shares: results by share.
-        order: representations in the order of the table; others behind, as they come.
+        order: representations and sets in the order of the tables; others behind, as they come.
     """
     columns: dict[tuple[str, str, str], dict[str, dict[float, Summary]]] = {}
     for share, results in shares.items():

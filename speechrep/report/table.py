@@ -161,12 +161,13 @@ def named(results: Sequence[Result], names: Sequence[str]) -> list[Result]:
 
 
 def in_order(results: Sequence[Result], names: Sequence[str]) -> list[Result]:
-    """The results in the order in which ``names`` has tasks and upstreams; others behind, as they come."""
+    """The results in the order in which ``names`` has task, upstream and set; others behind, as they come."""
     place = {name: number for number, name in reversed(list(enumerate(names)))}
-    return sorted(
-        results,
-        key=lambda result: (place.get(result.task, len(names)), place.get(result.upstream, len(names))),
-    )
+
+    def key(result: Result) -> list[int]:
+        return [place.get(name, len(names)) for name in (result.task, result.upstream, result.set)]
+
+    return sorted(results, key=key)
 
 
 def layout(results: Sequence[Result]) -> tuple[list[list[str]], list[list[str]]]:

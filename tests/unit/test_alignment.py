@@ -79,6 +79,10 @@ def test_folding():
     assert [fold_phone(p) for p in ("AH0", "ER2", "ah", "sil", "sp", "", "SIL", "spn", "ZH")] == (
         ["AH", "ER", "AH", "SIL", "SIL", "SIL", "SIL", "SPN", "ZH"]
     )
+    # Kaldi's marks of the place in a word.
+    assert [fold_phone(p) for p in ("AH0_B", "B_I", "ER2_E ", "S_S", "SIL_B", "spn_S")] == (
+        ["AH", "B", "ER", "S", "SIL", "SPN"]
+    )
     with pytest.raises(InputError, match="'Q' is not an ARPAbet phone"):
         fold_phone("Q")
 

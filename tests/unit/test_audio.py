@@ -4,6 +4,7 @@ import os
 import struct
 from pathlib import Path
 
+import kaldiio
 import numpy as np
 import pytest
 import soundfile
@@ -214,7 +215,7 @@ def test_wav_within_an_archive(tmp_path: Path, tone: np.ndarray):
     (tmp_path / "w.ark").write_bytes(b"u1 " + one + b"u2 " + one)
     samples, _ = read_audio(f"{tmp_path / 'w.ark'}:{len(one) + 6}")
     np.testing.assert_allclose(samples, tone, atol=1e-4)
-    with pytest.raises(InputError, match=r"w\.ark:5: no WAV"):
+    with pytest.raises(InputError, match=r"w\.ark:5: no audio"):
         read_audio(f"{tmp_path / 'w.ark'}:5")
     with pytest.raises(InputError, match=r"none\.ark: no such file"):
         read_audio(f"{tmp_path / 'none.ark'}:5")
@@ -222,6 +223,27 @@ def test_wav_within_an_archive(tmp_path: Path, tone: np.ndarray):
         read_audio(f"{tmp_path}:5")
     with pytest.raises(InputError, match=r"w\.ark:9"):
         read_audio(f"{tmp_path / 'w.ark'}:{'9' * 30}")
+
+
+@pytest.mark.parametrize("audio_format", ["wav", "flac"])
+def test_audio_within_an_archive_of_kaldiios(tmp_path: Path, tone: np.ndarray, audio_format: str):
+    """As ESPnet's recipes make them of ``--audio_format flac.ark``."""
+    archive, samples = tmp_path / "w.ark", {"u1": tone / 2, "u2": tone}
+    kaldiio.save_ark(
+        str(archive), {utt_id: (values, RATE) for utt_id, values in samples.items()},
+        scp=str(tmp_path / "wav.scp"), write_function="soundfile", write_kwargs={"format": audio_format},
+    )  # fmt: skip
+    wavs = Wavs(tmp_path, RATE)
+    for utt_id, values in samples.items():
+        np.testing.assert_allclose(wavs.read(utt_id)[0], values, atol=1e-4)
+    archive.write_bytes(archive.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"w\.ark:\d+: utterance 'u2': is cut short: "):
+        wavs.read("u2")
+    data = archive.read_bytes()
+    for end in range(data.index(b"AUDIO"), data.index(b"AUDIO") + 12):
+        archive.write_bytes(data[:end])
+        with pytest.raises(InputError, match=r"w\.ark"):
+            wavs.read("u1")
 
 
 def test_a_pipe_in_the_place_of_a_file_is_told(tmp_path: Path):

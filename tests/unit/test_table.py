@@ -213,6 +213,13 @@ def test_command(results, tmp_path, capsys):
         assert line in text
 
 
+def test_test_sets_stand_as_they_were_asked_for(results, capsys):
+    """And not as they were scored, by this command or others before."""
+    path = results(entry(set="c"), entry(set="a"), entry(upstream="apc", set="b"), entry(set="b"))
+    report.main(["--results", str(path), "--order", "fbank apc phone a b"])
+    assert capsys.readouterr().out.splitlines()[2].split()[::4] == ["a,", "b,", "c,"]
+
+
 def test_the_page_is_made_of_the_same_results_in_the_same_order(results, tmp_path, monkeypatch):
     path = results(entry(), entry(upstream="apc", created="2026-05-06T07:08:09+00:00"), entry(upstream="b"))
     seen = []
