@@ -171,7 +171,7 @@ pretrain_upstreams() {
         python -m speechrep.bin.untrained --like "$trained" --exp-dir "$model" --seed "$seed"
       continue
     fi
-    if [[ $upstream == *_untrained ]]; then untrained=(--max-steps 0); fi
+    if [[ $upstream == *_untrained ]]; then untrained=(--max-steps 0 --init-from=); fi # random weights
     cmd=$pretrain_cmd
     if [[ $upstream == *_untrained ]]; then cmd=$train_cmd gpus=$gpu_of_job; fi # it is only validated
     if has_no_weights "$upstream"; then cmd=$cpu_cmd gpus=0; fi

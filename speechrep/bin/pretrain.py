@@ -23,7 +23,8 @@ from speechrep.report.board import pictures
 from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
 from speechrep.train.run import add_run_options, begin
-from speechrep.train.trainer import is_finished, train
+from speechrep.train.trainer import has_begun, is_finished, train
+from speechrep.upstream.begin import begin_from
 from speechrep.upstream.card import write_card
 from speechrep.upstream.pretraining import PretrainData, Pretraining
 from speechrep.upstream.registry import CONFIGS, build
@@ -41,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     parser.add_argument("--valid-target-dir", default="", metavar="FEATS", help="the same for validation")
     parser.add_argument(
+        "--init-from", default="", metavar="MODEL",
+        help="begin with the weights of this upstream, trained or imported, in place of random ones",
+    )  # fmt: skip
+    parser.add_argument(
         "--num-pictures", type=int, default=1, help="validation utterances to draw for TensorBoard"
     )
     add_run_options(parser)
@@ -52,6 +57,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"want 0 or more, got {args.num_pictures}", where="--num-pictures")
     names = ("upstream", "train_dir", "valid_dir", "train_target_dir", "valid_target_dir")
     named = {name: getattr(args, name) for name in names}
+    if args.init_from:
+        named["init_from"] = args.init_from
+        if Path(args.init_from).resolve() == Path(args.exp_dir).resolve():
+            raise InputError("is --exp-dir itself", where="--init-from", mend="train in another --exp-dir")
     with begin(args, "speechrep.bin.pretrain", argv, named, (args.upstream_config, data, config)) as device:
         readers = [open_features(args.train_dir), open_features(args.valid_dir)]
         torch.manual_seed(config.seed)
@@ -71,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             )  # fmt: skip
         model = build(args.upstream, upstream_config, meta)
         model.cmvn_stats = global_statistics(readers[0])
+        begun_from: dict[str, Any] = {}
+        if args.init_from:
+            begun_from = _begun_before(args.exp_dir) or begin_from(model, args.init_from, readers[0])
         task = Pretraining(
             model,
             *readers,
@@ -81,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             world_size=distributed.world_size(),
             pin_memory=device.type == "cuda",
             targets=targets,
+            begun_from=begun_from,
             draw=functools.partial(
                 pictures, count=args.num_pictures, other=targets[0].meta if targets else None
             )
@@ -99,6 +112,12 @@ def _require_the_same(exp_dir: str, what: str, reader: FeatureReader) -> None:
     if (Path(exp_dir) / INFO).exists():
         made_for = parse_meta(read_info(exp_dir).get(what), exp_dir)
         require_equal(made_for.acoustic(), reader.meta.acoustic(), exp_dir, reader.path)
+
+
+def _begun_before(exp_dir: str) -> dict[str, Any]:
+    """What a run that goes on told of the weights that it began with; there may be others now."""
+    told = has_begun(exp_dir) and (Path(exp_dir) / INFO).exists()
+    return read_info(exp_dir).get("begun_from", {}) if told else {}
 
 
 def _with_target_dim(config: Any, dim: int) -> Any:

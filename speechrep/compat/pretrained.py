@@ -35,7 +35,7 @@ def save_pretrained(model: Upstream, folder: str | os.PathLike[str], licence: st
         raise InputError("holds the training of other weights", where=folder, mend="choose another folder")
     changed = own != model.weights_sha256
     # the training that is told of did not make other weights
-    lasting = ("target", "imported", "changed_from")
+    lasting = ("target", "imported", "begun_from", "changed_from")
     about = {key: value for key, value in model.about.items() if not changed or key in lasting}
     if changed and model.weights_sha256:
         about["changed_from"] = model.weights_sha256

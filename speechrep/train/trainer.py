@@ -111,6 +111,11 @@ def train(
     return Trainer(task, config, exp_dir, torch.device(device)).run()
 
 
+def has_begun(exp_dir: str | os.PathLike[str]) -> bool:
+    """Whether :func:`train` would go on there, or find it finished, and not begin anew."""
+    return is_finished(exp_dir) or bool(checkpoint.saved_states(Path(exp_dir) / "checkpoints"))
+
+
 def is_finished(exp_dir: str | os.PathLike[str]) -> bool:
     """Whether a training has come to its end there, so that :func:`train` would only tell of it."""
     return (Path(exp_dir) / "checkpoints" / FINISHED).exists()

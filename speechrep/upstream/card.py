@@ -114,6 +114,10 @@ def _training(info: dict[str, Any], options: dict[str, Any], log: list[dict[str,
         )
         if isinstance(options.get(key), (str, int, float))  # nothing nested, which may be without end
     ]  # fmt: skip
+    if "begun_from" in info:
+        begun = info["begun_from"]
+        source = f", imported from `{begun['imported']['file']}`" if "imported" in begun else ""
+        told.append(("begun with the weights", f"`{begun['weights_sha256'][:16]}`{source}"))
     told.append(("steps", str(max((line["step"] for line in log), default=info.get("step", 0)))))
     told.append(("step of these weights", str(info.get("step", "unknown"))))
     parts = [_table(("", ""), told)]

@@ -16,7 +16,7 @@ from speechrep.upstream.registry import UPSTREAMS, build
 
 KIND = "upstream"
 # of a description, what the weights do not need
-ABOUT = ("step", "valid", "train", "target", "imported", "changed_from")
+ABOUT = ("step", "valid", "train", "target", "imported", "begun_from", "changed_from")
 
 
 def describe(model: Upstream) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Pre-training as a task for the trainer: an upstream and feature readers."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,7 @@ class Pretraining:
         rank, world_size: this process among all.
         pin_memory: for training on a GPU.
         targets: other features of the same utterances, training and validation, to reconstruct.
+        begun_from: what to tell of the weights that the model begins with; empty for random ones.
         draw: gives the pictures for TensorBoard, after every validation.
 
     Raises:
@@ -102,6 +104,7 @@ class Pretraining:
         world_size: int = 1,
         pin_memory: bool = False,
         targets: tuple[FeatureReader, FeatureReader] | None = None,
+        begun_from: Mapping[str, Any] = MappingProxyType({}),
         draw: Callable[[Upstream, FeatureReader], dict[str, NDArray[np.uint8]]] | None = None,
     ):
         for reader in targets or ():
@@ -126,7 +129,7 @@ class Pretraining:
         ]
         if samplers[0].num_dropped:
             logger.info("%d utterances are too short to train on", samplers[0].num_dropped)
-        self._targets = targets[0].meta if targets else None
+        self._targets, self._begun_from = targets[0].meta if targets else None, dict(begun_from)
         if targets:
             require_like(*targets)
         segments = [
@@ -164,7 +167,8 @@ class Pretraining:
     def describe(self) -> dict[str, Any]:
         """What :func:`speechrep.upstream.checkpoint.load` needs."""
         target = {"target": plain_meta(self._targets)} if self._targets else {}
-        return describe(self.model) | target
+        begun_from = {"begun_from": self._begun_from} if self._begun_from else {}
+        return describe(self.model) | target | begun_from
 
 
 def _require_same_frames(reader: FeatureReader, targets: FeatureReader) -> None:

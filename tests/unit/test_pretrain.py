@@ -10,11 +10,15 @@ import torch
 import speechrep
 from speechrep.bin import pretrain, untrained
 from speechrep.bin.pretrain import main
+from speechrep.data.features import open_features
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
+from speechrep.io.files import read_train_log
+from speechrep.io.model_files import read_info
 from speechrep.io.store import StoreWriter
 from speechrep.upstream.card import write_card
 from speechrep.upstream.checkpoint import save_model
+from speechrep.upstream.registry import CONFIGS, build
 
 SMALL = {
     "apc": ["--upstream", "apc", "--hidden-size", "16", "--lr", "1e-2"],
@@ -98,6 +102,81 @@ def test_a_run_from_before_an_option_existed_did_its_default(tmp_path, sets):
     main(command)
     with pytest.raises(InputError, match="residual was 'all' and is now 'none'"):
         main([*command, "--residual", "none"])
+
+
+@pytest.mark.parametrize("name", ["apc", "mockingjay"])
+def test_begins_with_the_weights_of_another(tmp_path, sets, name):
+    first, second = tmp_path / "first", tmp_path / "second"
+    main([*SMALL[name], *sets, *STEPS, "--exp-dir", str(first)])
+    command = [*SMALL[name], *sets, *STEPS, "--init-from", str(first), "--exp-dir"]
+    main([*command, str(tmp_path / "copy"), "--max-steps", "0", "--dropout", "0.1"])
+    begun, copy = (read_info(path) for path in (first, tmp_path / "copy"))
+    assert copy["weights_sha256"] == begun["weights_sha256"]
+    assert copy["begun_from"] == {"weights_sha256": begun["weights_sha256"]} and copy["step"] == 0
+    main([*command, str(second), "--max-steps", "3", "--valid-interval", "1"])
+    assert read_info(second)["begun_from"] == copy["begun_from"]
+    before, *later = (
+        line["loss"] for line in read_train_log(second / "train_log.jsonl") if line["part"] == "valid"
+    )
+    assert before == pytest.approx(begun["valid"]["loss"], rel=1e-5)  # goes on from the best
+    assert before not in later
+    assert f"begun with the weights | `{begun['weights_sha256'][:16]}`" in (second / "README.md").read_text()
+    assert speechrep.load(second).about["begun_from"] == copy["begun_from"]
+
+
+def test_where_imported_weights_came_from_is_not_forgotten(tmp_path, sets):
+    config = CONFIGS["apc"](hidden_size=16)
+    model = build("apc", config, open_features(sets[1]).meta)
+    imported = {"from": "apc", "file": "released.pt", "file_sha256": "0" * 64, "notes": []}
+    save_model(tmp_path / "first", model, {"imported": imported})
+    main([*SMALL["apc"], *sets, "--max-steps", "1", "--init-from", str(tmp_path / "first"),
+          "--exp-dir", str(tmp_path / "second")])  # fmt: skip
+    info = read_info(tmp_path / "second")
+    assert info["begun_from"]["imported"] == imported and "imported" not in info
+    assert "`, imported from `released.pt` |" in (tmp_path / "second/README.md").read_text()
+
+
+def test_a_run_that_goes_on_tells_of_the_weights_that_it_began_with(tmp_path, sets):
+    """Though another model has their place meanwhile; what is done tells, too."""
+    command = [*SMALL["apc"], *sets, *STEPS, "--exp-dir"]
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    main([*command, first, "--seed", "5", "--max-steps", "1"])
+    sha = read_info(first)["weights_sha256"]
+    main([*command, second, "--init-from", first, "--max-steps", "20", "--save-interval", "10"])
+    whole = read_info(second)
+    for left in ("step-20.pt", "step-20.json", "finished.json"):
+        (Path(second) / "checkpoints" / left).unlink()
+    main([*command, first, "--seed", "6", "--max-steps", "1", "--overwrite"])
+    main([*command, second, "--init-from", first, "--max-steps", "20", "--save-interval", "10"])
+    assert read_info(second)["begun_from"] == {"weights_sha256": sha} == whole["begun_from"]
+    assert read_info(second)["weights_sha256"] == whole["weights_sha256"]
+    with pytest.raises(InputError, match=r"init-from was '\S*first' and is now None"):
+        main([*command, second, "--max-steps", "20", "--save-interval", "10"])
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path, sets):
+    first = str(tmp_path / "first")
+    main([*SMALL["apc"], *sets, "--max-steps", "0", "--exp-dir", first])
+    other = write_store(tmp_path / "other.h5", cmvn="none")
+    second = str(tmp_path / "second")
+    same = [*SMALL["apc"], *sets]
+    others = [*SMALL["apc"], "--train-dir", other, "--valid-dir", other]
+    for words, source, exp_dir, told in [
+        (
+            [*same, "--hidden-size", "8"],
+            first,
+            second,
+            r"first: weights of another network: \S+ is \(",
+        ),
+        ([*SMALL["mockingjay"], *sets], first, second, "first: holds apc, want mockingjay"),
+        (others, first, second, "cmvn is 'none' but .*first was made for"),
+        (same, str(tmp_path / "none"), second, "none: no model here"),
+        ([*same, "--overwrite"], first, first, "--init-from: is --exp-dir itself"),
+    ]:
+        with pytest.raises(InputError, match=told):
+            main([*words, "--max-steps", "0", "--init-from", source, "--exp-dir", exp_dir])
+        assert not (tmp_path / "second/config.yaml").exists()
+    assert speechrep.load(first)
 
 
 def test_other_features_at_the_same_path_are_told(tmp_path, sets):
