@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from speechrep.bin import run
+from speechrep.compat.convert import load_any
 from speechrep.config import add_options, from_options, make_parser, parse_choice
 from speechrep.data.features import FeatureReader, open_features
 from speechrep.data.identity import global_statistics, require_equal
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--valid-target-dir", default="", metavar="FEATS", help="the same for validation")
     parser.add_argument(
         "--init-from", default="", metavar="MODEL",
-        help="begin with the weights of this upstream, trained or imported, in place of random ones",
+        help="begin with the weights of this upstream, ours or another project's, in place of random ones",
     )  # fmt: skip
     parser.add_argument(
         "--num-pictures", type=int, default=1, help="validation utterances to draw for TensorBoard"
@@ -82,7 +83,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         model.cmvn_stats = global_statistics(readers[0])
         begun_from: dict[str, Any] = {}
         if args.init_from:
-            begun_from = _begun_before(args.exp_dir) or begin_from(model, args.init_from, readers[0])
+            begun_from = _begun_before(args.exp_dir) or begin_from(
+                model, load_any(args.init_from), readers[0], args.init_from
+            )
         task = Pretraining(
             model,
             *readers,

@@ -1,30 +1,28 @@
 """Weights to begin a training with: those of a model that was trained or imported before."""
 
-import os
 from typing import Any
 
 from speechrep.data.features import FeatureReader
 from speechrep.errors import InputError
 from speechrep.upstream.base import Upstream
-from speechrep.upstream.checkpoint import load
 from speechrep.upstream.represented import require_input_of
 
 
-def begin_from(model: Upstream, source: str | os.PathLike[str], feats: FeatureReader) -> dict[str, Any]:
+def begin_from(model: Upstream, begun: Upstream, feats: FeatureReader, source: object) -> dict[str, Any]:
     """Give a model the weights of another of the same network.
 
     Args:
         model: gets them.
-        source: the other's experiment directory.
+        begun: has them; it was loaded or imported.
         feats: what the model will be trained on.
+        source: the other's file, for messages.
 
     Returns:
         What ``model.json`` shall tell of them.
 
     Raises:
-        InputError: no upstream there, one of another network, or one made for other features.
+        InputError: another network, or one made for other features.
     """
-    begun = load(source)
     if begun.name != model.name:
         raise InputError(f"holds {begun.name}, want {model.name}", where=source)
     require_input_of(begun, feats, source)

@@ -10,7 +10,7 @@ import torch
 import speechrep
 from speechrep.bin import pretrain, untrained
 from speechrep.bin.pretrain import main
-from speechrep.data.features import open_features
+from speechrep.compat.convert import export_model
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.files import read_train_log
@@ -18,7 +18,6 @@ from speechrep.io.model_files import read_info
 from speechrep.io.store import StoreWriter
 from speechrep.upstream.card import write_card
 from speechrep.upstream.checkpoint import save_model
-from speechrep.upstream.registry import CONFIGS, build
 
 SMALL = {
     "apc": ["--upstream", "apc", "--hidden-size", "16", "--lr", "1e-2"],
@@ -124,16 +123,17 @@ def test_begins_with_the_weights_of_another(tmp_path, sets, name):
     assert speechrep.load(second).about["begun_from"] == copy["begun_from"]
 
 
-def test_where_imported_weights_came_from_is_not_forgotten(tmp_path, sets):
-    config = CONFIGS["apc"](hidden_size=16)
-    model = build("apc", config, open_features(sets[1]).meta)
-    imported = {"from": "apc", "file": "released.pt", "file_sha256": "0" * 64, "notes": []}
-    save_model(tmp_path / "first", model, {"imported": imported})
-    main([*SMALL["apc"], *sets, "--max-steps", "1", "--init-from", str(tmp_path / "first"),
-          "--exp-dir", str(tmp_path / "second")])  # fmt: skip
-    info = read_info(tmp_path / "second")
-    assert info["begun_from"]["imported"] == imported and "imported" not in info
-    assert "`, imported from `released.pt` |" in (tmp_path / "second/README.md").read_text()
+def test_begins_with_another_projects_checkpoint_and_tells_of_it(tmp_path, sets):
+    command = [*SMALL["mockingjay"], *sets, "--max-steps", "0", "--exp-dir"]
+    main([*command, str(tmp_path / "first"), "--seed", "5"])
+    export_model(tmp_path / "first", "mockingjay", tmp_path / "released.ckpt")
+    main([*command, str(tmp_path / "second"), "--init-from", str(tmp_path / "released.ckpt")])
+    first, second = (read_info(tmp_path / name) for name in ("first", "second"))
+    assert second["weights_sha256"] == first["weights_sha256"] == second["begun_from"]["weights_sha256"]
+    imported = second["begun_from"]["imported"]
+    assert imported["from"] == "mockingjay" and imported["file"] == "released.ckpt"
+    assert "imported" not in second
+    assert "`, imported from `released.ckpt` |" in (tmp_path / "second/README.md").read_text()
 
 
 def test_a_run_that_goes_on_tells_of_the_weights_that_it_began_with(tmp_path, sets):
@@ -170,7 +170,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, sets):
         ),
         ([*SMALL["mockingjay"], *sets], first, second, "first: holds apc, want mockingjay"),
         (others, first, second, "cmvn is 'none' but .*first was made for"),
-        (same, str(tmp_path / "none"), second, "none: no model here"),
+        (same, str(tmp_path / "none"), second, "none: no such file or folder"),
         ([*same, "--overwrite"], first, first, "--init-from: is --exp-dir itself"),
     ]:
         with pytest.raises(InputError, match=told):
