@@ -158,30 +158,44 @@ extract_features() {
   run_steps 1
 }
 
+pretrain_one() { # upstream
+  local upstream=$1 model trained config untrained more gpus
+  model=$(upstream_dir "$upstream") config=$(conf "${upstream%_untrained}") untrained=() gpus=$ngpu
+  if [ "$model" != "$exp/$upstream" ]; then return; fi # of --upstream-from
+  trained=$(upstream_dir "${upstream%_untrained}")
+  if [[ $upstream == *_untrained && $trained != "$exp"/* ]]; then # of the same network, whatever conf/ has
+    cmd=$cpu_cmd                                                  # nothing is trained
+    step "$exp" "$upstream" --in "$trained/"model.{json,safetensors} --out "$model/"model.{json,safetensors} \
+      --own "$model" --sealed "$model/"model.{json,safetensors} -- \
+      python -m speechrep.bin.untrained --like "$trained" --exp-dir "$model" --seed "$seed"
+    return
+  fi
+  if [[ $upstream == *_untrained ]]; then untrained=(--max-steps 0 --init-from=); fi # random weights
+  cmd=$pretrain_cmd
+  if [[ $upstream == *_untrained ]]; then cmd=$train_cmd gpus=$gpu_of_job; fi # it is only validated
+  if has_no_weights "$upstream"; then cmd=$cpu_cmd gpus=0; fi
+  mapfile -t more < <(python utils/config_inputs.py "$config")
+  step "$exp" "$upstream" --in "$config" "$feats/$pretrain" "$feats/$dev" "${more[@]}" \
+    --out "$model/"model.{json,safetensors} --own "$model" --sealed "$model/"model.{json,safetensors} -- \
+    python -m speechrep.bin.pretrain --config "$config" --train-dir "$feats/$pretrain" \
+    --valid-dir "$feats/$dev" --exp-dir "$model" --seed "$seed" --ngpu "$gpus" "${untrained[@]}"
+}
+
+# Those that begin with another model's weights come after all others and one by one, as that may be one of these.
 pretrain_upstreams() {
-  local upstream model trained config untrained more gpus
+  local upstream later=
   for upstream in $all_models; do
-    model=$(upstream_dir "$upstream") config=$(conf "${upstream%_untrained}") untrained=() gpus=$ngpu
-    if [ "$model" != "$exp/$upstream" ]; then continue; fi # of --upstream-from
-    trained=$(upstream_dir "${upstream%_untrained}")
-    if [[ $upstream == *_untrained && $trained != "$exp"/* ]]; then # of the same network, whatever conf/ has
-      cmd=$cpu_cmd                                                  # nothing is trained
-      step "$exp" "$upstream" --in "$trained/"model.{json,safetensors} --out "$model/"model.{json,safetensors} \
-        --own "$model" --sealed "$model/"model.{json,safetensors} -- \
-        python -m speechrep.bin.untrained --like "$trained" --exp-dir "$model" --seed "$seed"
-      continue
+    if grep -qs '^init-from:' "$(conf "${upstream%_untrained}")"; then
+      later+=" $upstream"
+    else
+      pretrain_one "$upstream"
     fi
-    if [[ $upstream == *_untrained ]]; then untrained=(--max-steps 0 --init-from=); fi # random weights
-    cmd=$pretrain_cmd
-    if [[ $upstream == *_untrained ]]; then cmd=$train_cmd gpus=$gpu_of_job; fi # it is only validated
-    if has_no_weights "$upstream"; then cmd=$cpu_cmd gpus=0; fi
-    mapfile -t more < <(python utils/config_inputs.py "$config")
-    step "$exp" "$upstream" --in "$config" "$feats/$pretrain" "$feats/$dev" "${more[@]}" \
-      --out "$model/"model.{json,safetensors} --own "$model" --sealed "$model/"model.{json,safetensors} -- \
-      python -m speechrep.bin.pretrain --config "$config" --train-dir "$feats/$pretrain" \
-      --valid-dir "$feats/$dev" --exp-dir "$model" --seed "$seed" --ngpu "$gpus" "${untrained[@]}"
   done
   run_steps "$pretrainings_at_once"
+  for upstream in $later; do
+    pretrain_one "$upstream"
+    run_steps "$pretrainings_at_once"
+  done
 }
 
 represent_sets() {

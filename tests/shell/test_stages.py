@@ -145,6 +145,15 @@ def test_what_a_step_reads_makes_it_run_again(planned, split):
     assert "dump/t/apc/train.h5" in steps["score_verification_apc_test"][1]
 
 
+def test_what_begins_with_another_model_waits_for_it(planned, tmp_path):
+    steps, at_once = planned(rows="fbank apc")
+    (tmp_path / "conf/adapted.yaml").write_text("upstream: apc\ninit-from: exp/t/apc\n")
+    planned_so, waits = planned(rows="adapted fbank apc")
+    names = [name for name, (_, _, words) in planned_so.items() if "speechrep.bin.pretrain" in words]
+    assert names == ["fbank", "apc", "adapted"]
+    assert len(waits) == len(at_once) + 1  # behind the first two, and behind it
+
+
 def test_each_row_is_what_its_name_says(planned):
     steps, _ = planned(tasks="phone verification", seed="7")
     for name in ("apc", "apc_untrained", "phone_apc", "score_verification_apc_test"):
