@@ -146,7 +146,7 @@ def test_what_a_step_reads_makes_it_run_again(planned, split):
 
 
 def test_what_begins_with_another_model_waits_for_it(planned, tmp_path):
-    steps, at_once = planned(rows="fbank apc")
+    _, at_once = planned(rows="fbank apc")
     (tmp_path / "conf/adapted.yaml").write_text("upstream: apc\ninit-from: exp/t/apc\n")
     planned_so, waits = planned(rows="adapted fbank apc")
     names = [name for name, (_, _, words) in planned_so.items() if "speechrep.bin.pretrain" in words]
