@@ -55,10 +55,12 @@ def require_shares(config: Any, *names: str) -> None:
 
 
 def without_free(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a training command without those that change no result."""
+    """Options of a training command, named with - or _, without those that change no result."""
+    named = {name: _option(str(name)) for name in options}
     # Of an average of several states it matters how far they lie apart.
-    free = FREE if options.get("average-last", 0) in (0, 1) else FREE - {"save-interval"}
-    return {name: value for name, value in options.items() if name not in free}
+    is_average = any(options[name] not in (0, 1) for name in options if named[name] == "average-last")
+    free = FREE - {"save-interval"} if is_average else FREE
+    return {name: value for name, value in options.items() if named[name] not in free}
 
 
 def make_parser(description: str) -> configargparse.ArgParser:

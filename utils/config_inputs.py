@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What a configuration leads to: files and folders that its values name, and of ready-made features their
-table and the archives that it names; a path a line.
+"""What a configuration leads to: files and folders that its values name, and, of a data directory's features,
+its table of recordings, or that of ready-made features and the archives that it names; a path a line.
 
 utils/config_inputs.py conf/kaldi_scp.yaml [data/train]
 """
@@ -24,8 +24,11 @@ def main() -> None:
     paths: set[str] = set()
     with contextlib.suppress(InputError, OSError):
         options = load_yaml(Path(sys.argv[1]).read_bytes(), sys.argv[1])
-        if "kaldi" in str(options.get("feature")) and len(sys.argv) > 2:
-            paths = ready_made(options, Path(sys.argv[2]))
+        if len(sys.argv) > 2:
+            data_dir = Path(sys.argv[2])
+            is_ready = "kaldi" in str(options.get("feature"))
+            recordings = {str(data_dir / name) for name in ("wav.scp", "segments")}
+            paths = ready_made(options, data_dir) if is_ready else recordings
         # A name alone may be that of something else: of a front end, say, beside a folder "mel".
         texts = [value for value in options.values() if isinstance(value, str)]
         named = {text for text in texts if os.sep in text or os.path.isfile(text)}

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from stat import S_ISREG
@@ -15,8 +16,8 @@ from speechrep.config import YAML_ERRORS, PlainLoader, load_yaml, without_free
 from speechrep.errors import InputError
 from speechrep.io.files import read_json
 
-CONTENT_BYTES = 1_000_000  # a smaller file is known by its content, a larger one by size and time
-FOLDER_BYTES = 64_000_000  # what is read of one folder, so that a corpus of small files costs no minute
+CONTENT_BYTES = 64_000_000  # what is read of a file or folder, so that no step is kept waiting by a corpus
+SUMS_BYTES = 1_000_000  # checksums stand for a file from this size on
 FOLDER_FILES = 500_000  # beyond so many files of a folder only the names count
 NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, None)  # None: no name of a file
 MAKING = ("commit", "created", "machine")  # of our JSON: when and where it was made, not what it is
@@ -25,13 +26,15 @@ MAKING = ("commit", "created", "machine")  # of our JSON: when and where it was 
 def fingerprint(path: str | os.PathLike[str]) -> str:
     """A short text that differs if the file or folder differs.
 
-    A file of less than 1 MB is known by its content, a larger one by its checksums if it has some (archives,
-    models, stores), else by size and time of change. Not counted are when and where our own files were made,
-    comments of a YAML file, and options in it that change no result. ``wav.scp`` is known by the recordings
-    that it names, too. A folder is known by the files below it, but for hidden ones and the logs of jobs.
+    A file is known by its content; from 1 MB on by its checksums if it has some (archives, models, stores);
+    beyond 64 MB without any by size and time of change, as is what a folder has beyond its first 64 MB. Not
+    counted are when and where our own files were made, comments of a YAML file, and options that change no
+    result. ``wav.scp`` is known by the recordings that it names, too. A folder is known by the files in it,
+    but for hidden ones and the logs of jobs.
 
     Raises:
         FileNotFoundError: there is nothing at ``path``.
+        InputError: none of the recordings of a ``wav.scp`` is there.
     """
     path = Path(path)
     if path.is_dir():
@@ -40,7 +43,13 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
         return _digest(_values(_content(path)))
     if path.name == "wav.scp":
         data = _content(path)
-        return f"{_digest(data)} {_many(_recordings(data))}"
+        recordings = _recordings(data)
+        if recordings and not any(map(os.path.exists, recordings)):
+            raise InputError(
+                f"its recordings are gone, such as {recordings[0]}", where=path,
+                mend="put them back, or go on with what was made of them: begin with a later --stage",
+            )  # fmt: skip
+        return f"{_digest(data)} {_many((name, Path(name)) for name in recordings)}"
     return _file(path)[0]
 
 
@@ -69,10 +78,9 @@ def _file(path: Path, may_read: int = CONTENT_BYTES) -> tuple[str, int]:
         return "no file", 0
     if path.suffix == ".h5" and (known := _stored(path)):
         return known, 0
-    large = stat.st_size >= CONTENT_BYTES
-    if large and (sums := _checksums(path)):
+    if stat.st_size >= SUMS_BYTES and (sums := _checksums(path)):
         return f"{stat.st_size} bytes of {sums}", 0
-    if large or stat.st_size > may_read:
+    if stat.st_size > may_read:
         return f"{stat.st_size} bytes of {stat.st_mtime_ns}", 0
     data = _content(path)
     return _digest(_without_making(data) if path.suffix == ".json" else data), stat.st_size
@@ -93,7 +101,7 @@ def _checksums(path: Path) -> str:
     try:
         if path.name == "model.safetensors":
             return str(read_json(path.with_name("model.json"))["weights_sha256"])
-        return _digest(_content(path.with_name(path.name + ".crc32")))
+        return _digest(_content(path.with_name(path.name + ".crc32"))) if path.suffix == ".ark" else ""
     except (InputError, FileNotFoundError, LookupError, TypeError):
         return ""
 
@@ -103,7 +111,10 @@ def _without_making(data: bytes) -> bytes:
     if b'"format": "speechrep-' not in data[:100]:
         return data
     try:
-        return json.dumps(_unmade(json.loads(data)), sort_keys=True).encode()
+        value = json.loads(data)
+        if isinstance(value, dict) and isinstance(value.get("train"), dict):
+            value["train"] = without_free(value["train"])
+        return json.dumps(_unmade(value), sort_keys=True).encode()
     except (ValueError, RecursionError):
         return data  # the command will say what is wrong with it
 
@@ -114,24 +125,32 @@ def _unmade(value: Any) -> Any:
     return [_unmade(part) for part in value] if isinstance(value, list) else value
 
 
-def _recordings(table: bytes) -> Iterator[tuple[str, Path]]:
-    """The files that a ``wav.scp`` names, an archive of ``archive:offset`` once; commands name none."""
-    places = (line.split(maxsplit=1)[-1].strip() for line in table.splitlines() if line.strip())
-    archives = set()
-    for place in map(os.fsdecode, places):
+def _recordings(table: bytes) -> list[str]:
+    """The files that a ``wav.scp`` names, and those among the words of its commands, each once."""
+    found = []
+    for line in filter(bytes.strip, table.splitlines()):
+        place = os.fsdecode(line.split(maxsplit=1)[-1].strip())
         archive, colon, offset = place.rpartition(":")
-        if colon and offset.isdecimal() and not os.path.exists(place):
-            if archive not in archives:
-                yield archive, Path(archive)
-            archives.add(archive)
-        elif not place.endswith("|"):
-            yield place, Path(place)
+        if place.endswith("|"):
+            found += filter(os.path.isfile, _words(place))
+        elif colon and offset.isdecimal() and not os.path.exists(place):
+            found.append(archive)
+        else:
+            found.append(place)
+    return list(dict.fromkeys(found))
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:  # a quote without its end
+        return []
 
 
 def _many(files: Iterable[tuple[str, Path]]) -> str:
     """The fingerprint of files under names."""
     whole = hashlib.sha256()
-    budget = FOLDER_BYTES
+    budget = CONTENT_BYTES
     for count, (name, path) in enumerate(files):
         seen = ""
         if count < FOLDER_FILES:

@@ -143,13 +143,12 @@ extract_features() {
   if [ -n "$array_cmd" ]; then cmd=utils/run.py; fi # its jobs are launched by extract_feats
   for set in $(unique "$pretrain" "$labelled"); do
     mapfile -t more < <(python utils/config_inputs.py "$feature_config" "$datadir/$set")
-    if [ -e "$datadir/$set/segments" ]; then more+=("$datadir/$set/segments"); fi
     global=() # statistics that hold for all sets: those of the set that models are pre-trained on
     if [ "$set" != "$pretrain" ] && grep -qsE "^cmvn: *[\"']?global" "$feature_config" &&
       ! grep -q '^global-cmvn-from:' "$feature_config"; then
       global=("$feats/$pretrain")
     fi
-    step "$feats" "$set" --in "$feature_config" "$datadir/$set/"{wav.scp,utt2spk} "${more[@]}" \
+    step "$feats" "$set" --in "$feature_config" "$datadir/$set/utt2spk" "${more[@]}" \
       "${global[@]/%//cmvn.ark}" --out "$feats/$set/"{feats.scp,features.json} --own "$feats/$set" \
       --sealed "$feats/$set" -- \
       python -m speechrep.bin.extract_feats --config "$feature_config" --data-dir "$datadir/$set" \

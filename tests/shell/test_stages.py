@@ -78,7 +78,8 @@ def planned(tmp_path):
         ("asr_finetune", "lr: 5\n"), ("decode", "lm: lm/x\n"),
     ):  # fmt: skip
         (tmp_path / f"conf/{name}.yaml").write_text(text)
-    for name in ("lists/a", "lists/b", "lm/x", "data/test/segments"):
+    tables = [f"data/{name}/wav.scp" for name in ("more", "train", "dev", "test")]
+    for name in ("lists/a", "lists/b", "lm/x", "data/test/segments", *tables):
         (tmp_path / name).touch()
 
     def plan(rows=ROWS, tasks="phone", split="", cheap="", **options):
@@ -96,9 +97,10 @@ def planned(tmp_path):
             cpu_cmd=cpu pretrain_cmd=large train_cmd=small array_cmd= cuda_array_cmd= stage_number=0
             step() { shift; echo "$cmd $@"; }
             run_steps() { echo "at once $1"; }
-            python() { grep -o lm/x "$2" || true; } # what the configuration leads to
+            # what the configuration leads to
+            python() { if [ $# -gt 2 ]; then PYTHON "$@"; else grep -o lm/x "$2" || true; fi; }
             extract_features; pretrain_upstreams; represent_sets; train_tasks; decode_and_score
-            echo "scored ${scored[@]} ${scored_of_share[@]}" """
+            echo "scored ${scored[@]} ${scored_of_share[@]}" """.replace("PYTHON", sys.executable)
         done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         found, at_once = {}, []
