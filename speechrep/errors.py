@@ -28,9 +28,9 @@ class InputError(ValueError):
         """For processes that send it to another."""
         return functools.partial(type(self), where=self.where, mend=self.mend), (self.what,)
 
-    def told(self, what: str = "", *, where: object = "") -> "InputError":
-        """The same with more about what is wrong, or of another place; how to mend it stays."""
-        return type(self)(what or self.what, where=where or self.where, mend=self.mend)
+    def told(self, what: str = "", *, where: object = "", mend: str = "") -> "InputError":
+        """The same with more about what is wrong, of another place, or with another way to mend it."""
+        return type(self)(what or self.what, where=where or self.where, mend=mend or self.mend)
 
 
 @contextlib.contextmanager

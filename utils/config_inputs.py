@@ -31,15 +31,19 @@ def main() -> None:
             paths = ready_made(options, data_dir) if is_ready else recordings
         # A name alone may be that of something else: of a front end, say, beside a folder "mel".
         texts = [value for value in options.values() if isinstance(value, str)]
-        named = {text for text in texts if os.sep in text or os.path.isfile(text)}
+        named = {text for text in texts if os.sep in text or os.path.isfile(text) or is_made(text)}
         paths = paths.union(*map(what_is_read, named))
     sys.stdout.writelines(f"{path}\n" for path in sorted(paths) if os.path.exists(path))
 
 
 def what_is_read(path: str) -> set[str]:
     """The path; of a model's or a tokenizer's folder only what they are, as others are written there, too."""
-    found = {os.path.join(path, name) for name in MADE}
-    return {file for file in found if os.path.exists(file)} or {path}
+    return is_made(path) or {path}
+
+
+def is_made(path: str) -> set[str]:
+    """What a folder has of a model or a tokenizer; empty if it is none."""
+    return {file for file in (os.path.join(path, name) for name in MADE) if os.path.exists(file)}
 
 
 def ready_made(options: Mapping[str, Any], data_dir: Path) -> set[str]:

@@ -101,8 +101,9 @@ def _checksums(path: Path) -> str:
     try:
         if path.name == "model.safetensors":
             return str(read_json(path.with_name("model.json"))["weights_sha256"])
-        return _digest(_content(path.with_name(path.name + ".crc32"))) if path.suffix == ".ark" else ""
-    except (InputError, FileNotFoundError, LookupError, TypeError):
+        sums = path.with_name(path.name + ".crc32")
+        return _digest(_content(sums)) if path.suffix == ".ark" and os.path.isfile(sums) else ""
+    except (InputError, LookupError, TypeError):
         return ""
 
 

@@ -180,19 +180,13 @@ pretrain_one() { # upstream
     --valid-dir "$feats/$dev" --exp-dir "$model" --seed "$seed" --ngpu "$gpus" "${untrained[@]}"
 }
 
-# Those that begin with another model's weights come after all others and one by one, as that may be one of these.
 pretrain_upstreams() {
-  local upstream later=
-  for upstream in $all_models; do
-    if grep -qs '^init-from:' "$(conf "${upstream%_untrained}")"; then
-      later+=" $upstream"
-    else
-      pretrain_one "$upstream"
-    fi
-  done
-  run_steps "$pretrainings_at_once"
-  for upstream in $later; do
-    pretrain_one "$upstream"
+  local upstream wave waves confs_of=()
+  for upstream in $all_models; do confs_of+=("$upstream=$(conf "${upstream%_untrained}")"); done
+  waves=$(python utils/training_order.py "$exp" "${confs_of[@]}")
+  mapfile -t waves <<<"$waves"
+  for wave in "${waves[@]}"; do
+    for upstream in $wave; do pretrain_one "$upstream"; done
     run_steps "$pretrainings_at_once"
   done
 }

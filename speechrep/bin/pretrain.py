@@ -19,7 +19,7 @@ from speechrep.data.features import FeatureReader, open_features
 from speechrep.data.identity import global_statistics, require_equal
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import parse_meta
-from speechrep.io.model_files import INFO, read_info
+from speechrep.io.model_files import INFO, model_folder, read_info
 from speechrep.report.board import pictures
 from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = ("upstream", "train_dir", "valid_dir", "train_target_dir", "valid_target_dir")
     named = {name: getattr(args, name) for name in names}
     if args.init_from:
-        named["init_from"] = args.init_from
-        if Path(args.init_from).resolve() == Path(args.exp_dir).resolve():
-            raise InputError("is --exp-dir itself", where="--init-from", mend="train in another --exp-dir")
+        named["init_from"] = str(model_folder(args.init_from))
+        if Path(args.init_from).resolve().is_relative_to(Path(args.exp_dir).resolve()):
+            raise InputError("is in --exp-dir", where="--init-from", mend="train in another --exp-dir")
     with begin(args, "speechrep.bin.pretrain", argv, named, (args.upstream_config, data, config)) as device:
         readers = [open_features(args.train_dir), open_features(args.valid_dir)]
         torch.manual_seed(config.seed)
@@ -83,9 +83,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         model.cmvn_stats = global_statistics(readers[0])
         begun_from: dict[str, Any] = {}
         if args.init_from:
-            begun_from = _begun_before(args.exp_dir) or begin_from(
-                model, load_any(args.init_from), readers[0], args.init_from
-            )
+            if has_begun(args.exp_dir):
+                begun_from = _begun_before(args.exp_dir)
+            else:
+                begun_from = begin_from(model, load_any(args.init_from), readers[0], args.init_from)
         task = Pretraining(
             model,
             *readers,
@@ -119,8 +120,7 @@ def _require_the_same(exp_dir: str, what: str, reader: FeatureReader) -> None:
 
 def _begun_before(exp_dir: str) -> dict[str, Any]:
     """What a run that goes on told of the weights that it began with; there may be others now."""
-    told = has_begun(exp_dir) and (Path(exp_dir) / INFO).exists()
-    return read_info(exp_dir).get("begun_from", {}) if told else {}
+    return read_info(exp_dir).get("begun_from", {}) if (Path(exp_dir) / INFO).exists() else {}
 
 
 def _with_target_dim(config: Any, dim: int) -> Any:

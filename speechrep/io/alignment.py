@@ -24,7 +24,7 @@ PHONES = (SILENCE, SPOKEN_NOISE, *ARPABET)
 _KNOWN = frozenset(PHONES)
 
 _SILENT = {"", "sil", "sp", "<eps>", "<sil>"}
-_POSITION = re.compile("_[BIES]$")  # begin, inside, end of a word, or a word by itself
+_POSITION = re.compile("(?<=.)_[BIES]$")  # begin, inside, end of a word, or a word by itself
 _NOISY = {"spn", "<unk>", "<spn>"}
 # A value in a TextGrid is a quoted text ("" is a quote in it), a flag or a number that stands free; all else
 # ("xmin =", "intervals [3]:") is decoration, so that Praat's long and short text formats read alike.

@@ -97,8 +97,9 @@ def planned(tmp_path):
             cpu_cmd=cpu pretrain_cmd=large train_cmd=small array_cmd= cuda_array_cmd= stage_number=0
             step() { shift; echo "$cmd $@"; }
             run_steps() { echo "at once $1"; }
-            # what the configuration leads to
-            python() { if [ $# -gt 2 ]; then PYTHON "$@"; else grep -o lm/x "$2" || true; fi; }
+            python() { # what the configuration leads to
+              if [[ $# -gt 2 || $1 == *order.py ]]; then PYTHON "$@"; else grep -o lm/x "$2" || true; fi
+            }
             extract_features; pretrain_upstreams; represent_sets; train_tasks; decode_and_score
             echo "scored ${scored[@]} ${scored_of_share[@]}" """.replace("PYTHON", sys.executable)
         done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
@@ -150,10 +151,10 @@ def test_what_a_step_reads_makes_it_run_again(planned, split):
 def test_what_begins_with_another_model_waits_for_it(planned, tmp_path):
     _, at_once = planned(rows="fbank apc")
     (tmp_path / "conf/adapted.yaml").write_text("upstream: apc\ninit-from: exp/t/apc\n")
-    planned_so, waits = planned(rows="adapted fbank apc")
-    names = [name for name, (_, _, words) in planned_so.items() if "speechrep.bin.pretrain" in words]
+    steps, waits = planned(rows="adapted fbank apc")
+    names = [name for name, (_, _, words) in steps.items() if "speechrep.bin.pretrain" in words]
     assert names == ["fbank", "apc", "adapted"]
-    assert len(waits) == len(at_once) + 1  # behind the first two, and behind it
+    assert len(waits) == len(at_once) + 1
 
 
 def test_each_row_is_what_its_name_says(planned):
@@ -335,13 +336,15 @@ def test_a_configurations_words_are_paths_where_they_are_written_as_such(tmp_pat
     """And the archives of a table, or their folders where there are too many for a command line."""
     monkeypatch.syspath_prepend(REPOSITORY / "utils")
     config_inputs = importlib.import_module("config_inputs")
-    for name in ("mel", "exp/apc", "data/train", "arks"):
+    for name in ("mel", "exp/apc", "data/train", "arks", "old"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "conf.yaml").write_text("feature: mel\npretrained: exp/apc\nother: exp/gone\nmap: w.txt\n")
-    (tmp_path / "w.txt").touch()
+    values = "feature: mel\npretrained: exp/apc\nother: exp/gone\nmap: w.txt\ninit-from: old\n"
+    (tmp_path / "conf.yaml").write_text(values)
+    for name in ("w.txt", "old/model.json"):
+        (tmp_path / name).touch()
     words = [sys.executable, str(REPOSITORY / "utils/config_inputs.py"), "conf.yaml"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == "exp/apc\nw.txt\n"
+    assert done.stdout == "exp/apc\nold/model.json\nw.txt\n"
     places, arks = [], [tmp_path / f"arks/{number}.ark" for number in range(3)]
     for number, ark in enumerate(arks):
         write_ark(ark, [(f"u{number}", np.ones((2, 3), np.float32))], tmp_path / "one.scp")

@@ -83,8 +83,9 @@ def test_folding():
     assert [fold_phone(p) for p in ("AH0_B", "B_I", "ER2_E ", "S_S", "SIL_B", "spn_S")] == (
         ["AH", "B", "ER", "S", "SIL", "SPN"]
     )
-    with pytest.raises(InputError, match="'Q' is not an ARPAbet phone"):
-        fold_phone("Q")
+    for label in ("Q", "_B", "AH_X"):
+        with pytest.raises(InputError, match=f"'{label}' is not an ARPAbet phone"):
+            fold_phone(label)
 
 
 def test_textgrid_long_format(tmp_path):

@@ -127,13 +127,19 @@ def test_begins_with_another_projects_checkpoint_and_tells_of_it(tmp_path, sets)
     command = [*SMALL["mockingjay"], *sets, "--max-steps", "0", "--exp-dir"]
     main([*command, str(tmp_path / "first"), "--seed", "5"])
     export_model(tmp_path / "first", "mockingjay", tmp_path / "released.ckpt")
-    main([*command, str(tmp_path / "second"), "--init-from", str(tmp_path / "released.ckpt")])
+    released = ["--init-from", str(tmp_path / "released.ckpt")]
+    main([*command, str(tmp_path / "second"), *released])
     first, second = (read_info(tmp_path / name) for name in ("first", "second"))
     assert second["weights_sha256"] == first["weights_sha256"] == second["begun_from"]["weights_sha256"]
     imported = second["begun_from"]["imported"]
     assert imported["from"] == "mockingjay" and imported["file"] == "released.ckpt"
     assert "imported" not in second
     assert "`, imported from `released.ckpt` |" in (tmp_path / "second/README.md").read_text()
+    with pytest.raises(InputError, match="another network: num_heads was 2 and is now 4"):
+        main([*command, str(tmp_path / "third"), *released, "--num-heads", "4"])
+    other = write_store(tmp_path / "other.h5", cmvn="none")
+    with pytest.raises(InputError, match=r"cmvn is 'none' but .*import it first: import_checkpoint --preset"):
+        main([*command, str(tmp_path / "third"), *released, "--train-dir", other, "--valid-dir", other])
 
 
 def test_a_run_that_goes_on_tells_of_the_weights_that_it_began_with(tmp_path, sets):
@@ -150,6 +156,7 @@ def test_a_run_that_goes_on_tells_of_the_weights_that_it_began_with(tmp_path, se
     main([*command, second, "--init-from", first, "--max-steps", "20", "--save-interval", "10"])
     assert read_info(second)["begun_from"] == {"weights_sha256": sha} == whole["begun_from"]
     assert read_info(second)["weights_sha256"] == whole["weights_sha256"]
+    main([*command, second, "--init-from", f"{first}/./", "--max-steps", "20", "--save-interval", "10"])
     with pytest.raises(InputError, match=r"init-from was '\S*first' and is now None"):
         main([*command, second, "--max-steps", "20", "--save-interval", "10"])
 
@@ -161,17 +168,15 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, sets):
     second = str(tmp_path / "second")
     same = [*SMALL["apc"], *sets]
     others = [*SMALL["apc"], "--train-dir", other, "--valid-dir", other]
+    wrong = "first: weights of another network: "
     for words, source, exp_dir, told in [
-        (
-            [*same, "--hidden-size", "8"],
-            first,
-            second,
-            r"first: weights of another network: \S+ is \(",
-        ),
+        ([*same, "--hidden-size", "8"], first, second, f"{wrong}hidden_size was 16 and is now 8"),
+        ([*same, "--residual", "none"], first, second, f"{wrong}residual was 'all' and is now 'none'"),
         ([*SMALL["mockingjay"], *sets], first, second, "first: holds apc, want mockingjay"),
-        (others, first, second, "cmvn is 'none' but .*first was made for"),
+        (others, first, second, r"cmvn is 'none' but .*first was made for .*extract features"),
         (same, str(tmp_path / "none"), second, "none: no such file or folder"),
-        ([*same, "--overwrite"], first, first, "--init-from: is --exp-dir itself"),
+        ([*same, "--overwrite"], first, first, "--init-from: is in --exp-dir"),
+        ([*same, "--overwrite"], f"{first}/model.safetensors", first, "--init-from: is in --exp-dir"),
     ]:
         with pytest.raises(InputError, match=told):
             main([*words, "--max-steps", "0", "--init-from", source, "--exp-dir", exp_dir])
