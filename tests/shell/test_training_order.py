@@ -27,7 +27,8 @@ def order(tmp_path):
 def test_each_waits_for_the_one_that_it_begins_with(order, tmp_path):
     done = order(
         c="init_from: exp/x/b/", b="'init-from' : ./exp/x/a/model.safetensors", a="",
-        other="init-from: exp/y/a", a_untrained="", none="init-from:", b_untrained=f"init-from: {tmp_path}/exp/x/a  # as b",
+        other="init-from: exp/y/a", a_untrained="", none="init-from:",
+        b_untrained=f"init-from: {tmp_path}/exp/x/a  # as b",
     )  # fmt: skip
     assert done.stdout == "a other a_untrained none\nb b_untrained\nc\n", done.stderr
 
