@@ -1,9 +1,11 @@
 """What a step's inputs look like, so that a later run can tell whether they changed."""
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -128,24 +130,26 @@ def _unmade(value: Any) -> Any:
 
 def _recordings(table: bytes) -> list[str]:
     """The files that a ``wav.scp`` names, and those among the words of its commands, each once."""
-    found = []
+    found, words = [], {}
     for line in filter(bytes.strip, table.splitlines()):
         place = os.fsdecode(line.split(maxsplit=1)[-1].strip())
         archive, colon, offset = place.rpartition(":")
         if place.endswith("|"):
-            found += filter(os.path.isfile, _words(place))
+            words |= dict.fromkeys(_words(place))
         elif colon and offset.isdecimal() and not os.path.exists(place):
             found.append(archive)
         else:
             found.append(place)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys([*found, *filter(os.path.isfile, words)]))
 
 
 def _words(command: str) -> list[str]:
-    try:
-        return shlex.split(command)
-    except ValueError:  # a quote without its end
-        return []
+    """What may be names in a command: what blanks or a shell's signs part, and the content of quotes."""
+    found = [*command.split(), *re.split(r"[\s|<>&;()=\"']+", command)]
+    if '"' in command or "'" in command or "\\" in command:
+        with contextlib.suppress(ValueError):  # a quote without its end
+            found += shlex.split(command)
+    return found
 
 
 def _many(files: Iterable[tuple[str, Path]]) -> str:

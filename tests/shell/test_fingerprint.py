@@ -161,7 +161,7 @@ def test_a_table_of_recordings_is_known_by_them(tmp_path, fingerprint, monkeypat
         Path(name).write_text("before")
     Path("wav.scp").write_bytes(
         b"u1 a.flac\nu2  b:1\nu3\tc.ark:13\nu4 c.ark:99 \nu5 sph2pipe 'e f.sph' d.sph |\n"
-        b"u5b cat 'x.txt |\nu6 gone.flac\n\nu7 \xe9\0\nalone\nu8 long name.wav\nu9 a.flac/x\nu10 "
+        b"u5b cat 'x y.txt |\nu6 gone.flac\n\nu7 \xe9\0\nalone\nu8 long name.wav\nu9 a.flac/x\nu10 "
         + 300 * b"x"
         + b"\n"
     )
@@ -198,6 +198,17 @@ def test_where_all_recordings_are_gone_nothing_is_made_anew(folder_of_step, tabl
 def test_a_table_of_commands_alone_names_no_recordings(tmp_path, fingerprint):
     (tmp_path / "wav.scp").write_text("u1 get u1 |\nu2 'x |\n")
     assert fingerprint.fingerprint(tmp_path / "wav.scp") == fingerprint.fingerprint(tmp_path / "wav.scp")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["cat r1.wav |", 'cat "r1.wav"|', "sox - -t wav - <r1.wav |", "cat r1.wav|sox - - |", "x --in=r1.wav|",
+     "(cat r1.wav) 2>log |", "cat 'r1.wav |"],
+)  # fmt: skip
+def test_however_a_command_names_a_recording_it_counts(tmp_path, fingerprint, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    Path("r1.wav").touch()
+    assert fingerprint._recordings(f"u {command}\nv {command}\n".encode()) == ["r1.wav"]
 
 
 def test_a_long_archive_of_recordings_is_read_once(tmp_path, fingerprint, monkeypatch):
