@@ -44,7 +44,7 @@ setup(
     ],
     extras_require={
         "mini": ["espeakng-loader>=0.2.4,<0.3"],  # the voices of --corpus mini
-        "align": ["pocketsphinx>=5,<6"],  # --aligner pocketsphinx
+        "align": ["pocketsphinx>=5,<6; python_version < '3.14'"],  # --aligner; no wheels for later ones
         "ngram": ["kenlm>=0.2,<1"],  # n-gram language models in decoding; needs a C++ compiler
         "test": [
             "hypothesis>=6.80,<7",  # property tests of formats and parsers
