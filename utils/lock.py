@@ -49,7 +49,7 @@ def hold(descriptor: int, holder: int, where: object) -> None:
     except BlockingIOError:
         by = os.pread(descriptor, 1000, 0).decode(errors="replace").strip() or "unknown process"
         raise InputError(
-            f"another run is at work on this ({by})", where=where,
+            f"another run is at work on this ({by}, or a command of it)", where=where,
             mend="wait for it, end it, or use another --tag (for data and features: --datadir, --dumpdir)",
         ) from None  # fmt: skip
     os.ftruncate(descriptor, 0)

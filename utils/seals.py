@@ -30,7 +30,8 @@ def sealed_files(done: Mapping[str, Any], marker: Path) -> list[Path]:
     """The files that a marker's content vouches for."""
     sums = done.get("sealed")
     names = sums if isinstance(sums, dict) else {}
-    return [Path(os.path.relpath(os.path.join(os.path.realpath(marker.parent), name))) for name in names]
+    folder = os.path.realpath(marker.parent)
+    return [_shown(os.path.normpath(os.path.join(folder, name))) for name in names]
 
 
 def refuse_damaged(paths: Iterable[Path]) -> None:
@@ -49,10 +50,8 @@ def refuse_damaged(paths: Iterable[Path]) -> None:
             file = Path(os.path.realpath(marker.parent / name))
             wanted = any(file == path or path in file.parents for path in real)
             if wanted and file.is_file() and _checksum(file, content=" " not in checksum) != checksum:
-                shown = os.path.relpath(file)
                 raise InputError(
-                    f"is not what step {marker.name} made: damaged or changed since",
-                    where=file if shown.startswith("..") else shown,
+                    f"is not what step {marker.name} made: damaged or changed since", where=_shown(str(file)),
                     mend="put a good copy back, or remove it and run that stage again",
                 )  # fmt: skip
 
@@ -74,6 +73,12 @@ def _files(path: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(path):
         folders[:] = [name for name in folders if not name.startswith(".") and name != "log"]
         yield from (Path(folder, name) for name in names if not name.startswith("."))
+
+
+def _shown(path: str) -> Path:
+    """An absolute path, from where we are if it is below."""
+    near = os.path.relpath(path)
+    return Path(path if near.startswith("..") else near)
 
 
 def _checksum(path: Path, content: bool) -> str:

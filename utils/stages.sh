@@ -159,7 +159,7 @@ extract_features() {
 
 pretrain_one() { # upstream
   local upstream=$1 model trained config untrained more gpus
-  model=$(upstream_dir "$upstream") config=$(conf "${upstream%_untrained}") untrained=() gpus=$ngpu
+  model=$(upstream_dir "$upstream") config=$(conf "${upstream%_untrained}")
   if [ "$model" != "$exp/$upstream" ]; then return; fi # of --upstream-from
   trained=$(upstream_dir "${upstream%_untrained}")
   if [[ $upstream == *_untrained && $trained != "$exp"/* ]]; then # of the same network, whatever conf/ has
@@ -169,9 +169,10 @@ pretrain_one() { # upstream
       python -m speechrep.bin.untrained --like "$trained" --exp-dir "$model" --seed "$seed"
     return
   fi
-  if [[ $upstream == *_untrained ]]; then untrained=(--max-steps 0 --init-from=); fi # random weights
-  cmd=$pretrain_cmd
-  if [[ $upstream == *_untrained ]]; then cmd=$train_cmd gpus=$gpu_of_job; fi # it is only validated
+  cmd=$pretrain_cmd gpus=$ngpu untrained=()
+  if [[ $upstream == *_untrained ]]; then # random weights, only validated
+    cmd=$train_cmd gpus=$gpu_of_job untrained=(--max-steps 0 --init-from=)
+  fi
   if has_no_weights "$upstream"; then cmd=$cpu_cmd gpus=0; fi
   mapfile -t more < <(python utils/config_inputs.py "$config")
   step "$exp" "$upstream" --in "$config" "$feats/$pretrain" "$feats/$dev" "${more[@]}" \

@@ -263,6 +263,7 @@ def set_aside(step: Step) -> None:
     # With an output removed, perhaps because it was damaged, what lies aside is the better one.
     made = (*step.outputs, *sealed_files(read_marker(step.marker) or {}, step.marker))
     finished = step.marker.exists() and all(path.exists() for path in made)
+    why = "was made differently" if finished or not step.marker.exists() else "is not whole"
     old_marker = aside(step.marker)
     moved = False
     for folder in step.owns:
@@ -271,7 +272,7 @@ def set_aside(step: Step) -> None:
                 old_marker.unlink(missing_ok=True)  # what it tells of goes now
             moved = True
             place = put_aside(folder, finished)
-            print(f"step.py: {folder} was made differently: moved to {place}", file=sys.stderr)
+            print(f"step.py: {folder} {why}: moved to {place}", file=sys.stderr)
     if moved and finished:
         step.marker.replace(old_marker)
 

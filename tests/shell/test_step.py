@@ -86,6 +86,7 @@ def test_runs_again_afresh_and_says_why(folder, change, why):
     assert f"make: runs: {why}\n" in again.stderr
     assert runs(folder) == 1  # in a folder of its own: what was there was moved aside
     whole = "missing" not in why
+    assert f"out {'was made differently' if whole else 'is not whole'}: moved to" in again.stderr
     assert (folder / ("out.old" if whole else "out.unfinished.old") / "count").exists()
     assert run(folder).stderr.endswith("up to date\n")
 
