@@ -6,7 +6,8 @@
 #                   installs kenlm first, which needs a C++ compiler
 # make docs         the documentation site into build/site, warnings as errors
 # make audit        the installed packages against PyPI's list of known vulnerabilities; needs the internet
-.PHONY: demo demo-mosei test test-all lint docs faults fuzz audit venv clean
+# make pins         whether the versions of constraints.txt fit together, and are built, for each Python; the same
+.PHONY: demo demo-mosei test test-all lint docs faults fuzz audit pins venv clean
 
 BIN := .venv/bin
 # The recipes use the active virtual environment: here it is ours, whatever the caller's is.
@@ -43,6 +44,16 @@ fuzz: venv
 audit: venv
 	python3 -m venv build/audit && build/audit/bin/pip install --quiet pip-audit==2.10.1
 	build/audit/bin/pip-audit --strict --skip-editable --progress-spinner off --path $(wildcard .venv/lib/python3*/site-packages)
+
+# Only wheels, for who has no compiler.
+pins: venv
+	python3 -m venv build/uv && build/uv/bin/pip install --quiet uv==0.13.9
+	rm -rf build/pins && $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/pins .
+	for version in 3.10 3.11 3.12 3.13 3.14; do \
+	  echo "speechrep[mini,align,test] @ file://$$(ls "$(CURDIR)"/build/pins/*.whl)" | build/uv/bin/uv pip compile --quiet - \
+	    --constraint constraints.txt --python-version $$version --python-platform x86_64-manylinux_2_28 --only-binary :all: \
+	    --output-file build/pins/$$version.txt && echo "$$version: $$(grep -c == build/pins/$$version.txt) packages" || exit 1; \
+	done
 
 lint: venv
 	$(BIN)/ruff check
