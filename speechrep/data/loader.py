@@ -44,6 +44,8 @@ class Loader:
             batch_size=None,
             sampler=self._order,
             num_workers=num_workers,
+            # As before Python 3.14: forked, they share the tables of large sets, and scripts need no guard.
+            multiprocessing_context="fork" if num_workers else None,
             persistent_workers=num_workers > 0,
             prefetch_factor=4 if num_workers else None,
             worker_init_fn=_outlive_signals,

@@ -34,7 +34,7 @@ def test_a_dead_worker_is_told_in_words_alone(words, traced):
 
 
 POOL = """
-import os, signal
+import multiprocessing, os, signal
 from concurrent.futures import ProcessPoolExecutor
 from speechrep.bin import run
 
@@ -42,7 +42,7 @@ def die(number):
     os.kill(os.getpid(), signal.SIGKILL)
 
 def main():
-    with ProcessPoolExecutor(1) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
         list(pool.map(die, range(3)))
 
 run(main)
