@@ -2,6 +2,7 @@
 # Makes the virtual environment .venv in the checkout, with the versions of constraints.txt, unless it is there
 # and as setup.py and constraints.txt want it.  PYTHON=python3.12 tools/make_venv.sh picks another Python.
 set -euo pipefail
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=.venv
 python=${PYTHON:-python3}
@@ -26,7 +27,8 @@ if [ -e "$venv" ] && [ "$(version "$venv/bin/python")" != "$(version "$python")"
   }
 fi
 "$python" -m venv "${clear[@]}" "$venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+# Isolated: what a PYTHONPATH of the moment leads to is not there later.
+"$venv/bin/python" -I -m pip install --quiet --disable-pip-version-check \
   --constraint constraints.txt --editable '.[mini,align,test]'
 # Last, so that an interrupted installation is not taken for a whole one.
 printf '%s\n' "$wanted" >"$venv/made-from"

@@ -48,16 +48,16 @@ def is_made(path: str) -> set[str]:
 
 def ready_made(options: Mapping[str, Any], data_dir: Path) -> set[str]:
     """The table of a data directory's features, and where they lie."""
-    from speechrep.frontend.ready import ReadyConfig, ReadySource
+    from speechrep.frontend.ready import ReadyConfig, ReadySource, in_hdf5
     from speechrep.io.ark import parse_spec
 
-    config = ReadyConfig(options.get("scp", ReadyConfig.scp))
+    config = ReadyConfig(str(options.get("scp", ReadyConfig.scp)))
     paths = {str(config.place(data_dir))}
     with contextlib.suppress(InputError):
         source = ReadySource(config, data_dir)
         for utt_id in source.utt_ids:
-            path = parse_spec(source.identity(utt_id)[1])[0]
-            paths.add(path if os.path.exists(path) else path.rpartition(":")[0])  # the latter of file.h5:key
+            place = source.identity(utt_id)[1]
+            paths.add((in_hdf5(place) or parse_spec(place))[0])
     return paths if len(paths) <= MOST else {os.path.dirname(path) or "." for path in paths}
 
 

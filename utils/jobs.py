@@ -53,8 +53,6 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", type=int, default=0, help="GPUs of a job")
     parser.add_argument("--mem", default="", help="memory of a job, such as 4G")
     parser.add_argument("--time", default="", help="time limit of a job, as the scheduler writes it")
-    parser.add_argument("--pick", choices=["all", "failed"], default="all",
-                        help="failed: only the jobs whose log does not tell of success")  # fmt: skip
     parser.add_argument("job", nargs=argparse.REMAINDER, metavar="[JOB=1:N] LOG COMMAND...")
 
 
@@ -83,12 +81,6 @@ def parse_job_array(words: Sequence[str]) -> JobArray:
 
     jobs = (Job(k, Path(fill(log, k)), tuple(fill(word, k) for word in argv)) for k in numbers)
     return JobArray(name, tuple(jobs), log)
-
-
-def pick(array: JobArray, which: str, only: int = 0) -> JobArray:
-    """The array, or with ``failed`` what of it did not succeed, or with ``only`` the job of that number."""
-    left = (job for job in array.jobs if which == "all" or status(job.log) != 0)
-    return dataclasses.replace(array, jobs=tuple(job for job in left if only in (0, job.number)))
 
 
 def status(log: Path) -> int | None:
@@ -176,8 +168,9 @@ class _Run:
                 data = b""
             if not data:
                 return
-            sys.stderr.buffer.write(data)
-            sys.stderr.buffer.flush()
+            with contextlib.suppress(OSError):  # of a terminal that was closed; the work goes on
+                sys.stderr.buffer.write(data)
+                sys.stderr.buffer.flush()
             *lines, self._line = (self._line + data.replace(b"\r\n", b"\n")).split(b"\n")
             self.log.write(b"".join(line.rsplit(b"\r", 1)[-1] + b"\n" for line in lines))
 

@@ -24,7 +24,7 @@ def lock(path: Path) -> Iterator[None]:
         InputError: another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # a group may share it
     try:
         hold(descriptor, os.getpid(), path)
         os.set_inheritable(descriptor, True)
@@ -42,7 +42,7 @@ def hold(descriptor: int, holder: int, where: object) -> None:
         where: the file's name, for the message.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds it, or the file system has no locks.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,6 +51,11 @@ def hold(descriptor: int, holder: int, where: object) -> None:
         raise InputError(
             f"another run is at work on this ({by}, or a command of it)", where=where,
             mend="wait for it, end it, or use another --tag (for data and features: --datadir, --dumpdir)",
+        ) from None  # fmt: skip
+    except OSError as error:
+        raise InputError(
+            f"cannot be locked: {error.strerror}", where=where,
+            mend="choose a folder on a file system with locks (Lustre: mounted with flock)",
         ) from None  # fmt: skip
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"process {holder} on {socket.gethostname()} since {now()}\n".encode(), 0)

@@ -20,12 +20,13 @@ _options_fail() {
 
 # The variable that an option word names; fails where there is none.
 _options_name() {
-  local word=${1#--}
-  word=${word//-/_}
-  [[ $1 == --* && $word =~ ^[a-z][a-z0-9_]*$ ]] || return 1
-  [[ $word != @(given_options|given_words|help_message) ]] || return 1
-  [[ -n ${!word+set} ]] || return 1
-  printf '%s' "$word"
+  # Patterns, as the letters of a regular expression depend on the locale: a Turkish one has no i from a to z.
+  set -- "$1" "${1#--}"
+  set -- "$1" "${2//-/_}"
+  [[ $1 == --* && $2 == [a-z]* && $2 != *[!a-z0-9_]* ]] || return 1
+  [[ $2 != @(given_options|given_words|help_message) ]] || return 1
+  [[ -n ${!2+set} ]] || return 1
+  printf '%s' "$2"
 }
 
 _options_help() {
@@ -35,9 +36,9 @@ _options_help() {
   if [[ ! -r $script ]]; then script=${OLDPWD:-}/$script; fi
   [[ -r $script ]] || return 0
   while IFS= read -r line && [[ $line != *parse_options.sh* || $line == \#* ]]; do
-    if [[ $line =~ ^([a-z][a-z0-9_]*)=[^#]*\#\ (.*)$ && -n ${!BASH_REMATCH[1]+set} ]]; then
-      option=${BASH_REMATCH[1]}
-      printf '  --%-18s %s [%s]\n' "${option//_/-}" "${BASH_REMATCH[2]}" "${!option}"
+    option=${line%%=*}
+    if [[ $line =~ ^[^=]+=[^#]*\#\ (.*)$ ]] && _options_name "--$option" >/dev/null; then
+      printf '  --%-18s %s [%s]\n' "${option//_/-}" "${BASH_REMATCH[1]}" "${!option}"
     fi
   done <"$script"
 }

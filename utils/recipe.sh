@@ -9,7 +9,7 @@ SPEECHREP_DRY_RUN=$(mktemp)
 export SPEECHREP_DRY_RUN
 trap 'rm -f "$steps" "$SPEECHREP_DRY_RUN"' EXIT
 
-log() { printf '%s %s\n' "$(date +%H:%M:%S)" "$*" >&2; }
+log() { printf '%s %s\n' "$(date +%H:%M:%S)" "$*" >&2 || true; } # of a terminal that was closed
 
 fail() {
   printf 'run.sh: error: %s\n' "$1" >&2
@@ -85,8 +85,9 @@ begin_recipe() { # number of the last stage
   if [[ $dry_run == false && "$cpu_cmd $pretrain_cmd $train_cmd" == *slurm.py* ]] && ! command -v sbatch >/dev/null; then
     fail "--backend slurm: there is no sbatch here; start the recipe on a machine that has Slurm's commands"
   fi
-  python -c 'import speechrep.config' 2>/dev/null ||
-    fail "$(command -v python || echo python) lacks packages; 'make venv' in the checkout installs them"
+  local why
+  why=$(python -c 'import speechrep.config' 2>&1) ||
+    fail "$(command -v python || echo python) lacks packages (${why##*$'\n'}); 'make venv' in the checkout installs them"
   if [ "$ngpu" -gt 0 ] && [ "$backend" = local ] && [ "$dry_run" = false ] && [ "$stop_stage" -ge 2 ]; then
     python -c 'import sys, torch; sys.exit(torch.cuda.device_count() < int(sys.argv[1]))' "$ngpu" ||
       fail "--ngpu $ngpu: PyTorch sees fewer GPUs here; --ngpu 0 computes on the CPU"

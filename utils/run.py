@@ -5,11 +5,12 @@ utils/run.py [--max-jobs-run N] [JOB=1:N] log/x.JOB.log command... JOB ...
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 
 from children import Children
-from jobs import add_launch_options, failures, parse_job_array, pick, run_jobs
+from jobs import add_launch_options, failures, parse_job_array, run_jobs
 
 
 def main() -> None:
@@ -21,7 +22,8 @@ def main() -> None:
     parser.add_argument("--only", type=int, default=0, help="run only the job of this number")
     args = parser.parse_args()
     try:
-        array = pick(parse_job_array(args.job), args.pick, args.only)
+        array = parse_job_array(args.job)
+        array = dataclasses.replace(array, jobs=tuple(j for j in array.jobs if args.only in (0, j.number)))
     except ValueError as error:
         sys.exit(f"run.py: {error}")
     # The memory, time and GPU options are for schedulers: here they are accepted and have no effect.

@@ -12,7 +12,6 @@ Writes <decode-dir>/scoring/{wer,cer}, the same as .json, and details/ and print
 bootstrap=1000 # draws of the confidence interval
 mode=strict    # strict | present | all: references without hypothesis
 compare=       # another system's hyp: interval and significance of the difference
-python=python3 # interpreter that has speechrep
 
 folders=()
 while [[ $# -gt 0 && ${!#} != -* && ${#folders[@]} -lt 2 ]]; do
@@ -37,6 +36,7 @@ done
 
 root=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")
 . "$root/utils/venv.sh"
+python=${PYTHON:-python3}
 scoring=$decode_dir/scoring
 mkdir -p "$scoring"
 rm -f "$scoring"/{best_wer,wer,wer.json,cer,cer.json} "$scoring"/*.tmp "$scoring"/details/{*.trn,per_utt,per_spk,ops} # none of an earlier run may stay beside an error

@@ -28,10 +28,8 @@ def seal(paths: Iterable[Path], marker: Path) -> dict[str, str]:
 
 def sealed_files(done: Mapping[str, Any], marker: Path) -> list[Path]:
     """The files that a marker's content vouches for."""
-    sums = done.get("sealed")
-    names = sums if isinstance(sums, dict) else {}
     folder = os.path.realpath(marker.parent)
-    return [_shown(os.path.normpath(os.path.join(folder, name))) for name in names]
+    return [_shown(os.path.normpath(os.path.join(folder, name))) for name in _sealed(done)]
 
 
 def refuse_damaged(paths: Iterable[Path]) -> None:
@@ -60,10 +58,13 @@ def _sums(marker: Path) -> dict[str, str]:
     if marker.suffix in (".lock", ".started", ".old", ".between") or not marker.is_file():
         return {}
     try:
-        value: Any = read_json(marker)
+        return _sealed(read_json(marker))
     except InputError:  # then the step that it belongs to will run again
         return {}
-    sums = value.get("sealed") if isinstance(value, dict) else None
+
+
+def _sealed(done: Any) -> dict[str, str]:
+    sums = done.get("sealed") if isinstance(done, dict) else None
     return {k: v for k, v in sums.items() if isinstance(v, str)} if isinstance(sums, dict) else {}
 
 

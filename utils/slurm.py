@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from children import end_with_parent, hangup
-from jobs import RANGE, THREADS, JobArray, add_launch_options, failures, parse_job_array, pick, status
+from jobs import RANGE, THREADS, JobArray, add_launch_options, failures, parse_job_array, status
 
 OF_THE_SITE = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
 LOOK_AT_LOGS_S = 0.5
@@ -46,9 +46,7 @@ def main() -> None:
         signal.signal(number, lambda received, _frame: interrupts.append(received))
     end_with_parent()
     try:
-        array = pick(parse_job_array(args.job), args.pick)
-        if not array.jobs:
-            return
+        array = parse_job_array(args.job)
         job_id = submit(array, args)
         wait(array, job_id, interrupts)
     except (ValueError, OSError) as error:

@@ -21,6 +21,11 @@ conf() {
   echo "$folder/$1.yaml"
 }
 
+if [ "$confdir" != conf ]; then
+  [ -d "$confdir" ] || fail "--confdir: there is no folder $confdir"
+  confs=("$confdir" "${confs[@]}")
+fi
+
 # A word given twice would be the same step twice, side by side.
 upstreams=$(unique "$upstreams") label_shares=$(unique "$label_shares") share_seeds=$(unique "${share_seeds:-}")
 
@@ -145,7 +150,7 @@ extract_features() {
     mapfile -t more < <(python utils/config_inputs.py "$feature_config" "$datadir/$set")
     global=() # statistics that hold for all sets: those of the set that models are pre-trained on
     if [ "$set" != "$pretrain" ] && grep -qsE "^cmvn: *[\"']?global" "$feature_config" &&
-      ! grep -q '^global-cmvn-from:' "$feature_config"; then
+      ! grep -qE '^global[-_]cmvn[-_]from:' "$feature_config"; then
       global=("$feats/$pretrain")
     fi
     step "$feats" "$set" --in "$feature_config" "$datadir/$set/utt2spk" "${more[@]}" \

@@ -22,6 +22,7 @@ import signal
 import socket
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from children import Children
@@ -35,7 +36,7 @@ from speechrep.io.files import read_json, write_json
 from speechrep.provenance import commit, now
 
 # Where or how fast a step runs does not count as a change of it.
-FREE_OPTIONS = ("--nj", "--ngpu", "--cmd")
+FREE_OPTIONS = {"--nj", "--ngpu", "--cmd"}
 LOG_LINES = 20  # of a failed step's log
 NEWS_S = 60  # a step that takes longer tells how far it is, then after twice the time, at least every hour
 
@@ -100,7 +101,7 @@ def main() -> None:
                     run(step, state)
             else:  # others may see so, too, at once
                 tell(step, "up to date")
-    except (InputError, OSError) as error:  # such as a full disk
+    except (InputError, OSError, UnicodeError) as error:  # such as a full disk
         sys.exit(f"step.py: {step.name}: error: {error}")
 
 
@@ -167,13 +168,7 @@ def reason(step: Step, state: dict) -> str:
     before, current = done["inputs"], state["inputs"]
     for path in sorted(before.keys() | current.keys()):
         if before.get(path) != current.get(path):
-            how = (
-                "changed"
-                if path in before and path in current
-                else "is new"
-                if path in current
-                else "is gone"
-            )
+            how = "is gone" if path not in current else "changed" if path in before else "is new"
             return f"input {path} {how}"
     for path in (*step.outputs, *sealed_files(done, step.marker)):
         if not path.exists():
@@ -216,12 +211,7 @@ def is_within(path: Path, folders: list[str]) -> bool:
 
 def significant(command: tuple[str, ...]) -> list[str]:
     """The command without the options that change no result."""
-    words, skip = [], False
-    for word in command:
-        if not skip and word not in FREE_OPTIONS:
-            words.append(word)
-        skip = word in FREE_OPTIONS
-    return words
+    return [word for before, word in pairwise(("", *command)) if not {before, word} & FREE_OPTIONS]
 
 
 def fingerprints(inputs: tuple[Path, ...]) -> dict[str, str]:
@@ -377,7 +367,8 @@ def is_full(path: Path) -> bool:
 def tell(step: Step, what: str, least: int = 1) -> None:
     """One line about the step, unless ``--verbose`` is below ``least``."""
     if step.verbose >= least:
-        print(f"{time.strftime('%H:%M:%S')} {step.name}: {what}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # of a terminal that was closed; the work goes on
+            print(f"{time.strftime('%H:%M:%S')} {step.name}: {what}", file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

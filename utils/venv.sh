@@ -6,3 +6,6 @@ if [ -z "${VIRTUAL_ENV:-}" ] && [ -x "${root:?}/.venv/bin/python" ]; then
 fi
 # This checkout's package, whatever is installed.
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+# Whatever the caller's: files are written in UTF-8, and the scripts here find each other.
+export PYTHONIOENCODING=UTF-8
+unset PYTHONSAFEPATH

@@ -3,4 +3,4 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=../../utils/venv.sh
 . "$root/utils/venv.sh"
-export LC_ALL=C PYTHONIOENCODING=UTF-8 PYTHONUNBUFFERED=1
+export LC_ALL=C PYTHONUNBUFFERED=1

@@ -1,6 +1,7 @@
 """One thin command per step: ``python -m speechrep.bin.<name> --help``."""
 
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -23,6 +24,9 @@ def run(main: Callable[[], None]) -> None:
         format="%(asctime)s %(name)s: %(message)s",
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # as files, whatever the locale
     threading.excepthook = _tell_of_thread
     sys.unraisablehook = _tell_of_cleaning_up
     try:

@@ -16,10 +16,10 @@ from typing import Any
 from speechrep.bin import run
 from speechrep.bin.jobs import check_jobs, run_launcher, run_local
 from speechrep.config import add_options, from_options, make_parser, opt, parse_choice, to_dict
+from speechrep.data.identity import require_global_cmvn
 from speechrep.errors import InputError
 from speechrep.frontend.cmvn import SCOPES
 from speechrep.frontend.extraction import Extraction
-from speechrep.frontend.feature_dir import require_global_cmvn
 from speechrep.frontend.ready import ReadyConfig, ReadySource
 from speechrep.frontend.registry import FRONTENDS
 from speechrep.frontend.sources import AudioSource, FeatureSource

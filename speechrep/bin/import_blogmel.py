@@ -22,9 +22,10 @@ import numpy as np
 
 from speechrep.bin import run
 from speechrep.config import make_parser
+from speechrep.data.identity import require_global_cmvn
 from speechrep.errors import InputError, telling_of
 from speechrep.frontend.cmvn import SCOPES
-from speechrep.frontend.feature_dir import Piece, PieceWriter, merge, require_global_cmvn
+from speechrep.frontend.feature_dir import Piece, PieceWriter, merge
 from speechrep.io.feature_marks import invalidate_all, require_no_data_dir
 from speechrep.io.feature_meta import FeatureMeta, write_meta
 from speechrep.progress import Progress

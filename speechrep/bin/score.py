@@ -127,8 +127,7 @@ def _error_rates(
 def _sentiment(refs: Sequence[str], hyps: Sequence[str], replications: int, info: Info) -> dict[str, Figure]:
     joined = _joined(hyps, read_table), _joined(refs, read_table)
     preds, truths = sentiment.pair(*joined, ", ".join(hyps), ", ".join(refs))
-    found = sentiment.score(preds, truths, info["config"]["mode"], replications=replications)
-    return {name: Figure(*figure, sentiment.BETTER[name]) for name, figure in found.items()}
+    return sentiment.score(preds, truths, info["config"]["mode"], replications=replications)
 
 
 SCORERS: dict[str, Callable[[Sequence[str], Sequence[str], int, Info], dict[str, Figure]]] = {

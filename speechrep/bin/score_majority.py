@@ -15,8 +15,8 @@ import numpy as np
 from speechrep.bin import run
 from speechrep.config import make_parser
 from speechrep.io.table import read_table
-from speechrep.score.results import Figure, add_figures
-from speechrep.score.sentiment import BETTER, majority, parse
+from speechrep.score.results import add_figures
+from speechrep.score.sentiment import majority, parse
 
 logger = logging.getLogger(__name__)
 NAME = "majority"  # stands in the place of an upstream
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     chosen_on, scored = (Path(folder) / "utt2sentiment" for folder in (args.train_data, args.data_dir))
     train, test = (np.array(list(parse(read_table(path), path).values())) for path in (chosen_on, scored))
-    figures = {metric: Figure(*found, BETTER[metric]) for metric, found in majority(train, test).items()}
+    figures = majority(train, test)
     for metric, figure in figures.items():
         logger.info("%s on %s: %s %.2f [%.2f, %.2f]", NAME, args.set, metric, figure.value, *figure.ci95)
     add_figures(

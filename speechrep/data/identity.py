@@ -6,6 +6,7 @@ defaults, hence this lies above :mod:`speechrep.io.feature_meta`.
 """
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from speechrep.data.features import FeatureReader
 from speechrep.errors import InputError
 from speechrep.frontend.cmvn import Cmvn
 from speechrep.frontend.registry import FRONTENDS
+from speechrep.io.feature_meta import FeatureMeta, read_meta
 
 
 def require_equal(want: dict[str, Any], got: dict[str, Any], want_where: object, got_where: object) -> None:
@@ -49,7 +51,7 @@ def sha256_of(stats: NDArray[np.float64] | None) -> str:
 
 def global_statistics(feats: FeatureReader) -> NDArray[np.float64] | None:
     """The statistics by which a feature directory is normalised as a whole; None where there are none."""
-    if feats.meta.cmvn != "global" or not feats.path.is_dir():
+    if feats.meta.upstream or feats.meta.cmvn != "global" or not feats.path.is_dir():
         return None
     return Cmvn(feats.path, "global", feats.meta.norm_vars).stats("")
 
@@ -78,6 +80,16 @@ def require_like(first: FeatureReader, second: FeatureReader) -> None:
     """Refuse a set whose features are not those of another."""
     require_equal(first.meta.identity(), second.meta.identity(), first.path, second.path)
     require_statistics(statistics_sha256(first), second, first.path)
+
+
+def require_global_cmvn(path: Path, meta: FeatureMeta) -> None:
+    """Refuse a feature directory whose global statistics are not for features such as ``meta`` tells of."""
+    if meta.cmvn != "global":
+        raise InputError(f"needs --cmvn global, got {meta.cmvn}", where="--global-cmvn-from")
+    theirs = read_meta(path / "features.json")
+    mine, given = ({"feature": of.feature, "config": of.config} for of in (meta, theirs))
+    if theirs.cmvn != "global" or not are_equal(mine, given):
+        raise InputError("not global statistics of the same features", where=path)
 
 
 def are_equal(one: dict[str, Any], other: dict[str, Any]) -> bool:

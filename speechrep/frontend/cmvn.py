@@ -77,7 +77,7 @@ class Cmvn:
         self.path, self.scope, self.norm_vars = Path(path), scope, norm_vars
         self._places: Mapping[str, str] = {}
         self._speakers: Mapping[str, str] = {}
-        self._cached: tuple[str, np.ndarray] = ("", np.zeros((2, 1)))
+        self._cached: tuple[str, np.ndarray] | None = None
         if scope not in SCOPES:
             raise InputError(f"CMVN over {scope!r}; want one of {SCOPES}", where=path)
         if scope in ("utterance", "speaker"):
@@ -107,7 +107,7 @@ class Cmvn:
         """The statistics that apply to an utterance, float64 (2, D + 1)."""
         key = self._speakers.get(utt_id, "") if self.scope == "speaker" else utt_id
         key = "*" if self.scope == "global" else key
-        if key != self._cached[0]:
+        if self._cached is None or key != self._cached[0]:
             if self.scope == "global":
                 stats = read_matrix(str(self.path / "cmvn.ark"), dtype=np.float64)
             elif key in self._places:

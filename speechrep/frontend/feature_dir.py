@@ -12,7 +12,6 @@ from speechrep.errors import InputError
 from speechrep.frontend import cmvn
 from speechrep.io.ark import ArkWriter, Source, iter_ark, open_ark
 from speechrep.io.checked_file import checked_open
-from speechrep.io.feature_meta import FeatureMeta, read_meta
 from speechrep.io.files import atomic_open
 from speechrep.io.table import read_table, write_table
 
@@ -111,15 +110,6 @@ def merge(
     write_table(out_dir / "utt2num_frames", lengths)
     write_table(out_dir / "feats.scp", positions)
     return len(positions)
-
-
-def require_global_cmvn(path: Path, meta: FeatureMeta) -> None:
-    """Refuse a feature directory whose global statistics are not for features such as ``meta`` tells of."""
-    if meta.cmvn != "global":
-        raise InputError(f"needs --cmvn global, got {meta.cmvn}", where="--global-cmvn-from")
-    theirs = read_meta(path / "features.json")
-    if theirs.cmvn != "global" or theirs.config != meta.config or theirs.feature != meta.feature:
-        raise InputError("not global statistics of the same features", where=path)
 
 
 def report_lost(path: Path, lost: Iterable[Sequence[str]], total: int) -> None:

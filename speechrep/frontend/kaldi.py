@@ -165,7 +165,7 @@ class Spectrum:
 
     def _sums(self, samples: np.ndarray, total: int, square: bool) -> tuple[np.ndarray, np.ndarray]:
         """Mean to remove from each frame, and sum of squares after that if wanted; float32 (T,)."""
-        config, first = self.config, np.arange(total)
+        config = self.config
         # Frames overlap: each is made of whole pieces, and a piece is summed once.
         piece = math.gcd(config.shift, config.length)
         pieces, step = config.length // piece, config.shift // piece
@@ -173,8 +173,7 @@ class Spectrum:
         def over_frames(values: np.ndarray) -> np.ndarray:
             count = len(values) // piece
             sums = values[: count * piece].reshape(count, piece).sum(axis=1, dtype=np.float64)
-            running = np.concatenate([[0.0], np.cumsum(sums)])
-            return running[first * step + pieces] - running[first * step]
+            return np.lib.stride_tricks.sliding_window_view(sums, pieces)[::step].sum(axis=1)[:total]
 
         sums = over_frames(samples) if config.remove_dc_offset else np.zeros(total)
         mean = sums / config.length

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ class ReadySource:
     def identity(self, utt_id: str) -> list[object]:
         """See :class:`FeatureSource`."""
         spec = self._table.get(utt_id, "")
-        archive = spec.rpartition(":")[0] if _is_hdf5(spec) else parse_spec(spec or "-")[0]
+        archive = (in_hdf5(spec) or parse_spec(spec or "-"))[0]
         if archive not in self._identities:
             self._identities[archive] = file_identity(archive)
         return [utt_id, spec, *self._identities[archive]]
@@ -77,7 +78,8 @@ class ReadySource:
             raise InputError(f"no features of utterance {utt_id!r}", where=self.path)
         spec = self._table[utt_id]
         try:
-            feats = self._read_hdf5(spec) if _is_hdf5(spec) else read_matrix(spec)
+            place = in_hdf5(spec)
+            feats = self._read_hdf5(*place) if place else read_matrix(spec)
             if not len(feats):
                 raise InputError("no frames", where=spec)
             if self.dim and feats.shape[1] != self.dim:
@@ -88,12 +90,11 @@ class ReadySource:
             raise error.told(f"utterance {utt_id!r}: {error.what}") from error
         return feats
 
-    def _read_hdf5(self, spec: str) -> np.ndarray:
+    def _read_hdf5(self, path: str, key: str) -> np.ndarray:
         import h5py  # here, because only this kind of features needs it
 
         from speechrep.io.hdf5 import reading
 
-        path, _, key = spec.rpartition(":")
         if self._file[0] != path:
             with reading(path, "not readable as HDF5"):
                 self._file = path, h5py.File(path, "r")
@@ -116,8 +117,10 @@ class ReadySource:
         return dataset[:].astype(np.float32)
 
 
-def _is_hdf5(spec: str) -> bool:
-    return spec.rpartition(":")[0].endswith(_HDF5)
+def in_hdf5(spec: str) -> tuple[str, str] | None:
+    """File and key of ``file.h5:key``, whose key may hold a colon; None for another place."""
+    found = re.match(r"(.*?\.(?:h5|hdf5)):(.*)", spec)
+    return (found[1], found[2]) if found else None
 
 
 def _read_places(path: Path) -> dict[str, str]:
@@ -138,7 +141,7 @@ def _read_lhotse(path: Path) -> dict[str, str]:
     """A lhotse feature manifest: recording to storage; recordings must have been stored whole."""
     places: dict[str, str] = {}
     try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else open(path, encoding="utf-8") as stream:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as stream:
             for number, line in enumerate(stream, start=1):
                 where = f"{path}:{number}"
                 row = parse_json(line, where)

@@ -6,7 +6,6 @@ compares the blocks that it lies in. Archives without such a file are read as th
 """
 
 import contextlib
-import functools
 import io
 import os
 import zlib
@@ -20,6 +19,8 @@ from speechrep.io.checks import BLOCK_BYTES, sums_of
 from speechrep.io.files import atomic_open, commit_file, is_device, temporary_name
 
 SUFFIX = ".crc32"
+_HEAD_BYTES = 64  # more than the first line has
+_LINE_BYTES = 9  # of each other line
 
 
 def sums_path(path: str | os.PathLike[str]) -> Path:
@@ -85,36 +86,54 @@ def open_checked(path: str | os.PathLike[str]) -> IO[bytes]:
         OSError: there is no such file.
         InputError: the checksums are damaged, or not of this archive. Reading raises it for a damaged block.
     """
-    sums = _sums(path)
-    if sums is None:
-        return io.BufferedReader(_Named(os.fspath(path)), BLOCK_BYTES)  # type: ignore[return-value]
-    return io.BufferedReader(_Checked(path, *sums), BLOCK_BYTES)  # type: ignore[return-value]
-
-
-def _sums(path: str | os.PathLike[str]) -> tuple[int, array] | None:
-    """Bytes and checksums of an archive, None if it has none."""
-    name = f"{os.fspath(path)}{SUFFIX}"  # a string: this is done for every utterance
-    try:
-        stat = os.stat(name)
+    try:  # by a string: this is done for every utterance
+        sums = _Sums(f"{os.fspath(path)}{SUFFIX}")
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    return _parsed(Path(name), stat.st_mtime_ns, stat.st_size)
+        return io.BufferedReader(_Named(os.fspath(path)), BLOCK_BYTES)  # type: ignore[return-value]
+    return io.BufferedReader(_Checked(path, sums), BLOCK_BYTES)  # type: ignore[return-value]
 
 
-@functools.lru_cache(maxsize=64)  # an archive is opened for every utterance
-def _parsed(path: Path, _changed: int, _size: int) -> tuple[int, array]:
-    with telling_of(path):
-        text = path.read_bytes()
-    head, _, rest = text.partition(b"\n")
-    words = head.split()
-    try:
-        block_bytes, size = map(int, words)
-        sums = array("I", (int(line, 16) for line in rest.split()))
-    except (ValueError, OverflowError):
-        block_bytes, size, sums = 0, 0, array("I")
-    if block_bytes != BLOCK_BYTES or len(sums) != -(-size // BLOCK_BYTES):
-        raise InputError("damaged checksums", where=path, mend="put a good copy back, or remove the file")
-    return size, sums
+class _Sums:
+    """The checksums of an archive, read where they are wanted: those of a large corpus fill memory.
+
+    Attributes:
+        size: bytes of the archive.
+    """
+
+    def __init__(self, path: str):
+        self._path, self._descriptor = path, os.open(path, os.O_RDONLY)
+        try:
+            head, end, _ = self._read(_HEAD_BYTES, 0).partition(b"\n")
+            block_bytes, self.size = map(int, head.split())
+            self._begin, blocks = len(head + end), -(-self.size // BLOCK_BYTES)
+            if block_bytes != BLOCK_BYTES or os.fstat(self._descriptor).st_size != self._place(blocks):
+                raise ValueError
+        except (ValueError, InputError):
+            self.close()
+            raise self._damaged() from None
+
+    def of(self, first: int, count: int) -> list[int]:
+        """Those of ``count`` blocks, from the one numbered ``first``."""
+        text = self._read(count * _LINE_BYTES, self._place(first))
+        try:
+            return [int(text[place : place + _LINE_BYTES], 16) for place in range(0, len(text), _LINE_BYTES)]
+        except ValueError:
+            raise self._damaged() from None
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def _place(self, block: int) -> int:
+        return self._begin + block * _LINE_BYTES
+
+    def _read(self, count: int, place: int) -> bytes:
+        with telling_of(self._path):
+            return os.pread(self._descriptor, count, place)
+
+    def _damaged(self) -> InputError:
+        mend = "put a good copy back, or remove the file"
+        return InputError("damaged checksums", where=self._path, mend=mend)
 
 
 class _Named(io.FileIO):
@@ -134,13 +153,14 @@ class _Named(io.FileIO):
 class _Checked(io.RawIOBase):
     """A file whose every block is compared with its checksum when it is read."""
 
-    def __init__(self, path: str | os.PathLike[str], size: int, sums: array):
-        self._path, self._size, self._sums, self._place = path, size, sums, 0
+    def __init__(self, path: str | os.PathLike[str], sums: _Sums):
+        self._path, self._size, self._sums, self._place = path, sums.size, sums, 0
+        self._descriptor = -1  # which closing finds if there is no such file
         self._descriptor = os.open(path, os.O_RDONLY)
-        if os.fstat(self._descriptor).st_size != size:
+        if os.fstat(self._descriptor).st_size != sums.size:
             self.close()
             raise InputError(
-                f"is not the archive of {size} bytes that its checksums are of", where=path,
+                f"is not the archive of {sums.size} bytes that its checksums are of", where=path,
                 mend=f"put a good copy back; if it was changed on purpose, remove {sums_path(path).name}",
             )  # fmt: skip
 
@@ -191,7 +211,7 @@ class _Checked(io.RawIOBase):
             done += count
         first = place // BLOCK_BYTES
         sums = sums_of(view, BLOCK_BYTES)
-        wanted = self._sums[first : first + len(sums)].tolist()
+        wanted = self._sums.of(first, len(sums))
         if sums != wanted:
             begin = BLOCK_BYTES * (first + next(i for i, value in enumerate(sums) if value != wanted[i]))
             raise InputError(
@@ -201,7 +221,8 @@ class _Checked(io.RawIOBase):
 
     def close(self) -> None:
         """Close the file."""
-        if not self.closed and self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if not self.closed:
+            self._sums.close()
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
         super().close()

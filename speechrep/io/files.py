@@ -1,6 +1,7 @@
 """Files that are either complete or absent: temporary name, fsync, rename."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -69,6 +70,10 @@ def fsync(path: str | os.PathLike[str]) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems know no such thing of directories; only in a crash is a name lost there.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not os.path.isdir(path):
+            raise
     finally:
         os.close(descriptor)
 

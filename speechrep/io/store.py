@@ -184,7 +184,7 @@ class Store:
         with (
             reading(path, "not a readable HDF5 file, perhaps cut short"),
             open(self.path, "rb") as stream,
-            h5py.File(self.path, "r") as store,
+            h5py.File(self.path, "r", locking=False) as store,
         ):
             self._identity = identity(stream.fileno())
             self._read_index(store)

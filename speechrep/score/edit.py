@@ -93,10 +93,12 @@ def align(ref: Sequence[str], hyp: Sequence[str]) -> list[tuple[str | None, str 
 def _batches(pending: list[tuple[int, int, int, int]]) -> Iterator[list[tuple[int, int, int, int]]]:
     """Neighbours in the sorted list, as many as fit the cell budget."""
     batch: list[tuple[int, int, int, int]] = []
+    longest = 0
     for item in pending:
-        if batch and (item[0] + 1) * (len(batch) + 1) > _CELLS_PER_BATCH:
+        longest = max(longest, item[0] + item[1] + 2)
+        if batch and longest * (len(batch) + 1) > _CELLS_PER_BATCH:
             yield batch
-            batch = []
+            batch, longest = [], item[0] + item[1] + 2
         batch.append(item)
     if batch:
         yield batch

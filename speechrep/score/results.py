@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from speechrep import provenance
-from speechrep.errors import InputError
+from speechrep.errors import InputError, telling_of
 from speechrep.io.files import read_json, write_json
 
 # Entries that agree in these are of the same thing; the newer ones stay, whatever their metrics: a figure
@@ -68,7 +68,8 @@ def add_results(path: str | os.PathLike[str], entries: Sequence[dict[str, Any]])
     for entry in entries:
         assert set(entry) == set(KEYS), sorted(set(entry) ^ set(KEYS))
     with open(path.with_name(f".{path.name}.lock"), "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released when closed, also by a killed process
+        with telling_of(path):
+            fcntl.flock(lock, fcntl.LOCK_EX)  # released when closed, also by a killed process
         old = read_json(path) if path.exists() else []
         if not isinstance(old, list) or not all(isinstance(entry, dict) for entry in old):
             raise InputError("not a list of results", where=path, mend="move it away")

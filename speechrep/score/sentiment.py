@@ -6,23 +6,15 @@ against positive (``> 0``). Classes round half to even, as numpy does.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speechrep.errors import InputError
 from speechrep.score.bootstrap import REPLICATIONS, interval
+from speechrep.score.results import Figure
 
 Metric = Callable[[NDArray, NDArray], float]
-
-
-class Figure(NamedTuple):
-    """One figure with its interval."""
-
-    value: float
-    ci95: tuple[float, float]
-    n: int  # utterances it rests on
 
 
 def accuracy2(preds: NDArray, truths: NDArray) -> float:
@@ -172,7 +164,8 @@ def _figure(name: str, preds: NDArray, truths: NDArray, replications: int, seed:
         return metric(preds[drawn], truths[drawn])
 
     ci95 = interval(on_drawn, len(truths), replications=replications, seed=seed)
-    return Figure(value, ci95, int((truths != 0).sum()) if name.endswith("non0") else len(truths))
+    n = int((truths != 0).sum()) if name.endswith("non0") else len(truths)
+    return Figure(value, ci95, n, BETTER[name])
 
 
 def _percent(correct: NDArray) -> float:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from speechrep.text.tokenizer import BLANK, UNKNOWN, UNKNOWN_ID
+from speechrep.text.tokenizer import BLANK, UNKNOWN, UNKNOWN_ID, words_of
 
 
 class WordTokenizer:
@@ -24,13 +24,13 @@ class WordTokenizer:
             texts: one line per utterance.
             vocab_size: how many units to keep, blank and unknown included; 0 all.
         """
-        counts = Counter(word for text in texts for word in text.split(" ") if word and word != UNKNOWN)
+        counts = Counter(word for text in texts for word in words_of(text) if word != UNKNOWN)
         words = sorted(counts, key=lambda word: (-counts[word], word))
         return cls(words[: vocab_size - 2] if vocab_size else words)
 
     def encode(self, text: str) -> list[int]:
         """Unit numbers of ``text``."""
-        return [self._ids.get(word, UNKNOWN_ID) for word in text.split(" ") if word]
+        return [self._ids.get(word, UNKNOWN_ID) for word in words_of(text)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of unit numbers."""

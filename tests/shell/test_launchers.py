@@ -113,13 +113,8 @@ def test_failed_job_is_named_and_the_others_still_run(launcher, tmp_path):
 
 def test_what_a_job_left_running_may_write_below_its_end(tmp_path):
     words = ["JOB=1:2", "x.JOB.log", "bash", "-c", "[ JOB = 2 ] || { (sleep 0.3; echo late) & }"]
-    again = ["--pick", "failed", *words]
     assert call(RUN, *words, folder=tmp_path).returncode == 0
     wait_for_word(tmp_path / "x.1.log", "late")
-    (tmp_path / "x.2.log").unlink()
-    assert call(RUN, *again, folder=tmp_path).returncode == 0
-    assert "late" in (tmp_path / "x.1.log").read_text()  # it was not run again
-    assert (tmp_path / "x.2.log").exists()  # it told of no end
 
 
 def wait_for_word(path: Path, word: str) -> None:
@@ -135,15 +130,6 @@ def test_a_job_of_slurm_has_threads_of_its_own(slurm, tmp_path):
     words = ["--num-threads", "3", "x.log", "bash", "-c", f"echo {names}"]
     assert call(SLURM, *words, folder=tmp_path, env=environment).returncode == 0
     assert "\n3 3 3\n" in (tmp_path / "x.log").read_text()
-
-
-def test_pick_failed_runs_only_those(launcher, tmp_path):
-    words = ["J=1:3", "x.J.log", "bash", "-c", "echo run >>ran.J; [ J != 2 ] || [ -e mended ]"]
-    assert call(launcher, *words, folder=tmp_path).returncode == 1
-    (tmp_path / "mended").touch()
-    assert call(launcher, "--pick", "failed", *words, folder=tmp_path).returncode == 0
-    assert [(tmp_path / f"ran.{k}").read_text().count("run") for k in (1, 2, 3)] == [1, 2, 1]
-    assert (tmp_path / "x.2.log").read_text().count("# Started at") == 1  # the log of the last run alone
 
 
 @pytest.fixture
@@ -416,12 +402,6 @@ def test_slurm_an_earlier_job_that_does_not_end_is_told(slurm, tmp_path):
     done = call(impatient(tmp_path, LOOK_AT_LOGS_S=0.05, CANCEL_S=0.2), "x.log", "true", folder=tmp_path)
     assert done.returncode == 1 and "does not end; try scancel 77" in done.stderr
     assert not (slurm / "options").exists()  # no second one beside it
-
-
-def test_slurm_is_asked_for_nothing_where_nothing_failed(slurm, tmp_path):
-    (tmp_path / "x.1.log").write_text("# Ended (code 0) at\n")
-    assert call(SLURM, "--pick", "failed", "J=1:1", "x.J.log", "true", folder=tmp_path).returncode == 0
-    assert not (slurm / "options").exists()
 
 
 def test_slurm_an_answer_without_a_number_is_a_refusal(slurm, tmp_path):

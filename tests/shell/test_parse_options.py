@@ -58,6 +58,9 @@ def script(tmp_path):
         (["--PATH", "1"], "unknown option --PATH"),
         (["--given-options", "1"], "unknown option --given-options"),
         (["--_option", "1"], "unknown option --_option"),
+        (["--word", "1"], "unknown option --word"),  # a variable of the parser's own
+        (["--1", "1"], "unknown option --1"),
+        (["--sté", "1"], "unknown option"),
         (["--a[$(touch hacked)]", "1"], "unknown option"),
         (["--stage=1"], "options are of the form --stage 1"),
     ],

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 SCRIPT = str(Path(__file__).parents[2] / "utils" / "score.sh")
@@ -24,7 +23,7 @@ def make(folder):
 
 def test_it_writes_every_report(tmp_path):
     data, out = make(tmp_path)
-    result = score("--bootstrap", 50, "--python", sys.executable, data, out)
+    result = score("--bootstrap", 50, data, out)
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"%WER 25.00 [ 1 / 4, 0 ins, 1 del, 0 sub ] {out}\n"
     scoring = out / "scoring"
@@ -39,7 +38,7 @@ def test_references_without_hypothesis_may_be_left_out(tmp_path):
     """In every report; the line that is collected is kept, too."""
     data, out = make(tmp_path)
     (out / "hyp").write_text("s1-u1 A B\n")
-    result = score("--bootstrap", 50, "--mode", "present", "--python", sys.executable, data, out)
+    result = score("--bootstrap", 50, "--mode", "present", data, out)
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"%WER 33.33 [ 1 / 3, 0 ins, 1 del, 0 sub ] [PARTIAL] {out}\n"
     assert (out / "scoring/best_wer").read_text() == result.stdout
@@ -50,7 +49,7 @@ def test_references_without_hypothesis_may_be_left_out(tmp_path):
 def test_another_system_is_compared_with(tmp_path):
     data, out = make(tmp_path)
     (tmp_path / "other").write_text("s1-u1 A B C\ns2-u1 D\n")
-    options = ["--bootstrap", 50, "--compare", tmp_path / "other", "--python", sys.executable]
+    options = ["--bootstrap", 50, "--compare", tmp_path / "other"]
     assert score(*options, data, out).returncode == 0
     for name in ("wer", "cer"):
         report = json.loads((out / f"scoring/{name}.json").read_text())
@@ -60,9 +59,9 @@ def test_another_system_is_compared_with(tmp_path):
 
 def test_words_that_sclite_cannot_take_cost_its_files_alone(tmp_path):
     data, out = make(tmp_path)
-    assert score("--bootstrap", 50, "--python", sys.executable, data, out).returncode == 0
+    assert score("--bootstrap", 50, data, out).returncode == 0
     (out / "hyp").write_text("s1-u1 A B/C\ns2-u1 D\n")
-    result = score("--bootstrap", 50, "--python", sys.executable, data, out)
+    result = score("--bootstrap", 50, data, out)
     assert result.returncode == 0
     assert result.stdout == f"%WER 50.00 [ 2 / 4, 0 ins, 1 del, 1 sub ] {out}\n"
     assert "'B/C'" in result.stderr and "no files for sclite" in result.stderr
@@ -72,9 +71,9 @@ def test_words_that_sclite_cannot_take_cost_its_files_alone(tmp_path):
 
 def test_a_failure_leaves_no_earlier_rate(tmp_path):
     data, out = make(tmp_path)
-    assert score("--bootstrap", 50, "--python", sys.executable, data, out).returncode == 0
+    assert score("--bootstrap", 50, data, out).returncode == 0
     (out / "hyp").write_text("s1-u1 A B\n")
-    failed = score("--bootstrap", 50, "--python", sys.executable, data, out)
+    failed = score("--bootstrap", 50, data, out)
     assert failed.returncode == 1 and "s2-u1" in failed.stderr
     assert not [path.name for path in (out / "scoring").iterdir() if path.suffix != ".tmp" and path.is_file()]
 

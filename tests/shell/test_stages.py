@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[2]
 SETUP = """set -euo pipefail
     given_options=" " called_from=$PWD feature_config=conf/features.yaml feature=features
     upstreams="apc apc" controls=false upstream_from= label_shares="0.1 0.1" share_seeds="2 2"
-    tag=t expdir=exp dumpdir=dump datadir=data ngpu=0
+    tag=t confdir=conf expdir=exp dumpdir=dump datadir=data ngpu=0
     nj=2 seed=1 dry_run=true verbose=1 stage=0 stop_stage=5 backend=local
     . utils/recipe.sh
     confs=(conf) tasks=asr control_tasks=
@@ -246,6 +246,13 @@ def test_global_statistics_may_be_named_by_the_configuration(planned, tmp_path):
     steps, _ = planned(rows="apc")
     for name in ("more", "train"):
         assert "--global-cmvn-from" not in " ".join(steps[name][2])
+
+
+def test_a_mistyped_folder_of_configurations_is_refused(tmp_path):
+    (tmp_path / "utils").symlink_to(REPOSITORY / "utils")
+    script = SETUP.replace("confdir=conf", "confdir=cnof")
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "--confdir: there is no folder cnof" in done.stderr
 
 
 @pytest.fixture

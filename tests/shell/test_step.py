@@ -416,6 +416,38 @@ def test_a_lock_names_its_holder_alone(tmp_path, monkeypatch):
         assert re.fullmatch(rf"process {os.getpid()} on \S+ since [\dT:+-]+\n", path.read_text())
 
 
+def test_without_locks_it_says_so(folder):
+    change = "import errno, fcntl\ndef refuse(*_): raise OSError(errno.ENOSYS, 'Function not implemented')\n"
+    done = run_changed(folder, f"{change}fcntl.flock = refuse")
+    assert done.returncode == 1 and "make.lock: cannot be locked: Function not implemented (" in done.stderr
+
+
+def test_a_group_may_share_a_lock(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(STEP.parent)
+    before = os.umask(0o002)
+    try:
+        with importlib.import_module("lock").lock(tmp_path / "x.lock"):
+            assert (tmp_path / "x.lock").stat().st_mode & 0o777 == 0o664
+    finally:
+        os.umask(before)
+
+
+def test_it_outlives_its_terminal(folder):
+    """Started by setsid, say; what there is to tell is lost, not the work."""
+    main, terminal = os.openpty()
+    script = f"echo up >up; while [ ! -e closed ]; do sleep 0.05; done; echo said; {COUNT}"
+    with subprocess.Popen(
+        words(script=script), cwd=folder, stderr=terminal, start_new_session=True
+    ) as process:
+        os.close(terminal)
+        wait_for(folder / "up")
+        os.close(main)
+        (folder / "closed").touch()
+        assert process.wait(60) == 0
+    assert (folder / ".done/make").exists() and (folder / "out/result").read_text() == "a"
+    assert "# Ended (code 0)" in (folder / "logs/make.log").read_text()
+
+
 def test_several_may_see_at_once_that_it_is_done(folder):
     run(folder)
     with open(folder / ".done/make.lock") as held:

@@ -62,3 +62,11 @@ def test_errors(tmp_path: Path):
         cmvn.apply("b", feats)
     with pytest.raises(InputError, match="utterance 'a': CMVN statistics"):
         cmvn.apply("a", np.ones((4, 2), np.float32))
+
+
+def test_an_utterance_without_a_speaker_is_told_at_once(tmp_path: Path):
+    feats = np.ones((4, 3), np.float32)
+    write_ark(tmp_path / "cmvn.ark", [("s", statistics(feats))], tmp_path / "cmvn.scp")
+    (tmp_path / "utt2spk").write_text("a s\n")
+    with pytest.raises(InputError, match="no CMVN statistics for speaker ''"):
+        Cmvn(tmp_path, "speaker", True).apply("b", feats)

@@ -16,7 +16,11 @@ from models import meta, model
 import speechrep
 from speechrep.bin import dump
 from speechrep.data.features import open_features
+from speechrep.data.identity import global_statistics, require_like
 from speechrep.errors import InputError
+from speechrep.frontend.cmvn import statistics
+from speechrep.io.ark import ArkWriter, write_ark
+from speechrep.io.feature_meta import write_meta
 from speechrep.io.model_files import write_model
 from speechrep.io.specifier import read_entries
 from speechrep.io.store import Store, StoreWriter
@@ -414,6 +418,21 @@ def test_a_store_in_any_order_is_a_sorted_directory(tmp_path):
     assert not (folder / ".jobs").exists()
     with pytest.raises(InputError, match=r"x\.h5: utterance 'a/1' cannot name an HDF5 data set"):
         export_espnet(Store(store_path), tmp_path / "e.h5")
+
+
+def test_an_archive_of_representations_has_no_statistics_of_its_own(feats, tmp_path):
+    """Those that its features.json tells of were the input's."""
+    folder, store = tmp_path / "feats", open_features(feats)
+    write_ark(folder / "a.ark", ((u, store.read(u)) for u in store.utt_ids), folder / "feats.scp")
+    write_meta(folder / "features.json", dataclasses.replace(store.meta, cmvn="global"))
+    with open(folder / "cmvn.ark", "wb") as stream:
+        ArkWriter(stream).write_alone(statistics(store.read(store.utt_ids[0])))
+    upstream = build("apc", CONFIGS["apc"](hidden_size=4, num_layers=1), open_features(folder).meta)
+    upstream.cmvn_stats = global_statistics(open_features(folder))
+    save_model(tmp_path / "exp", upstream)
+    ark = run(folder, tmp_path / "exp", tmp_path / "ark", "--format", "ark")
+    assert ark.meta.cmvn == "global" and global_statistics(ark) is None
+    require_like(ark, ark)
 
 
 def test_other_toolkits_formats(feats, tmp_path):

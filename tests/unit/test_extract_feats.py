@@ -384,6 +384,9 @@ def test_statistics_of_another_set(data_dir: Path, broken: Path, tmp_path: Path)
         )
     with pytest.raises(InputError, match="needs --cmvn global"):
         extract(data_dir, tmp_path / "x", "--global-cmvn-from", str(train))
+    # What is the same features to a model is so here.
+    other = extract(data_dir, tmp_path / "other", *options, "--allow-downsample", "true")
+    assert (other / "cmvn.ark").read_bytes() == (train / "cmvn.ark").read_bytes()
 
 
 def test_one_lost_utterance_is_listed(data_dir: Path, broken: Path, tmp_path: Path):

@@ -1,5 +1,6 @@
 """A file is whole under its name or not there at all."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -273,3 +274,24 @@ def test_a_table_is_sorted_in_c_order_and_parted_at_blanks_alone(tmp_path):
     ):
         with pytest.raises(InputError, match=told):
             write_table(tmp_path / "t", {key: value})
+
+
+def test_directories_that_cannot_be_forced_to_disk_are_as_good_as_any(tmp_path, monkeypatch):
+    """As some network file systems have them; a file must be."""
+    fsync = os.fsync
+
+    def refuse(kind):
+        def refusing(descriptor):
+            if kind(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "Invalid argument")
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", refusing)
+
+    refuse(stat.S_ISDIR)
+    write_json(tmp_path / "x.json", 1)
+    assert read_json(tmp_path / "x.json") == 1
+    refuse(stat.S_ISREG)
+    with pytest.raises(OSError, match="Invalid"):
+        write_json(tmp_path / "x.json", 2)
+    assert read_json(tmp_path / "x.json") == 1

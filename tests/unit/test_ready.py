@@ -18,6 +18,8 @@ from speechrep.frontend.ready import ReadyConfig, ReadySource
 from speechrep.io.ark import write_ark
 from speechrep.io.table import read_table, write_table
 
+# A locale of one byte per letter, without the UTF-8 that Python takes instead.
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 FEATS = {
     f"s{n // 3}-{n}": np.random.default_rng(n).normal(size=(10 + n, 7)).astype(np.float32) for n in range(6)
 }
@@ -154,6 +156,35 @@ def test_hdf5_whose_keys_are_the_utterances(data_dir: Path, tmp_path: Path):
     check(extract(data_dir, tmp_path / "f", "--scp", str(write_hdf5(tmp_path / "x.h5"))))
 
 
+@pytest.mark.parametrize("table", [True, False])
+def test_a_key_of_hdf5_may_hold_a_colon(tmp_path: Path, table: bool):
+    """As our own export writes those of utterances that have one."""
+    data, utt_ids = tmp_path / "data", ["s0-a:1", "s0-b"]
+    data.mkdir()
+    (data / "utt2spk").write_text("".join(f"{utt_id} s0\n" for utt_id in utt_ids))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for n, utt_id in enumerate(utt_ids):
+            file.create_dataset(utt_id, data=np.full((5, 3), n, np.float32))
+    write_table(data / "feats.scp", {utt_id: f"{tmp_path}/x.h5:{utt_id}" for utt_id in utt_ids})
+    scp = data / "feats.scp" if table else tmp_path / "x.h5"
+    reader = open_features(extract(data, tmp_path / "f", "--scp", str(scp)))
+    assert [reader.read(utt_id)[0, 0] for utt_id in utt_ids] == [0, 1]
+
+
+def test_a_packed_manifest_is_utf8_whatever_the_locale(tmp_path: Path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("é-0", data=np.ones((5, 3), np.float32))
+    row = {"recording_id": "é-0", "storage_path": "gone/x.h5", "storage_key": "é-0"}
+    with gzip.open(tmp_path / "feats.jsonl.gz", "wt", encoding="utf-8") as stream:
+        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    script = """import pathlib, sys
+from speechrep.frontend.ready import ReadyConfig, ReadySource
+print(ReadySource(ReadyConfig(sys.argv[1]), pathlib.Path()).read(chr(233) + "-0").shape)"""
+    words = [sys.executable, "-c", script, tmp_path / "feats.jsonl.gz"]
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | ASCII)
+    assert done.stdout == "(5, 3)\n", done.stderr
+
+
 @pytest.mark.parametrize("cuts", [False, True])
 def test_lhotse_manifest(data_dir: Path, tmp_path: Path, cuts: bool):
     write_hdf5(tmp_path / "x.h5")
@@ -196,7 +227,7 @@ def test_the_recipes_step_sees_that_archives_changed(kind: str, data_dir: Path, 
     script = """set -euo pipefail
         controls=false upstreams= tasks= control_tasks= upstream_from= label_shares= expdir=exp tag=t
         dumpdir=dump ngpu=0 nj=1 array_cmd= datadir=data feature=fmllr feature_config=conf.yaml pretrain=train
-        labelled= dry_run=$1 verbose=1 stage_number=1 stage_name=features confs=()
+        labelled= dry_run=$1 verbose=1 stage_number=1 stage_name=features confs=() confdir=conf
         . utils/recipe.sh
         . utils/stages.sh
         extract_features"""

@@ -1,5 +1,6 @@
 """Kaldi's specifiers, and copy_feats through them."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,14 @@ def test_text_through_pipes_and_back(scp: Path, tmp_path: Path):
     subprocess.run([*words, "ark:-", f"ark:{tmp_path}/b.ark"], input=text, check=True, capture_output=True)
     for key, feats in read_entries(f"ark:{tmp_path / 'b.ark'}"):
         np.testing.assert_array_equal(feats, FEATS[key])
+
+
+def test_text_is_utf8_whatever_the_locale(tmp_path: Path):
+    write_ark(tmp_path / "x.ark", [("é", FEATS[next(iter(FEATS))])])
+    words = [sys.executable, "-m", "speechrep.bin.copy_feats", f"ark:{tmp_path}/x.ark"]
+    env = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([*words, f"ark,scp:{tmp_path}/y.ark,-"], check=True, capture_output=True, env=env)
+    assert done.stdout.startswith("é ".encode())
 
 
 @pytest.mark.parametrize(("method", "token"), [("1", b"CM "), ("3", b"CM2 "), ("5", b"CM3 ")])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from speechrep.bin.score_wer import main
 from speechrep.errors import InputError
-from speechrep.score import wer
+from speechrep.score import edit, wer
 from speechrep.score.edit import align, count_errors
 
 
@@ -51,6 +51,21 @@ def test_batches_of_very_different_lengths_agree_with_one_by_one():
     refs = [generator.integers(5, size=n).astype(str).tolist() for n in lengths]
     hyps = [generator.integers(5, size=n).astype(str).tolist() for n in lengths[::-1]]
     assert count_errors(refs, hyps).tolist() == [kaldi_counts(r, h) for r, h in zip(refs, hyps, strict=True)]
+
+
+def test_a_runaway_hypothesis_pads_no_others_to_its_length(monkeypatch):
+    monkeypatch.setattr(edit, "_CELLS_PER_BATCH", 600)
+    shapes = []
+    count = edit._count_batch
+    monkeypatch.setattr(
+        edit, "_count_batch", lambda refs, hyps: shapes.append((refs, hyps)) or count(refs, hyps)
+    )
+    refs, hyps = [["a"] * 10] * 50, [["b"] * 10] * 50
+    hyps[4] = ["b"] * 2000
+    found = count_errors(refs, hyps)
+    assert found.sum(axis=1).tolist() == [2000 if n == 4 else 10 for n in range(50)]
+    assert max(len(refs) for refs, hyps in shapes if max(map(len, hyps)) == 2000) == 1
+    assert max(len(refs) for refs, _ in shapes) > 10
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,6 @@ if [ "$corpus" = none ]; then corpus_root=$datadir; fi # data directories that a
 
 confs=(conf)
 if [ "$corpus" = mini ]; then confs=(conf/small conf); fi
-if [ "$confdir" != conf ]; then confs=("$confdir" "${confs[@]}"); fi
 
 # The folders of the corpus behind sets: a set may be FOLDER:READER,READER or FOLDER:-READER,READER.
 folders() {
@@ -171,7 +170,6 @@ if [ -n "$phone_labels" ] && { [ "$aligner" != none ] || has_word alignments "$g
   fail "--phone-labels are in place of --alignments and --aligner: give one"
 fi
 [ -z "$download_url" ] || [ "$corpus" = librispeech ] || fail "--download-url goes with --corpus librispeech"
-[ -d "$confdir" ] || fail "--confdir: there is no folder $confdir"
 three_parts speaker_split
 three_parts phone_split
 if [ -n "$phone_labels" ]; then

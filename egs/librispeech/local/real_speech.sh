@@ -12,6 +12,7 @@ help_message="Usage: local/real_speech.sh DATA [--name value]..."
 given=${1:?which folder? $help_message}
 if [[ $given != --* ]]; then shift; fi
 data=$(realpath -m -- "$given")
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 seeds="1 2 3"                                              # of pre-training and of random weights

@@ -22,7 +22,6 @@ case $protocol in
     ;;
   *) fail "--protocol wants standard or mockingjay, not '$protocol'" ;;
 esac
-if [ "$confdir" != conf ]; then confs=("$confdir" "${confs[@]}"); fi
 
 train=${prefix}train dev=${prefix}valid tests=${prefix}test
 pretrain=$train
