@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _decode(args: configargparse.Namespace, share: tuple[int, int], out_dir: Path) -> None:
-    trained = load_trained(args.exp_dir, distributed.start(args.ngpu))
+    trained = load_trained(args.exp_dir, distributed.choose_device(args.ngpu))
     feats = choose_layer(open_features(args.data), trained.info.get("layer", ""))
     require_features(trained.info, feats, args.exp_dir)
     data = Labelled(feats, Path(args.data_dir), args.split, share)

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise InputError(told, where="--layer-weights-from")
         args.layers = "all"
     elsewhere = args.cmd and not args.job  # where the jobs are launched there may be no GPU
-    device = distributed.start(0 if elsewhere else args.ngpu)
+    device = distributed.choose_device(0 if elsewhere else args.ngpu)
     model, reader = load_any(args.upstream, device), open_features(args.feats_dir)
     config = from_options(DumpConfig, args)
     if not config.max_frames:  # who waits for jobs must foresee the same batches

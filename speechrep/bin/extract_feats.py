@@ -16,7 +16,6 @@ from typing import Any
 from speechrep.bin import run
 from speechrep.bin.jobs import check_jobs, run_launcher, run_local
 from speechrep.config import add_options, from_options, make_parser, opt, parse_choice, to_dict
-from speechrep.data.identity import require_global_cmvn
 from speechrep.errors import InputError
 from speechrep.frontend.cmvn import SCOPES
 from speechrep.frontend.extraction import Extraction
@@ -70,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     _require_apart(args.out_dir, args.data_dir, args.feature_config)
     meta, source = open_source(args.data_dir, args.feature, args.feature_config, config)
     if args.global_cmvn_from:
+        from speechrep.data.identity import require_global_cmvn  # here, because jobs start faster without
+
         require_global_cmvn(args.global_cmvn_from, meta)
     extraction = Extraction(
         source=source, out_dir=args.out_dir, nj=args.nj, cmvn=config.cmvn,

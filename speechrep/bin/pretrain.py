@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from speechrep.bin import run
 from speechrep.compat.convert import load_any
 from speechrep.config import add_options, from_options, make_parser, parse_choice
 from speechrep.data.features import FeatureReader, open_features
-from speechrep.data.identity import global_statistics, require_equal
+from speechrep.data.identity import global_statistics, require_equal, require_statistics, sha256_of
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import parse_meta
 from speechrep.io.model_files import INFO, model_folder, read_info
@@ -114,8 +115,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _require_the_same(exp_dir: str, what: str, reader: FeatureReader) -> None:
     """Refuse to go on with other features: by the same paths, but they may hold others since."""
     if (Path(exp_dir) / INFO).exists():
-        made_for = parse_meta(read_info(exp_dir).get(what), exp_dir)
+        info = read_info(exp_dir)
+        made_for = parse_meta(info.get(what), exp_dir)
         require_equal(made_for.acoustic(), reader.meta.acoustic(), exp_dir, reader.path)
+        if what == "input" and info.get("cmvn_stats"):
+            stats = np.array(info["cmvn_stats"], np.float64)
+            require_statistics(sha256_of(stats), reader, f"what {exp_dir} was begun with")
 
 
 def _begun_before(exp_dir: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from speechrep.io.model_files import INFO, read_info
 from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
 from speechrep.train.run import add_run_options, begin
-from speechrep.train.trainer import is_finished, train
+from speechrep.train.trainer import has_begun, train
 
 PART = "part of the set: train, valid, test (of each speaker's), joined by +; or a file of ids"
 SETS = {"train": "to train on", "valid": "by which the best model is picked"}
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             require_features(info, first, args.exp_dir)
             require_pretrained(info, args.exp_dir)
         task = TASKS[args.task].build(args.task_config, *sets, loading)
-        if hasattr(task, "prepare") and not is_finished(args.exp_dir):
+        if hasattr(task, "prepare") and not has_begun(args.exp_dir):
             task.prepare(device)
         train(task, config, args.exp_dir, device=device)
 

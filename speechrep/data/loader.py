@@ -58,11 +58,18 @@ class Loader:
         """The batches of one epoch, the first ``skip`` left out unread; ``{}`` for an empty batch.
 
         One epoch at a time: asking for another ends the one before.
+
+        Raises:
+            InputError: damaged data, or background processes that cannot be had here.
         """
         count = max(0, self.num_batches(epoch) - skip)  # skip counts fillers, of more processes than now
         if skip or self._ahead != epoch:
             self._order.begin(epoch, skip)
-            self._running = iter(self._torch_loader)
+            try:
+                self._running = iter(self._torch_loader)
+            except OSError as error:  # no shared memory, or no more processes
+                what = f"cannot start processes that read: {error.strerror}"
+                raise InputError(what, mend="--num-workers 0 reads in this one") from error
         self._ahead = -1
         for batch in itertools.islice(self._running, count):
             if refused := batch.get(_REFUSED):

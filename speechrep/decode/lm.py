@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from speechrep.config import from_dict, opt, to_dict
+from speechrep.config import at_least, from_dict, opt, require_shares, to_dict
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_model
 from speechrep.text.registry import parse_tokenizer, require_same_units
@@ -24,6 +24,10 @@ class LmConfig:
     hidden: int = opt(256, "LSTM units per layer")
     num_layers: int = opt(2, "LSTM layers")
     dropout: float = opt(0.3, "dropout")
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "embedding", "hidden", "num_layers")
+        require_shares(self, "dropout")
 
 
 class LstmLm(nn.Module):
@@ -105,5 +109,8 @@ def load_lm(exp_dir: str | Path, tokenizer: Tokenizer, device: torch.device | st
         )  # fmt: skip
     require_same_units(parse_tokenizer(info["tokenizer"], exp_dir), tokenizer, exp_dir)
     model = LstmLm(from_dict(LmConfig, info["config"], exp_dir), tokenizer)
-    model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    try:
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    except RuntimeError as error:
+        raise InputError(f"weights do not fit the description: {error}", where=exp_dir) from error
     return model.eval().requires_grad_(False).to(device)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from speechrep.config import opt
+from speechrep.config import at_least, opt
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.decode.lm import LmConfig, LstmLm
@@ -23,6 +23,9 @@ class LmBatches:
     """How sentences are batched."""
 
     max_units: int = opt(4000, "budget of a batch in units, padding included")
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "max_units")
 
 
 class Sentences:

@@ -60,7 +60,12 @@ class AsrConfig(TaskConfig):
         if self.vocab_size in (1, 2) or self.vocab_size < 0:
             raise InputError(f"vocab-size is {self.vocab_size}, want 0 (all) or 3 and more")
         at_least(0, self, "time_masks", "time_width", "freq_masks", "freq_width")
+        at_least(0, self, "stack", "projection", "location_width")
         at_least(1, self, "num_layers", "hidden", "num_heads", "max_frames", "max_utts")
+        at_least(1, self, "decoder_layers", "decoder_hidden", "embedding")
+        at_least(1, self, "attention_dim", "location_channels")
+        if not math.isfinite(self.sharpening):
+            raise InputError(f"sharpening is {self.sharpening}, want a number")
         require_shares(self, "dropout", "label_smoothing", "sampling", "ctc_weight")
         if self.subsample and (len(self.subsample) != self.num_layers or min(self.subsample) < 1):
             raise InputError(

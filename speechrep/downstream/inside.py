@@ -73,6 +73,10 @@ class WithUpstream(nn.Module):
         self.upstream.train(mode and self.is_tuning)
         return self
 
+    def parts_to_compile(self) -> list[nn.Module]:
+        """The upstream's."""
+        return self.upstream.parts_to_compile()
+
     def represent(self, feats: Tensor, feat_lens: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, F) and (B,) to (B, T', D), or (B, T', L, D) of all layers, and (B,)."""
         output = self.upstream(feats, feat_lens)

@@ -23,7 +23,7 @@ from speechrep.io.feature_meta import FeatureMeta
 from speechrep.report import style
 from speechrep.upstream.base import Upstream
 from speechrep.upstream.dumping import parse_layers
-from speechrep.upstream.represented import represented_meta
+from speechrep.upstream.represented import represented_meta, require_input_of
 
 PROJECTIONS = ("pca", "tsne")
 # Forty colours cannot be told apart, six ways of making a sound can.
@@ -85,7 +85,7 @@ def vectors_of(
         )  # fmt: skip
         chosen = choose_layer(reader, layer)
         return Vectors(chosen.meta, {utt_id: chosen.read(utt_id) for utt_id in utt_ids})
-    require_equal(model.meta.acoustic(), reader.meta.acoustic(), where, reader.path)
+    require_input_of(model, reader, where)
     number = _one(layer, len(model.layer_dims()))
     made = {
         utt_id: model(torch.from_numpy(reader.read(utt_id))[None]).hiddens[number][0].float().numpy()

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from speechrep.data.features import FeatureReader, open_features
 from speechrep.data.frame_labels import frame_times_s
-from speechrep.data.identity import require_equal
 from speechrep.errors import InputError
 from speechrep.io.audio import read_audio
 from speechrep.upstream.base import Upstream
+from speechrep.upstream.represented import require_input_of
 from speechrep.upstream.waveform import features
 
 AUDIO = (".wav", ".flac", ".ogg", ".sph")
@@ -81,12 +81,7 @@ def from_reader(model: Upstream, reader: FeatureReader, utt_id: str = "", end_s:
 def _read(
     model: Upstream, reader: FeatureReader, utt_id: str, where: object
 ) -> tuple[str, NDArray[np.float32]]:
-    if reader.meta.upstream:
-        raise InputError(
-            f"holds representations of {reader.meta.upstream}, not the model's input", where=reader.path,
-            mend="give the acoustic features, the output of extract_feats",
-        )  # fmt: skip
-    require_equal(model.meta.acoustic(), reader.meta.acoustic(), where, reader.path)
+    require_input_of(model, reader, where)
     utt_id = utt_id or reader.utt_ids[0]
     if utt_id not in reader.utt_ids:
         raise InputError(

@@ -11,22 +11,37 @@ from speechrep.errors import InputError
 
 
 def start(ngpu: int) -> torch.device:
-    """Join the process group if torchrun started this process, and pick the device.
+    """Join the process group if torchrun started this process as one of several, and pick the device.
 
     Args:
         ngpu: 0 for the CPU, else the number of GPUs of this machine.
+
+    Raises:
+        InputError: GPUs that are not there, or half of the variables that torchrun sets.
     """
+    device = choose_device(ngpu)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+            raise InputError(
+                f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but there is no {missing[0]}",
+                where="environment",
+                mend="unset WORLD_SIZE, which is left of something else; --ngpu starts processes",
+            )  # fmt: skip
+        # Its functions keep the group that exists when it is imported, as a default; DistributedDataParallel
+        # imports it. A group so kept is never taken down, and its threads may abort the process at its exit.
+        importlib.import_module("torch.distributed.nn")
+        dist.init_process_group("nccl" if ngpu else "gloo")
+    return device
+
+
+def choose_device(ngpu: int) -> torch.device:
+    """The device of this process, which is left to itself: 0 for the CPU, else a GPU."""
     require_gpus(ngpu)
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     device = torch.device("cuda", local_rank) if ngpu else torch.device("cpu")
     if ngpu:
         torch.cuda.set_device(device)
         torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, and batches differ
-    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        # Its functions keep the group that exists when it is imported, as a default; DistributedDataParallel
-        # imports it. A group so kept is never taken down, and its threads may abort the process at its exit.
-        importlib.import_module("torch.distributed.nn")
-        dist.init_process_group("nccl" if ngpu else "gloo")
     return device
 
 

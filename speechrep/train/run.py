@@ -72,6 +72,11 @@ def begin(
         words = sys.argv[1:] if argv is None else list(argv)
         _torchrun(args, [module, *_without(words, "--master")])
     device = distributed.start(args.ngpu)
+    if distributed.world_size() < args.ngpu or distributed.world_size() < args.num_nodes:
+        raise InputError(
+            f"{distributed.world_size()} processes for ngpu {args.ngpu} and num-nodes {args.num_nodes}",
+            where="environment", mend="unset LOCAL_RANK and WORLD_SIZE, which are left of another job",
+        )  # fmt: skip
     exp_dir, problem, is_new = Path(args.exp_dir), "", False
     try:
         if distributed.rank() == 0:
@@ -104,14 +109,17 @@ def _torchrun(args: configargparse.Namespace, command: list[str]) -> None:
     """Replace this process by torchrun, which starts the command once per GPU."""
     if args.num_nodes > 1 and not args.master:
         raise InputError(f"num-nodes is {args.num_nodes} but master is not given", mend="--master HOST:PORT")
+    host, _, port = args.master.rpartition(":")
+    if args.master and not (host and port.isdecimal()):
+        raise InputError(f"want HOST:PORT, got {args.master!r}", where="--master")
     where = (
         ["--standalone"]
         if args.num_nodes == 1
         else [
             f"--nnodes={args.num_nodes}",
             f"--node-rank={args.node_rank}",
-            f"--master-addr={args.master.rpartition(':')[0]}",
-            f"--master-port={args.master.rpartition(':')[2]}",
+            f"--master-addr={host}",
+            f"--master-port={port}",
         ]
     )
     processes = f"--nproc-per-node={max(1, args.ngpu)}"

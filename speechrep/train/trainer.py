@@ -23,7 +23,7 @@ from speechrep import provenance
 from speechrep.config import to_dict
 from speechrep.errors import InputError
 from speechrep.io.files import read_json, write_json
-from speechrep.io.model_files import INFO, read_info, write_model
+from speechrep.io.model_files import INFO, WEIGHTS, read_info, write_model
 from speechrep.train import checkpoint, distributed
 from speechrep.train.config import TrainConfig
 from speechrep.train.divergence import Watch
@@ -103,6 +103,11 @@ def train(
         _require_outputs(task, read_info(exp_dir), exp_dir)
     finished = Path(exp_dir) / "checkpoints" / FINISHED
     if is_finished(exp_dir):
+        if missing := [name for name in (INFO, WEIGHTS) if not Path(exp_dir, name).exists()]:
+            raise InputError(
+                f"has come to its end, but {missing[0]} is gone", where=exp_dir,
+                mend="put it back, or --overwrite trains anew",
+            )  # fmt: skip
         done = read_json(finished)
         stats = done.get("best_stats") if isinstance(done, dict) else None
         if not isinstance(stats, dict):

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import logging
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import torch
 from speechrep.config import from_dict
 from speechrep.data.batches import Segment
 from speechrep.decode.hypothesis import Hypothesis
+from speechrep.decode.lm import LmConfig
+from speechrep.decode.lm_task import LmBatches
 from speechrep.decode.ngram import estimate, ngram_sentences, write_arpa
 from speechrep.downstream import asr, asr_attention
 from speechrep.downstream.asr_config import AsrConfig, AsrDecodeConfig
@@ -603,6 +606,21 @@ def test_decoding_a_set_without_transcripts_writes_no_reference(experiment, tmp_
         (AsrConfig, {"tempo_warp": 1.0}, "is no share"),
         (AsrConfig, {"mix_layers": True}, "are of a model inside"),
         (AsrConfig, {"fine_tune": True}, "are of a model inside"),
+        (AsrConfig, {"decoder_layers": 0}, "decoder-layers is 0, want at least 1"),
+        (AsrConfig, {"decoder_hidden": 0}, "decoder-hidden is 0, want at least 1"),
+        (AsrConfig, {"embedding": -1}, "embedding is -1, want at least 1"),
+        (AsrConfig, {"attention_dim": 0}, "attention-dim is 0, want at least 1"),
+        (AsrConfig, {"location_channels": 0}, "location-channels is 0, want at least 1"),
+        (AsrConfig, {"location_width": -1}, "location-width is -1, want at least 0"),
+        (AsrConfig, {"projection": -1}, "projection is -1, want at least 0"),
+        (AsrConfig, {"stack": -1}, "stack is -1, want at least 0"),
+        (AsrConfig, {"sharpening": math.nan}, "sharpening is nan"),
+        (AsrConfig, {"fine_tune_lr": math.nan}, "fine-tune-lr is nan"),
+        (AsrConfig, {"fine_tune_lr": math.inf}, "fine-tune-lr is inf"),
+        (AsrConfig, {"fine_tune_after": -1}, "fine-tune-after is -1, want at least 0"),
+        (LmConfig, {"hidden": 0}, "hidden is 0, want at least 1"),
+        (LmConfig, {"dropout": 1.5}, "dropout is 1.5, want 0 to 1"),
+        (LmBatches, {"max_units": 0}, "max-units is 0, want at least 1"),
         (AsrConfig, {"vocab_size": 2}, "vocab-size is 2, want 0"),
         (AsrConfig, {"vocab_size": -1}, "vocab-size is -1, want 0"),
         (AsrDecodeConfig, {"method": "beam", "end_margin": -1.0}, "end-margin is -1.0, want at least 0"),

@@ -197,7 +197,9 @@ def test_who_waits_for_jobs_needs_no_gpu_and_foresees_their_batches(
         seen.append(config.max_frames)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(dump.distributed, "start", lambda count: seen.append(count) or torch.device("cpu"))
+    monkeypatch.setattr(
+        dump.distributed, "choose_device", lambda count: seen.append(count) or torch.device("cpu")
+    )
     monkeypatch.setattr(dump, "Dump", planned)
     with pytest.raises(KeyboardInterrupt):
         run(feats, tmp_path / "exp", tmp_path / "x.h5", *words)

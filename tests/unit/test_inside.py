@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,12 @@ from speechrep.data.features import open_features
 from speechrep.downstream.base import TaskConfig
 from speechrep.downstream.inside import WithUpstream, pool_batch
 from speechrep.downstream.layer_sum import learned_weights
+from speechrep.downstream.probe import Probe, ProbeConfig
 from speechrep.downstream.speaker import pool
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_model
 from speechrep.io.table import read_table, write_table
+from speechrep.train.task import parts_to_compile
 from speechrep.upstream.checkpoint import save_model
 from speechrep.upstream.registry import CONFIGS, build
 from speechrep.upstream.represented import Represented
@@ -136,6 +139,17 @@ def test_a_frozen_model_inside_is_never_in_training():
         assert inside.head.training and apc.training == tuning
         assert all(parameter.requires_grad == tuning for parameter in apc.parameters())
         assert not inside.eval().head.training and not apc.training
+
+
+def test_what_is_compiled_is_what_is_called():
+    """The losses of tasks go past ``forward`` of their models, but through the upstream's layers."""
+    config = CONFIGS["mockingjay"](hidden_size=8, num_heads=2, ffn_size=8, num_layers=2)
+    mockingjay = build("mockingjay", config, META)
+    inside = WithUpstream(mockingjay, torch.nn.Linear(8, 2), TaskConfig(pretrained="x", fine_tune=True))
+    task = types.SimpleNamespace(model=inside)
+    assert parts_to_compile(task) == list(mockingjay.layers)
+    task.model = Probe(8, ["a", "b"], ProbeConfig())
+    assert parts_to_compile(task) == []
 
 
 def test_the_models_own_learning_rate(tmp_path, labelled, apc):

@@ -10,6 +10,7 @@ from speechrep.bin.train_lm import main
 from speechrep.decode.lm import LmConfig, LstmLm, LstmScorer, load_lm
 from speechrep.decode.ngram import NgramScorer, estimate, is_ngram, ngram_sentences, write_arpa
 from speechrep.errors import InputError
+from speechrep.io.files import read_json, write_json
 from speechrep.io.model_files import write_model
 from speechrep.text.registry import save_tokenizer, train_tokenizer
 
@@ -63,6 +64,10 @@ def test_the_command_trains_an_lstm_that_prefers_what_it_read(tmp_path):
     other = train_tokenizer("char", ["XYZ"], 0, "here")
     with pytest.raises(InputError, match="are not the recogniser's 5"):
         load_lm(tmp_path / "lm", other)
+    info = read_json(tmp_path / "lm/model.json")
+    write_json(tmp_path / "lm/model.json", info | {"config": info["config"] | {"hidden": 16}})
+    with pytest.raises(InputError, match="lm: weights do not fit the description"):
+        load_lm(tmp_path / "lm", TOKENIZER)
 
 
 def test_ngram_probabilities_sum_to_one_and_follow_the_counts(tmp_path):

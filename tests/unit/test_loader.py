@@ -36,6 +36,17 @@ def test_epochs_skips_and_early_leaving(num_workers):
         assert len(tensors(plain, 0)) == loader.num_batches(0)
 
 
+def test_without_shared_memory_it_is_told_what_goes(monkeypatch):
+    def refuse(_loader):
+        raise OSError(30, "Read-only file system")
+
+    data = ToyData()
+    loader = Loader(data, BatchSampler(data.num_frames, 100, 1), 1)
+    monkeypatch.setattr(torch.utils.data.DataLoader, "__iter__", refuse)
+    with pytest.raises(InputError, match=r"cannot start .*: Read-only file system \(--num-workers 0"):
+        next(loader.epoch(0))
+
+
 def test_empty_batches_keep_their_place():
     data = ToyData(num_utts=3)
     sampler = BatchSampler(data.num_frames, 1, 1, rank=1, world_size=2)

@@ -1,5 +1,6 @@
 """The pretrain command: from feature stores to a model that load takes; continued, repeated, refused."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,11 +12,16 @@ import speechrep
 from speechrep.bin import pretrain, untrained
 from speechrep.bin.pretrain import main
 from speechrep.compat.convert import export_model
+from speechrep.data.features import open_features
 from speechrep.errors import InputError
-from speechrep.io.feature_meta import FeatureMeta
+from speechrep.frontend.cmvn import statistics
+from speechrep.io.ark import ArkWriter, write_ark
+from speechrep.io.feature_meta import FeatureMeta, write_meta
 from speechrep.io.files import read_train_log
 from speechrep.io.model_files import read_info
 from speechrep.io.store import StoreWriter
+from speechrep.report.embedding import vectors_of
+from speechrep.report.utterance import read_utterance
 from speechrep.upstream.card import write_card
 from speechrep.upstream.checkpoint import save_model
 
@@ -195,6 +201,55 @@ def test_other_features_at_the_same_path_are_told(tmp_path, sets):
         main(command)
 
 
+def test_other_global_statistics_at_the_same_path_are_told(tmp_path, sets):
+    """A run that went on with them would be trained on two kinds of features."""
+    folders = []
+    for path in sets[1::2]:
+        store, folder = open_features(path), Path(path).with_suffix("")
+        write_ark(folder / "a.ark", ((u, store.read(u)) for u in store.utt_ids), folder / "feats.scp")
+        write_meta(folder / "features.json", dataclasses.replace(store.meta, cmvn="global"))
+        folders.append(folder)
+
+    def write_statistics(scale):
+        for folder in folders:
+            with open(folder / "cmvn.ark", "wb") as stream:
+                ArkWriter(stream).write_alone(scale * statistics(np.eye(5)))
+
+    exp = str(tmp_path / "exp")
+    command = [*SMALL["apc"], "--train-dir", str(folders[0]), "--valid-dir", str(folders[1]), *STEPS]
+    write_statistics(1.0)
+    main([*command, "--exp-dir", exp])
+    main([*command, "--exp-dir", exp])
+    write_statistics(2.0)
+    with pytest.raises(InputError, match=r"other global statistics than what .*exp was begun"):
+        main([*command, "--exp-dir", exp])
+    with pytest.raises(InputError, match="normalised by other global statistics than the model was made"):
+        read_utterance(speechrep.load(exp), folders[0])
+    with pytest.raises(InputError, match="normalised by other global statistics than x was made"):
+        vectors_of(speechrep.load(exp), open_features(folders[0]), "last", 2, 0, "x")
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_a_finished_run_whose_model_is_gone_is_told(tmp_path, sets, name):
+    command = [*SMALL["apc"], *sets, *STEPS, "--exp-dir", str(tmp_path / "exp")]
+    main(command)
+    (tmp_path / "exp" / name).unlink()
+    with pytest.raises(InputError, match=f"exp: has come to its end, but {name} is gone"):
+        main(command)
+
+
+def test_variables_left_of_another_job(tmp_path, sets, monkeypatch):
+    command = [*SMALL["apc"], *sets, *STEPS, "--exp-dir", str(tmp_path / "exp")]
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(InputError, match="environment: 1 processes for ngpu 0 and num-nodes 2"):
+        main([*command, "--num-nodes", "2", "--master", "here:1"])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="environment: WORLD_SIZE is 2, but there is no RANK"):
+        main(command)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    main(command)
+
+
 def test_other_targets_at_the_same_path_are_told(tmp_path, sets):
     paths = [write_store(tmp_path / f"t{seed}.h5", dim=9, seed=seed, feature="linear") for seed in (0, 1)]
     command = [*SMALL["mockingjay"], *sets, "--max-steps", "1", "--exp-dir", str(tmp_path / "exp"),
@@ -367,6 +422,7 @@ def test_every_shipped_configuration_starts(tmp_path, sets, path):
         (["--hidden-size", "0"], "hidden-size is 0"),
         (["--ngpu", "64"], "ngpu is 64"),
         (["--num-nodes", "2"], "master"),
+        (["--num-nodes", "2", "--master", "here"], "--master: want HOST:PORT, got 'here'"),
         (["--crop-frames", "2"], "crop-frames 2"),
         (["--crop-frames", "-1"], "crop-frames is -1"),
         (["--grad-clip", "-1"], "grad-clip is -1"),
