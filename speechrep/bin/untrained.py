@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "there is a trained model already", where=args.exp_dir, mend="choose another --exp-dir"
         )
     info = describe(load(args.like))
-    torch.manual_seed(args.seed)  # behind load, which draws weights before it reads them
+    torch.manual_seed(args.seed)
     save_model(args.exp_dir, rebuild(info, args.like))
 
 

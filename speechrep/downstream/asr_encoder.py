@@ -219,7 +219,7 @@ class TransformerEncoder(nn.Module):
 
 
 def sinusoids(length: int, dim: int) -> torch.Tensor:
-    """(length, dim) positions as in Vaswani et al. (2017), section 3.5, sines first."""
+    """(length, dim) positions, dim even, as in Vaswani et al. (2017), section 3.5, sines first."""
     rates = torch.exp(torch.arange(0, dim, 2) * (-math.log(10000.0) / dim))
     angles = torch.arange(length)[:, None] * rates  # (length, dim / 2)
-    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :dim]
+    return torch.cat([angles.sin(), angles.cos()], dim=1)

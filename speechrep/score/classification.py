@@ -23,6 +23,16 @@ class Counts(NamedTuple):
         return 100.0 * float(self.correct.sum()) / float(self.scored.sum())
 
 
+def require_same_utts(
+    refs: Mapping[str, str], hyps: Mapping[str, str], ref_where: object, hyp_where: object
+) -> None:
+    """Refuse references and hypotheses one of which lacks an utterance of the other."""
+    for utt_ids, others, where in ((refs, hyps, hyp_where), (hyps, refs, ref_where)):
+        missing = [utt_id for utt_id in utt_ids if utt_id not in others]
+        if missing:
+            raise InputError(f"no utterance {missing[0]}, {len(missing)} missing in all", where=where)
+
+
 def count_correct(
     refs: Mapping[str, str], hyps: Mapping[str, str], ref_where: object, hyp_where: object
 ) -> Counts:
@@ -35,10 +45,7 @@ def count_correct(
     Raises:
         InputError: an utterance is in one of them only, the numbers of labels differ, or nothing to score.
     """
-    for utt_ids, others, where in ((refs, hyps, hyp_where), (hyps, refs, ref_where)):
-        missing = [utt_id for utt_id in utt_ids if utt_id not in others]
-        if missing:
-            raise InputError(f"no utterance {missing[0]}, {len(missing)} missing in all", where=where)
+    require_same_utts(refs, hyps, ref_where, hyp_where)
     correct, scored = [], []
     for utt_id, ref in refs.items():
         ref_labels, hyp_labels = ref.split(), hyps[utt_id].split()

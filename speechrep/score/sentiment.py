@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from speechrep.errors import InputError
 from speechrep.score.bootstrap import REPLICATIONS, interval
+from speechrep.score.classification import require_same_utts
 from speechrep.score.results import Figure
 
 Metric = Callable[[NDArray, NDArray], float]
@@ -144,10 +145,7 @@ def pair(
     Raises:
         InputError: an utterance is in one of them only, or a value is no number.
     """
-    for utt_ids, others, where in ((refs, hyps, hyp_where), (hyps, refs, ref_where)):
-        missing = [utt_id for utt_id in utt_ids if utt_id not in others]
-        if missing:
-            raise InputError(f"no utterance {missing[0]}, {len(missing)} missing in all", where=where)
+    require_same_utts(refs, hyps, ref_where, hyp_where)
     if not refs:
         raise InputError("nothing to score", where=ref_where)
     preds, truths = parse(hyps, hyp_where), parse(refs, ref_where)

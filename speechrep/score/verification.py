@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from speechrep.errors import InputError
 
-TARGET_PRIOR = 0.01  # of the detection cost; misses and false alarms cost 1 each
+TARGET_PRIOR = 0.01  # of a pair of one speaker, in the detection cost; misses and false alarms cost 1 each
 
 
 class Detection(NamedTuple):
@@ -80,12 +80,11 @@ class Curve:
         kept = np.append(True, rises) | np.append(rises, True)
         self._below_same, self._below_other = below_same[kept], (below - below_same)[kept]
 
-    def detection(self, weights: NDArray | None = None, prior: float = TARGET_PRIOR) -> Detection:
+    def detection(self, weights: NDArray | None = None) -> Detection:
         """The figures, each pair counting ``weights`` times.
 
         Args:
             weights: (N,), in the order of the scores given; None for 1.
-            prior: probability of a pair of one speaker, for the cost.
         """
         below_same, below_other = self._below_same, self._below_other
         if weights is not None:
@@ -95,8 +94,8 @@ class Curve:
             return Detection(float("nan"), float("nan"))
         misses = below_same / below_same[-1]
         alarms = 1 - below_other / below_other[-1]
-        costs = prior * misses + (1 - prior) * alarms
-        return Detection(100 * _crossing(misses, alarms), float(costs.min() / min(prior, 1 - prior)))
+        costs = TARGET_PRIOR * misses + (1 - TARGET_PRIOR) * alarms
+        return Detection(100 * _crossing(misses, alarms), float(costs.min() / TARGET_PRIOR))
 
 
 def _crossing(misses: NDArray, alarms: NDArray) -> float:

@@ -1,5 +1,6 @@
 """What every upstream is: features in, one hidden vector per frame and layer out."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,18 @@ class Output:
     """(B,) int64, valid frames of T'."""
     frame_shift_ms: float
     """From one of the T' frames to the next."""
+
+
+@contextlib.contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode in the block; then every part is in the mode that it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 class Upstream(torch.nn.Module):
@@ -127,10 +140,8 @@ class Upstream(torch.nn.Module):
     @torch.no_grad()
     def layer_dims(self) -> list[int]:
         """D of every layer of the output, found by trying."""
-        modes = [(module, module.training) for module in self.modules()]  # parts may have their own
-        hiddens = self.eval()(self._batch(np.zeros((self.downsample, self.meta.dim), np.float32))).hiddens
-        for module, mode in modes:
-            module.training = mode
+        with evaluating(self):
+            hiddens = self(self._batch(np.zeros((self.downsample, self.meta.dim), np.float32))).hiddens
         return [hidden.shape[-1] for hidden in hiddens]
 
     def extract(self, samples: np.ndarray, sample_rate: int) -> Output:

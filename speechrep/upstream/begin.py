@@ -7,7 +7,7 @@ import torch
 from speechrep.config import to_dict
 from speechrep.data.features import FeatureReader
 from speechrep.errors import InputError
-from speechrep.upstream.base import Upstream
+from speechrep.upstream.base import Upstream, evaluating
 from speechrep.upstream.represented import require_input_of
 
 TRIED_FRAMES = 200
@@ -57,9 +57,8 @@ def _agree(model: Upstream, begun: Upstream) -> bool:
     """Whether two models of the same weights compute the same, whatever their options are called."""
     # Not random: the caller's generators stay as they are.
     frames = torch.sin(torch.arange(TRIED_FRAMES * model.meta.dim) ** 1.5).view(1, TRIED_FRAMES, -1)
-    training = model.training
-    hiddens = [some.eval()(frames).hiddens for some in (model, begun)]
-    model.train(training)
+    with evaluating(model), evaluating(begun):
+        hiddens = [some(frames).hiddens for some in (model, begun)]
     return all(
         ours.shape == theirs.shape and torch.allclose(ours, theirs, atol=1e-5)
         for ours, theirs in zip(*hiddens, strict=True)

@@ -13,7 +13,7 @@ from speechrep.data.features import FeatureReader
 from speechrep.data.identity import require_equal, require_statistics, sha256_of
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
-from speechrep.upstream.base import Upstream
+from speechrep.upstream.base import Upstream, evaluating
 
 
 class Represented:
@@ -45,9 +45,8 @@ class Represented:
     def read(self, utt_id: str, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         """Vectors ``start`` to ``stop`` of an utterance, float32 (T', D) or (T', L, D)."""
         feats = torch.from_numpy(self.acoustic.read(utt_id))[None].to(self.model.device)
-        training = self.model.training
-        hiddens = self.model.eval()(feats).hiddens
-        self.model.train(training)
+        with evaluating(self.model):
+            hiddens = self.model(feats).hiddens
         chosen = torch.stack(hiddens, 2) if self.all_layers else hiddens[-1]
         return chosen[0, start:stop].float().cpu().numpy()
 
