@@ -16,7 +16,7 @@ from typing import Any
 import configargparse
 
 from speechrep.bin import run
-from speechrep.bin.jobs import check_jobs, run_launcher, run_local
+from speechrep.bin.jobs import add_job_options, check_jobs, run_launcher, run_local
 from speechrep.config import add_options, from_options, make_parser
 from speechrep.data.features import open_features
 from speechrep.data.layers import choose_layer
@@ -122,9 +122,7 @@ def _parse(words: Sequence[str]) -> tuple[configargparse.Namespace, Any]:
     )  # fmt: skip
     parser.add_argument("--out-dir", required=True, metavar="DIR", help="where hyp and ref go")
     parser.add_argument("--ngpu", type=int, default=0, help="1 to compute on a GPU")
-    parser.add_argument("--nj", type=int, default=1, help="jobs, each a process; only asr takes that long")
-    parser.add_argument("--cmd", default="", help="launcher of cmd.sh; without it, jobs are local processes")
-    parser.add_argument("--job", type=int, default=0, help="do only this job; for launchers")
+    add_job_options(parser, "jobs, each a process; only asr takes that long")
     task = _task_of(words)
     add_options(parser, TASKS[task].decode_config, task)
     _accept_other_tasks(parser, task)

@@ -14,7 +14,7 @@ from pathlib import Path
 import configargparse
 
 from speechrep.bin import run
-from speechrep.bin.jobs import check_jobs, run_launcher, run_local
+from speechrep.bin.jobs import add_job_options, check_jobs, run_launcher, run_local
 from speechrep.compat.convert import load_any
 from speechrep.config import add_options, from_options, make_parser
 from speechrep.data.features import open_features
@@ -106,9 +106,7 @@ def _parse(words: Sequence[str]) -> configargparse.Namespace:
         help="store the layers' sum, weighted as this downstream model learned",
     )  # fmt: skip
     parser.add_argument("--ngpu", type=int, default=0, help="1 to compute on a GPU")
-    parser.add_argument("--nj", type=int, default=1, help="jobs, each a process")
-    parser.add_argument("--cmd", default="", help="launcher of cmd.sh; without it, jobs are local processes")
-    parser.add_argument("--job", type=int, default=0, help="do only this job; for launchers")
+    add_job_options(parser, "jobs, each a process")
     parser.add_argument(
         "--verify", action="store_true", help="only check an existing store against model and features"
     )

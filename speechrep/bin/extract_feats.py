@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from speechrep.bin import run
-from speechrep.bin.jobs import check_jobs, run_launcher, run_local
+from speechrep.bin.jobs import add_job_options, check_jobs, run_launcher, run_local
 from speechrep.config import add_options, from_options, make_parser, opt, parse_choice, to_dict
 from speechrep.errors import InputError
 from speechrep.frontend.cmvn import SCOPES
@@ -55,12 +55,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--data-dir", required=True, type=Path, help="Kaldi data directory with wav.scp")
     parser.add_argument("--out-dir", required=True, type=Path, help="where features.json and archives go")
-    parser.add_argument("--nj", type=int, default=1, help="how many jobs, one archive each")
-    parser.add_argument("--cmd", default="", help="launcher of cmd.sh; without it, jobs are local processes")
+    add_job_options(parser, "how many jobs, one archive each")
     parser.add_argument(
         "--global-cmvn-from", type=Path, help="take global CMVN statistics from this feature directory"
     )
-    parser.add_argument("--job", type=int, default=0, help="do only this job; for launchers")
     add_options(parser, ExtractConfig, title="reading and keeping")
     choices = {name: config for name, (config, _) in FRONTENDS.items()} | {READY: ReadyConfig}
     args = parse_choice(parser, "feature", choices, words)

@@ -13,15 +13,22 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import configargparse
+
 from speechrep.errors import InputError
 from speechrep.progress import FOR_PARENT, Progress
 
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1"
 )
-
-
 _JOB = "SPEECHREP_JOB"
+
+
+def add_job_options(parser: configargparse.ArgParser, nj: str) -> None:
+    """``--nj``, of which ``nj`` tells, ``--cmd`` and ``--job``."""
+    parser.add_argument("--nj", type=int, default=1, help=nj)
+    parser.add_argument("--cmd", default="", help="launcher of cmd.sh; without it, jobs are local processes")
+    parser.add_argument("--job", type=int, default=0, help="do only this job; for launchers")
 
 
 def check_jobs(nj: int, job: int) -> None:
