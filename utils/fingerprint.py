@@ -48,7 +48,7 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
         recordings = _recordings(data)
         if recordings and not any(map(os.path.exists, recordings)):
             raise InputError(
-                f"its recordings are gone, such as {recordings[0]}", where=path,
+                f"its recordings are gone, such as {os.path.abspath(recordings[0])}", where=path,
                 mend="put them back, or go on with what was made of them: begin with a later --stage",
             )  # fmt: skip
         return f"{_digest(data)} {_many((name, Path(name)) for name in recordings)}"

@@ -36,11 +36,10 @@ done
 
 root=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")
 . "$root/utils/venv.sh"
-python=${PYTHON:-python3}
 scoring=$decode_dir/scoring
 mkdir -p "$scoring"
 rm -f "$scoring"/{best_wer,wer,wer.json,cer,cer.json} "$scoring"/*.tmp "$scoring"/details/{*.trn,per_utt,per_spk,ops} # none of an earlier run may stay beside an error
-score=("$python" -m speechrep.bin.score_wer "$data_dir/text" "$decode_dir/hyp" --mode "$mode" --bootstrap "$bootstrap")
+score=(python3 -m speechrep.bin.score_wer "$data_dir/text" "$decode_dir/hyp" --mode "$mode" --bootstrap "$bootstrap")
 [[ -z $compare ]] || score+=(--compare "$compare")
 "${score[@]}" --json "$scoring/wer.json" --utt2spk "$data_dir/utt2spk" --details "$scoring/details" >"$scoring/wer.tmp"
 mv "$scoring/wer.tmp" "$scoring/wer"
@@ -48,6 +47,6 @@ mv "$scoring/wer.tmp" "$scoring/wer"
 mv "$scoring/cer.tmp" "$scoring/cer"
 # The line that Kaldi's recipes collect: the rate, then what it was measured on.
 printf '%s %s\n' "$(head -n 1 "$scoring/wer")" "$decode_dir" | tee "$scoring/best_wer"
-"$python" -m speechrep.bin.score_wer "$data_dir/text" "$decode_dir/hyp" --mode "$mode" \
+python3 -m speechrep.bin.score_wer "$data_dir/text" "$decode_dir/hyp" --mode "$mode" \
   --utt2spk "$data_dir/utt2spk" --trn "$scoring/details" >/dev/null ||
   echo "score.sh: warning: no files for sclite (see above)" >&2 # some words have no place in them

@@ -262,7 +262,7 @@ def set_aside(step: Step) -> None:
                 old_marker.unlink(missing_ok=True)  # what it tells of goes now
             moved = True
             place = put_aside(folder, finished)
-            print(f"step.py: {folder} {why}: moved to {place}", file=sys.stderr)
+            say(f"step.py: {folder} {why}: moved to {place}")
     if moved and finished:
         step.marker.replace(old_marker)
 
@@ -339,7 +339,7 @@ def fail(step: Step, code: int, what: str) -> None:
     """Tell of a failure with the end of the log, and exit."""
     with contextlib.suppress(OSError):
         lines = step.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-        print("".join(f"    {line}\n" for line in lines), end="", file=sys.stderr)
+        say("".join(f"    {line}\n" for line in lines).rstrip("\n"))
     if is_full(step.log):  # then the reason may not have reached the log
         what += "; error: no space left on the disk of the log"
     tell(step, f"{what}; log: {step.log}", least=0)
@@ -367,8 +367,13 @@ def is_full(path: Path) -> bool:
 def tell(step: Step, what: str, least: int = 1) -> None:
     """One line about the step, unless ``--verbose`` is below ``least``."""
     if step.verbose >= least:
-        with contextlib.suppress(OSError):  # of a terminal that was closed; the work goes on
-            print(f"{time.strftime('%H:%M:%S')} {step.name}: {what}", file=sys.stderr, flush=True)
+        say(f"{time.strftime('%H:%M:%S')} {step.name}: {what}")
+
+
+def say(text: str) -> None:
+    """Print to stderr; the work goes on if that was a terminal that has been closed."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -91,6 +91,7 @@ if in_stage 0 "data of $corpus"; then
   combine_sets
   run_steps 1
   check_labels
+  warn_of_shared_speakers
 fi
 
 if in_stage 1 "features $feature"; then extract_features; fi

@@ -24,9 +24,10 @@ def run(main: Callable[[], None]) -> None:
         format="%(asctime)s %(name)s: %(message)s",
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
-    for stream in (sys.stdout, sys.stderr):
+    # Whatever the locale: text is UTF-8, as in files; names of files keep their bytes.
+    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # as files, whatever the locale
+            stream.reconfigure(encoding="utf-8", errors=errors)
     threading.excepthook = _tell_of_thread
     sys.unraisablehook = _tell_of_cleaning_up
     try:

@@ -60,13 +60,11 @@ class AsrConfig(TaskConfig):
         if self.vocab_size in (1, 2) or self.vocab_size < 0:
             raise InputError(f"vocab-size is {self.vocab_size}, want 0 (all) or 3 and more")
         at_least(0, self, "time_masks", "time_width", "freq_masks", "freq_width")
-        at_least(0, self, "stack", "projection", "location_width")
+        at_least(0, self, "stack", "projection")
         at_least(1, self, "num_layers", "hidden", "num_heads", "max_frames", "max_utts")
-        at_least(1, self, "decoder_layers", "decoder_hidden", "embedding")
-        at_least(1, self, "attention_dim", "location_channels")
-        if not math.isfinite(self.sharpening):
-            raise InputError(f"sharpening is {self.sharpening}, want a number")
         require_shares(self, "dropout", "label_smoothing", "sampling", "ctc_weight")
+        if self.ctc_weight < 1:
+            self._check_decoder()
         if self.subsample and (len(self.subsample) != self.num_layers or min(self.subsample) < 1):
             raise InputError(
                 f"subsample is {list(self.subsample)}, want {self.num_layers} numbers from 1, one per layer"
@@ -81,6 +79,13 @@ class AsrConfig(TaskConfig):
             )
         if self.label_smoothing == 1:
             raise InputError("label-smoothing 1 is no share: nothing would be left of the target")
+
+    def _check_decoder(self) -> None:
+        at_least(1, self, "decoder_layers", "decoder_hidden", "embedding")
+        at_least(1, self, "attention_dim", "location_channels")
+        at_least(0, self, "location_width")
+        if not math.isfinite(self.sharpening):
+            raise InputError(f"sharpening is {self.sharpening}, want a number")
 
 
 @dataclass(frozen=True)

@@ -108,13 +108,18 @@ class _Sums:
             self._begin, blocks = len(head + end), -(-self.size // BLOCK_BYTES)
             if block_bytes != BLOCK_BYTES or os.fstat(self._descriptor).st_size != self._place(blocks):
                 raise ValueError
-        except (ValueError, InputError):
+        except InputError:
+            self.close()
+            raise
+        except ValueError:
             self.close()
             raise self._damaged() from None
 
     def of(self, first: int, count: int) -> list[int]:
         """Those of ``count`` blocks, from the one numbered ``first``."""
         text = self._read(count * _LINE_BYTES, self._place(first))
+        if len(text) < count * _LINE_BYTES:
+            raise self._damaged()
         try:
             return [int(text[place : place + _LINE_BYTES], 16) for place in range(0, len(text), _LINE_BYTES)]
         except ValueError:

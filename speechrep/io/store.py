@@ -24,6 +24,7 @@ writing time to save 10 to 28 % (measured), hence neither.
 """
 
 import dataclasses
+import errno
 import functools
 import hashlib
 import json
@@ -184,7 +185,7 @@ class Store:
         with (
             reading(path, "not a readable HDF5 file, perhaps cut short"),
             open(self.path, "rb") as stream,
-            h5py.File(self.path, "r", locking=False) as store,
+            _opened(self.path) as store,
         ):
             self._identity = identity(stream.fileno())
             self._read_index(store)
@@ -298,6 +299,16 @@ class Store:
     def __del__(self) -> None:
         if getattr(self, "_descriptor", None) is not None:
             os.close(self._descriptor)
+
+
+def _opened(path: Path) -> h5py.File:
+    """A file for reading; without a lock where the file system has none, as on some clusters."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+            raise
+        return h5py.File(path, "r", locking=False)
 
 
 def _bytes(frames: np.ndarray) -> memoryview:

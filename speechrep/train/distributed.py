@@ -20,7 +20,7 @@ def start(ngpu: int) -> torch.device:
         InputError: GPUs that are not there, or half of the variables that torchrun sets.
     """
     device = choose_device(ngpu)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+    if _number("WORLD_SIZE", 1) > 1 and not dist.is_initialized():
         if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
             raise InputError(
                 f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but there is no {missing[0]}",
@@ -37,12 +37,19 @@ def start(ngpu: int) -> torch.device:
 def choose_device(ngpu: int) -> torch.device:
     """The device of this process, which is left to itself: 0 for the CPU, else a GPU."""
     require_gpus(ngpu)
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    device = torch.device("cuda", local_rank) if ngpu else torch.device("cpu")
+    device = torch.device("cuda", _number("LOCAL_RANK", 0)) if ngpu else torch.device("cpu")
     if ngpu:
         torch.cuda.set_device(device)
         torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, and batches differ
     return device
+
+
+def _number(name: str, usual: int) -> int:
+    """A variable of the environment, as torchrun sets it."""
+    text = os.environ.get(name, str(usual))
+    if not text.isdecimal():
+        raise InputError(f"{name} is {text!r}, want a number", where="environment", mend=f"unset {name}")
+    return int(text)
 
 
 def require_gpus(ngpu: int) -> None:

@@ -72,7 +72,9 @@ def begin(
         words = sys.argv[1:] if argv is None else list(argv)
         _torchrun(args, [module, *_without(words, "--master")])
     device = distributed.start(args.ngpu)
-    if distributed.world_size() < args.ngpu or distributed.world_size() < args.num_nodes:
+    # Who started torchrun by hand knows how many there are, and nodes may have left.
+    by_hand = "TORCHELASTIC_RUN_ID" in os.environ
+    if not by_hand and distributed.world_size() < max(args.ngpu, args.num_nodes):
         raise InputError(
             f"{distributed.world_size()} processes for ngpu {args.ngpu} and num-nodes {args.num_nodes}",
             where="environment", mend="unset LOCAL_RANK and WORLD_SIZE, which are left of another job",

@@ -431,6 +431,9 @@ def test_data_directories_that_are_there_are_used_and_never_written_over(finishe
         for folder in (tmp_path, finished)
     )
     assert values == {key: known[key] for key in values} and len(values) == 3
+    assert "warning: " not in done.stderr
+    done = run_on("none", *sets[:-1], "mini_train mini_test", "--stop-stage", "0")
+    assert re.search(r"warning: \d+ speakers of mini_train are in mini_train, too, such as \S", done.stderr)
     assert {path: path.read_bytes() for path in before} == before
     done = run_on("none", "--train-sets", "mini_train", "--dev-sets", "mini_dev", "--test-sets", "tset")
     assert done.returncode == 2

@@ -188,7 +188,7 @@ def test_where_all_recordings_are_gone_nothing_is_made_anew(folder_of_step, tabl
     for name in ("a.flac", "a.ark"):
         (folder / name).rename(folder / f"{name}.off")
     done = run()
-    assert done.returncode == 1 and "wav.scp: its recordings are gone, such as a." in done.stderr
+    assert done.returncode == 1 and f"wav.scp: its recordings are gone, such as {folder}/a." in done.stderr
     assert "begin with a later --stage" in done.stderr and (folder / "out/made").exists()
     for name in ("a.flac", "a.ark"):
         (folder / f"{name}.off").rename(folder / name)

@@ -432,6 +432,18 @@ def test_a_group_may_share_a_lock(tmp_path, monkeypatch):
         os.umask(before)
 
 
+def test_without_a_terminal_what_was_there_is_moved_aside_all_the_same(folder):
+    run(folder)
+    (folder / "input").write_text("b")
+    main, terminal = os.openpty()
+    os.close(main)
+    done = subprocess.run(words(), cwd=folder, stderr=terminal, check=False)
+    os.close(terminal)
+    assert done.returncode == 0 and (folder / "out/result").read_text() == "b"
+    (folder / "input").write_text("a")
+    assert "made so before, taken back from .old" in run(folder).stderr
+
+
 def test_it_outlives_its_terminal(folder):
     """Started by setsid, say; what there is to tell is lost, not the work."""
     main, terminal = os.openpty()

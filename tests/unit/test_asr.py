@@ -593,6 +593,9 @@ def test_decoding_a_set_without_transcripts_writes_no_reference(experiment, tmp_
     assert (tmp_path / "out" / "hyp").is_file() and not (tmp_path / "out" / "ref").exists()
 
 
+HALF = {"ctc_weight": 0.5}
+
+
 @pytest.mark.parametrize(
     ("cls", "options", "complaint"),
     [
@@ -606,15 +609,15 @@ def test_decoding_a_set_without_transcripts_writes_no_reference(experiment, tmp_
         (AsrConfig, {"tempo_warp": 1.0}, "is no share"),
         (AsrConfig, {"mix_layers": True}, "are of a model inside"),
         (AsrConfig, {"fine_tune": True}, "are of a model inside"),
-        (AsrConfig, {"decoder_layers": 0}, "decoder-layers is 0, want at least 1"),
-        (AsrConfig, {"decoder_hidden": 0}, "decoder-hidden is 0, want at least 1"),
-        (AsrConfig, {"embedding": -1}, "embedding is -1, want at least 1"),
-        (AsrConfig, {"attention_dim": 0}, "attention-dim is 0, want at least 1"),
-        (AsrConfig, {"location_channels": 0}, "location-channels is 0, want at least 1"),
-        (AsrConfig, {"location_width": -1}, "location-width is -1, want at least 0"),
+        (AsrConfig, HALF | {"decoder_layers": 0}, "decoder-layers is 0, want at least 1"),
+        (AsrConfig, HALF | {"decoder_hidden": 0}, "decoder-hidden is 0, want at least 1"),
+        (AsrConfig, HALF | {"embedding": -1}, "embedding is -1, want at least 1"),
+        (AsrConfig, HALF | {"attention_dim": 0}, "attention-dim is 0, want at least 1"),
+        (AsrConfig, HALF | {"location_channels": 0}, "location-channels is 0, want at least 1"),
+        (AsrConfig, HALF | {"location_width": -1}, "location-width is -1, want at least 0"),
         (AsrConfig, {"projection": -1}, "projection is -1, want at least 0"),
         (AsrConfig, {"stack": -1}, "stack is -1, want at least 0"),
-        (AsrConfig, {"sharpening": math.nan}, "sharpening is nan"),
+        (AsrConfig, HALF | {"sharpening": math.nan}, "sharpening is nan"),
         (AsrConfig, {"fine_tune_lr": math.nan}, "fine-tune-lr is nan"),
         (AsrConfig, {"fine_tune_lr": math.inf}, "fine-tune-lr is inf"),
         (AsrConfig, {"fine_tune_after": -1}, "fine-tune-after is -1, want at least 0"),
@@ -630,6 +633,10 @@ def test_decoding_a_set_without_transcripts_writes_no_reference(experiment, tmp_
 def test_bad_options_are_refused(cls, options, complaint):
     with pytest.raises(InputError, match=complaint):
         cls(**options)
+
+
+def test_options_of_a_decoder_that_there_is_not_are_not_minded():
+    assert AsrConfig(ctc_weight=1.0, decoder_layers=0).decoder_layers == 0
 
 
 def test_a_search_the_model_cannot_do_is_refused(joint):

@@ -1,5 +1,6 @@
 """Archives with checksums beside them: read as written, or refused."""
 
+import errno
 import io
 import os
 import threading
@@ -63,7 +64,10 @@ def test_a_changed_bit_is_told_where_it_is_read(tmp_path_factory, size, place, b
         assert stream.read() == good[begin + BLOCK :]
 
 
-def test_archives_and_their_checksums_belong_together(tmp_path):
+def test_archives_and_their_checksums_belong_together(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
     path = tmp_path / "x.ark"
     feats = {"a": np.ones((700, 20), np.float32), "b": RNG.standard_normal((3, 20)).astype(np.float32)}
     write_ark(path, feats.items(), scp=tmp_path / "x.scp")
@@ -81,6 +85,16 @@ def test_archives_and_their_checksums_belong_together(tmp_path):
         sums_path(path).write_bytes(damaged)
         with pytest.raises(InputError, match=r"x\.ark\.crc32: damaged checksums"):
             read_matrix(place)
+    sums_path(path).write_bytes(sums)
+    with open_checked(path) as stream:
+        os.truncate(sums_path(path), 20)
+        with pytest.raises(InputError, match=r"x\.ark\.crc32: damaged checksums"):
+            stream.read()
+    sums_path(path).write_bytes(sums)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pread", refuse)
+        with pytest.raises(InputError, match=r"x\.ark\.crc32: Input/output error"):
+            open_checked(path)
     sums_path(path).unlink()
     assert np.array_equal(read_matrix(place), feats["b"])
     write_ark(path, feats.items())

@@ -301,6 +301,19 @@ def test_a_recording_without_text_is_told(recordings, line):
         lay_out()
 
 
+@pytest.mark.parametrize("line", ["train\tanna\tF\ttake0.wav\tHi\n", "train\t7\tF\tnone.wav\tHi\n"])
+def test_a_mistake_in_the_table_of_recordings_is_told(recordings, line):
+    (recordings / "transcripts.tsv").write_text(line)
+    with pytest.raises(SystemExit, match=r"transcripts\.tsv:1: .* is no number, or there is no file"):
+        lay_out()
+
+
+def test_recordings_are_not_laid_out_over_others(recordings):
+    lay_out()
+    with pytest.raises(SystemExit, match="corpus/ is there: remove it"):
+        lay_out()
+
+
 def test_own_recordings_become_data_directories(recordings):
     (code,) = (block for block in blocks("tutorial.md", "bash") if "awk" in block)
     done = subprocess.run(["bash", "-e", "-c", code], capture_output=True, text=True, env=ENVIRONMENT)

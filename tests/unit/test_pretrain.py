@@ -240,9 +240,15 @@ def test_a_finished_run_whose_model_is_gone_is_told(tmp_path, sets, name):
 
 def test_variables_left_of_another_job(tmp_path, sets, monkeypatch):
     command = [*SMALL["apc"], *sets, *STEPS, "--exp-dir", str(tmp_path / "exp")]
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(InputError, match="environment: 1 processes for ngpu 0 and num-nodes 2"):
         main([*command, "--num-nodes", "2", "--master", "here:1"])
+    for wrong in ("", "x"):
+        monkeypatch.setenv("WORLD_SIZE", wrong)
+        with pytest.raises(InputError, match=f"environment: WORLD_SIZE is '{wrong}', want a number"):
+            main(command)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="environment: WORLD_SIZE is 2, but there is no RANK"):
         main(command)

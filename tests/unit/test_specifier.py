@@ -75,6 +75,9 @@ def test_text_is_utf8_whatever_the_locale(tmp_path: Path):
     env = os.environ | {"PYTHONIOENCODING": "latin-1"}
     done = subprocess.run([*words, f"ark,scp:{tmp_path}/y.ark,-"], check=True, capture_output=True, env=env)
     assert done.stdout.startswith("é ".encode())
+    name = os.fsencode(tmp_path) + b"/n\xff.ark"
+    done = subprocess.run([*words, b"ark,scp:" + name + b",-"], check=True, capture_output=True, env=env)
+    assert name in done.stdout  # it names a file, whatever its bytes mean
 
 
 @pytest.mark.parametrize(("method", "token"), [("1", b"CM "), ("3", b"CM2 "), ("5", b"CM3 ")])

@@ -187,6 +187,17 @@ check_phones() {
   for folder in $phone_folders; do need_phones "$datadir/$(set_name "$folder")/phones.ctm"; done
 }
 
+# Tell of speakers that are in the training set and in one that models are chosen or compared by, as after a correction
+# of where they belong.
+warn_of_shared_speakers() {
+  local set shared
+  [ "$dry_run" = false ] || return 0
+  for set in $(unique "$dev" "$tests"); do
+    shared=$(comm -12 <(awk '{print $2}' "$datadir/$train/utt2spk" | sort -u) <(awk '{print $2}' "$datadir/$set/utt2spk" | sort -u))
+    [ -z "$shared" ] || log "warning: $(wc -l <<<"$shared") speakers of $train are in $set, too, such as ${shared%%$'\n'*}"
+  done
+}
+
 # Refuse data directories that are not as the corpus wants them, before anything is made.
 check_data() {
   local folder set
