@@ -89,7 +89,9 @@ def _is_of_worker(error: BaseException | None) -> bool:
 
 def _tell_of_cleaning_up(args: "sys.UnraisableHookArgs") -> None:
     """Nothing of the worker's death that was told already and comes up again while the others are ended."""
-    if not _is_of_worker(args.exc_value):
+    # What torch's loader lacks that was being made just then.
+    half_made = isinstance(args.exc_value, AttributeError) and "DataLoaderIter" in str(args.exc_value)
+    if not half_made and not _is_of_worker(args.exc_value):
         sys.__unraisablehook__(args)
 
 

@@ -33,6 +33,28 @@ def test_a_dead_worker_is_told_in_words_alone(words, traced):
     assert words in done.stderr and (traced or "error: a worker process died" in done.stderr)
 
 
+HALF_MADE = """
+from speechrep.bin import run
+
+class _MultiProcessingDataLoaderIter:
+    def __del__(self):
+        self._workers_status
+
+def main():
+    made = _MultiProcessingDataLoaderIter()
+    del made
+    raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+run(main)
+"""
+
+
+def test_a_loader_that_died_while_it_was_made_is_told_in_words():
+    done = subprocess.run([sys.executable, "-c", HALF_MADE], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.startswith("-c: error: a worker process died")
+    assert done.stderr.count("\n") == 1
+
+
 POOL = """
 import multiprocessing, os, signal
 from concurrent.futures import ProcessPoolExecutor
