@@ -8,6 +8,7 @@ reading of stored JSON. Nothing else repeats an option's name or default.
 import argparse
 import dataclasses
 import difflib
+import math
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +46,13 @@ def at_least(least: int, config: Any, *names: str) -> None:
     for name in names:
         if not getattr(config, name) >= least:  # NaN, too
             raise InputError(f"{_option(name)} is {getattr(config, name)}, want at least {least}")
+
+
+def require_finite(config: Any, *names: str) -> None:
+    """Refuse options that are infinite or no number."""
+    for name in names:
+        if not math.isfinite(getattr(config, name)):
+            raise InputError(f"{_option(name)} is {getattr(config, name)}, want a finite number")
 
 
 def require_shares(config: Any, *names: str) -> None:

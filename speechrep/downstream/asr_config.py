@@ -1,9 +1,8 @@
 """Options of the recogniser and of decoding with it."""
 
-import math
 from dataclasses import dataclass
 
-from speechrep.config import at_least, opt, require_shares
+from speechrep.config import at_least, opt, require_finite, require_shares
 from speechrep.downstream.base import TaskConfig
 from speechrep.errors import InputError
 from speechrep.text.registry import TOKENIZERS
@@ -84,8 +83,7 @@ class AsrConfig(TaskConfig):
         at_least(1, self, "decoder_layers", "decoder_hidden", "embedding")
         at_least(1, self, "attention_dim", "location_channels")
         at_least(0, self, "location_width")
-        if not math.isfinite(self.sharpening):
-            raise InputError(f"sharpening is {self.sharpening}, want a number")
+        require_finite(self, "sharpening")
 
 
 @dataclass(frozen=True)
@@ -112,9 +110,7 @@ class AsrDecodeConfig:
     def __post_init__(self) -> None:
         at_least(1, self, "beam", "nbest", "batch_frames")
         at_least(0, self, "end_margin")
-        for name in ("length_bonus", "lm_weight"):
-            if not math.isfinite(getattr(self, name)):
-                raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, want a finite number")
+        require_finite(self, "length_bonus", "lm_weight")
         if self.lm and self.method != "beam":
             raise InputError(f"{self.method} uses no language model", where="--lm", mend="--method beam does")
         if not (0 <= self.ctc_share <= 1 or self.ctc_share == -1):

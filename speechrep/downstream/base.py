@@ -7,7 +7,6 @@ dict that :func:`description` begins: task, configuration and the identity of th
 
 import dataclasses
 import logging
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechrep.config import at_least, opt, to_dict
+from speechrep.config import at_least, opt, require_finite, to_dict
 from speechrep.data.batches import BatchSampler
 from speechrep.data.features import FeatureReader
 from speechrep.data.identity import require_equal, require_statistics, statistics_sha256
@@ -50,8 +49,7 @@ class TaskConfig:
         if (self.fine_tune or self.mix_layers) and not self.pretrained:
             raise InputError("fine-tune and mix-layers are of a model inside", mend="give --pretrained")
         at_least(0, self, "fine_tune_after", "fine_tune_lr")
-        if not math.isfinite(self.fine_tune_lr):
-            raise InputError(f"fine-tune-lr is {self.fine_tune_lr}, want a number")
+        require_finite(self, "fine_tune_lr")
 
 
 class Labelled(NamedTuple):
