@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             require_features(info, first, args.exp_dir)
             require_pretrained(info, args.exp_dir)
         task = TASKS[args.task].build(args.task_config, *sets, loading)
-        if hasattr(task, "prepare") and not has_begun(args.exp_dir):
+        if not has_begun(args.exp_dir):
             task.prepare(device)
         train(task, config, args.exp_dir, device=device)
 

@@ -14,6 +14,7 @@ from speechrep.data.loader import Loader, pad_arrays
 from speechrep.decode.lm import LmConfig, LstmLm
 from speechrep.errors import InputError
 from speechrep.text.tokenizer import Tokenizer
+from speechrep.train.task import Task
 
 _IGNORE = -100  # target class of padding
 
@@ -49,7 +50,7 @@ class Sentences:
         return {"utt_ids": [item["utt_id"] for item in items], "targets": targets, "feat_lens": lens}
 
 
-class LmTask:
+class LmTask(Task):
     """What the trainer trains.
 
     Args:
@@ -63,8 +64,7 @@ class LmTask:
         num_workers, pin_memory: as for a Loader.
     """
 
-    best_metric = "loss"
-    best_is_lower = True
+    best_metric, best_is_lower = "loss", True
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from speechrep.downstream.asr_input import InputLayer
 from speechrep.downstream.asr_model import Recogniser, attention_greedy, ctc_loss
 from speechrep.downstream.base import (
     MAY_LACK,
+    HeadTask,
     Labelled,
     Loading,
     description,
@@ -30,11 +31,10 @@ from speechrep.text.tokenizer import UNKNOWN, UNKNOWN_ID, Tokenizer, words_of
 _IGNORE = -100  # target class of padding
 
 
-class AsrTask:
+class AsrTask(HeadTask):
     """What the trainer trains: a recogniser on transcribed utterances."""
 
     best_metric, best_is_lower = "ter", True
-    pooling = ""
 
     def __init__(self, config: AsrConfig, train: Labelled, valid: Labelled, loading: Loading):
         self.config, self._loading, self._feats = config, loading, train.feats
@@ -65,14 +65,6 @@ class AsrTask:
             valid.data_dir / "text",
         )
         standardise(self.model.front, sample_frames(self.train.feats, self.train.utt_ids))
-
-    def train_loader(self) -> Loader:
-        """Shuffled batches."""
-        return self.loader(self.train, shuffle=True)
-
-    def valid_loader(self) -> Loader:
-        """The validation set in a fixed order."""
-        return self.loader(self.valid, shuffle=False)
 
     def loader(self, dataset: TranscribedDataset, shuffle: bool) -> Loader:
         """Batches of a dataset."""
@@ -138,6 +130,10 @@ class AsrTask:
             "word_errors": float(count_errors(*words).sum()),
             "words": float(sum(len(ref) for ref in words[0])),
         }
+
+    def parts_to_compile(self) -> list[torch.nn.Module]:
+        """None: LSTMs are compiled already, and losses go past ``forward``."""
+        return []
 
     def summary(self, stats: dict[str, float]) -> dict[str, float]:
         """Word errors as a rate in percent."""

@@ -34,10 +34,6 @@ class Recogniser(nn.Module):
             AttentionDecoder(config, num_units, self.encoder.dim) if config.ctc_weight < 1 else None
         )
 
-    def parts_to_compile(self) -> list[nn.Module]:
-        """None: LSTMs are compiled already, and losses go past ``forward``."""
-        return []
-
     def out_lens(self, feat_lens: torch.Tensor) -> torch.Tensor:
         """Encoder frames of utterances of ``feat_lens`` (B,) input frames."""
         return self.encoder.out_lens(feat_lens)

@@ -5,11 +5,12 @@ things. The trained model is described by ``describe()`` of its :class:`speechre
 dict that :func:`description` begins: task, configuration and the identity of the features.
 """
 
+import abc
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -131,14 +132,42 @@ def make_loader(dataset: Any, loading: Loading, max_frames: int, max_utts: int, 
     return Loader(dataset, sampler, loading.num_workers, torch.device(loading.device).type == "cuda")
 
 
+class LabelledSet(Protocol):
+    """Labelled utterances, a dataset for :class:`Loader`."""
+
+    def over(self, reader: FeatureReader) -> Any:
+        """The same utterances and labels with the features of ``reader``."""
+
+
+class HeadTask(Task):
+    """A task on labelled utterances, so that a model can work inside it (inside.py)."""
+
+    train: LabelledSet
+    valid: LabelledSet
+    pooling = ""
+    """How the vectors of an utterance become the one that the task reads: "", mean or mean+std."""
+
+    @abc.abstractmethod
+    def loader(self, dataset: Any, shuffle: bool) -> Loader:
+        """Batches of a dataset, as large as the task's."""
+
+    def train_loader(self) -> Loader:
+        """Shuffled batches."""
+        return self.loader(self.train, shuffle=True)
+
+    def valid_loader(self) -> Loader:
+        """The validation set in a fixed order."""
+        return self.loader(self.valid, shuffle=False)
+
+
 class Kind(NamedTuple):
     """One downstream task."""
 
     config: type
     """Frozen dataclass of its options."""
     build: Callable[[Any, Labelled, Labelled, Loading], Task]
-    """(config, train, valid, loading) to what the trainer trains. A task with a method ``prepare(device)`` is
-    prepared once before a training that begins."""
+    """(config, train, valid, loading) to what the trainer trains; a :class:`HeadTask` if ``with_upstream`` is
+    to give it a model inside."""
     load: Callable[[dict[str, Any]], torch.nn.Module]
     """``model.json`` to the model, weights not yet loaded."""
     decode: Callable[[torch.nn.Module, Labelled, Path, Any], None]

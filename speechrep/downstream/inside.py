@@ -8,7 +8,7 @@ model first; what is left of the task sees vectors as ever.
 
 import logging
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,35 +16,16 @@ from torch import Tensor, nn
 from speechrep.config import from_dict
 from speechrep.data.features import FeatureReader
 from speechrep.data.loader import Loader
-from speechrep.downstream.base import Kind, Labelled, Loading, TaskConfig, description
+from speechrep.downstream.base import HeadTask, Kind, Labelled, Loading, TaskConfig, description
 from speechrep.downstream.probe import Probe
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_info
-from speechrep.train.task import Task, summary
+from speechrep.train.task import Task
 from speechrep.upstream.base import Upstream, valid_mask
 from speechrep.upstream.checkpoint import describe, load, rebuild
 from speechrep.upstream.represented import Represented
 
 logger = logging.getLogger(__name__)
-
-
-class LabelledSet(Protocol):
-    """Labelled utterances, a dataset for :class:`Loader`."""
-
-    def over(self, reader: FeatureReader) -> Any:
-        """The same utterances and labels with the features of ``reader``."""
-
-
-class HeadTask(Task, Protocol):
-    """What a task offers so that a model can work inside it."""
-
-    train: LabelledSet
-    valid: LabelledSet
-    pooling: str
-    """How the vectors of an utterance become the one that the task reads: "", mean or mean+std."""
-
-    def loader(self, dataset: Any, shuffle: bool) -> Loader:
-        """Batches of a dataset, as large as the task's."""
 
 
 class WithUpstream(nn.Module):
@@ -73,10 +54,6 @@ class WithUpstream(nn.Module):
         self.upstream.train(mode and self.is_tuning)
         return self
 
-    def parts_to_compile(self) -> list[nn.Module]:
-        """The upstream's."""
-        return self.upstream.parts_to_compile()
-
     def represent(self, feats: Tensor, feat_lens: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, F) and (B,) to (B, T', D), or (B, T', L, D) of all layers, and (B,)."""
         output = self.upstream(feats, feat_lens)
@@ -84,7 +61,7 @@ class WithUpstream(nn.Module):
         return vectors, output.hidden_lens
 
 
-class TunedTask:
+class TunedTask(Task):
     """What the trainer trains: head and upstream, each at its own learning rate.
 
     Args:
@@ -112,9 +89,7 @@ class TunedTask:
 
     def prepare(self, device: torch.device) -> None:
         """Let the head begin as it would on a dump: a linear probe solved."""
-        own = getattr(self.head, "prepare", None)
-        if own is not None:
-            own(device)
+        self.head.prepare(device)
 
     def train_loader(self) -> Loader:
         """Batches in an order that changes with every epoch."""
@@ -149,7 +124,11 @@ class TunedTask:
 
     def summary(self, stats: dict[str, float]) -> dict[str, float]:
         """The task's."""
-        return summary(self.head, stats)
+        return self.head.summary(stats)
+
+    def parts_to_compile(self) -> list[nn.Module]:
+        """The upstream's."""
+        return self.model.upstream.parts_to_compile()
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """Head and upstream, each at its own rate."""

@@ -121,10 +121,6 @@ class Probe(nn.Module):
             start = torch.randn(weight.shape[1:]) * (2 / weight.shape[1]) ** 0.5
             weight.data.copy_(start if config.hidden_layers else torch.zeros_like(start))
 
-    def parts_to_compile(self) -> list[nn.Module]:
-        """None: it is one product, and the loss goes past ``forward``."""
-        return []
-
     def set_statistics(self, statistics: Statistics) -> None:
         """Take the training set's normalisation."""
         self.mean.copy_(torch.from_numpy(statistics.mean))

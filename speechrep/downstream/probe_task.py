@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from speechrep.data.batches import Segment
 from speechrep.data.loader import Loader
-from speechrep.downstream.base import Loading, make_loader
+from speechrep.downstream.base import HeadTask, Loading, make_loader
 from speechrep.downstream.probe import Probe, Statistics, choose, probe_loss
 from speechrep.downstream.solve import solve
 
@@ -38,7 +38,7 @@ class Vectors(Protocol):
         """
 
 
-class ProbeTask:
+class ProbeTask(HeadTask):
     """What the trainer trains; a linear probe comes to it solved, and ``max-steps 0`` then suffices.
 
     Args:
@@ -88,17 +88,13 @@ class ProbeTask:
             solve(self.model, self._vectors, self._labels, self._statistics, self.config.iterations, device)
         del self._vectors, self._labels
 
-    def train_loader(self) -> Loader:
-        """Batches in an order that changes with every epoch."""
-        return self.loader(self.train, shuffle=True)
-
-    def valid_loader(self) -> Loader:
-        """Batches in a fixed order."""
-        return self.loader(self.valid, shuffle=False)
-
     def loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
-        """As :class:`speechrep.train.task.Task` has it."""
+        """The probe's, over vectors."""
         return probe_loss(self.model, batch["feats"], batch["labels"])
+
+    def parts_to_compile(self) -> list[torch.nn.Module]:
+        """None: it is one product, and the loss goes past ``forward``."""
+        return []
 
     def summary(self, stats: dict[str, float]) -> dict[str, float]:
         """Adds the accuracy of the best L2 penalty."""

@@ -21,6 +21,7 @@ from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.downstream.base import (
     MAY_LACK,
+    HeadTask,
     Labelled,
     Loading,
     TaskConfig,
@@ -179,10 +180,8 @@ def sentiments_of(data: Labelled, may_lack: float = 0.0) -> dict[str, float]:
     return sentiments
 
 
-class SentimentTask:
+class SentimentTask(HeadTask):
     """What the trainer trains: a GRU on annotated utterances."""
-
-    pooling = ""
 
     def __init__(self, config: SentimentConfig, train: Labelled, valid: Labelled, loading: Loading):
         self.config, self._loading, self._feats = config, loading, train.feats
@@ -196,14 +195,6 @@ class SentimentTask:
         self.model = SentimentModel(config, **_input_of(train.feats))
         targets = torch.from_numpy(self.train.sentiments)
         self.model.set_statistics(sample_frames(train.feats, self.train.utt_ids), targets)
-
-    def train_loader(self) -> Loader:
-        """Shuffled batches."""
-        return self.loader(self.train, shuffle=True)
-
-    def valid_loader(self) -> Loader:
-        """The validation set in a fixed order."""
-        return self.loader(self.valid, shuffle=False)
 
     def loader(self, dataset: SentimentDataset, shuffle: bool) -> Loader:
         """Batches of a dataset."""

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechrep.data.loader import Loader
-from speechrep.downstream.base import Loading, make_loader, sample_frames, standardise
+from speechrep.downstream.base import HeadTask, Loading, make_loader, sample_frames, standardise
 from speechrep.downstream.labelled_frames import LabelledFrames
 from speechrep.downstream.layer_sum import layer_scores, sum_layers
 
@@ -44,10 +44,10 @@ class SpeakerGru(nn.Module):
         return self.output(dropped)
 
 
-class SpeakerGruTask:
+class SpeakerGruTask(HeadTask):
     """What the trainer trains; its options are those of ``SpeakerConfig``."""
 
-    best_metric, best_is_lower, pooling = "accuracy", False, ""
+    best_metric, best_is_lower = "accuracy", False
 
     def __init__(
         self,
@@ -64,14 +64,6 @@ class SpeakerGruTask:
         self.model = SpeakerGru(train.feats.meta.dim, labels, config, num_layers)
         frames = sample_frames(train.feats, train.utt_ids)
         standardise(self.model, frames.mean(1) if num_layers else frames)
-
-    def train_loader(self) -> Loader:
-        """Batches in an order that changes with every epoch."""
-        return self.loader(self.train, shuffle=True)
-
-    def valid_loader(self) -> Loader:
-        """Batches in a fixed order."""
-        return self.loader(self.valid, shuffle=False)
 
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """Cross-entropy summed over utterances."""

@@ -8,7 +8,6 @@ finished. Every file appears under its name only when whole: a job killed anywhe
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -61,9 +60,9 @@ class Extraction:
 
     def whole_digest(self) -> str:
         """A digest of all that decides what is in the directory when all is done."""
-        parts = [self.digest(job) for job in self.jobs] + [self.cmvn, *_identity(self.utt2spk)]
+        parts = [self.digest(job) for job in self.jobs] + [self.cmvn, _content(self.utt2spk)]
         if self.global_cmvn_from:
-            parts += _identity(self.global_cmvn_from / "cmvn.ark")
+            parts.append(_content(self.global_cmvn_from / "cmvn.ark"))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def archive(self, job: int) -> Path:
@@ -170,5 +169,5 @@ class Extraction:
             shutil.rmtree(self.out_dir / JOBS, ignore_errors=True)
 
 
-def _identity(path: Path) -> list[str]:
-    return [os.fspath(path), sha256(path)] if path.is_file() else [os.fspath(path)]
+def _content(path: Path) -> str:
+    return sha256(path) if path.is_file() else ""

@@ -101,7 +101,7 @@ def read_lenient(path: Path, usable: Callable[[str], bool] = bool) -> Table:
 def _lines(path: Path) -> list[str]:
     try:
         with telling_of(path):
-            lines = path.read_text(encoding="utf-8").split("\n")
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8: {error.reason}", where=path, mend="cannot be mended") from error
     return [line for line in map(str.strip, lines) if line]  # of any blank, as split() takes it

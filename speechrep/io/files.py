@@ -86,7 +86,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_utf8(path: str | os.PathLike[str]) -> str:
-    """The text of a file.
+    """The text of a file, without a byte order mark.
 
     Raises:
         InputError: it is absent, cannot be read, or is not UTF-8.
@@ -94,7 +94,7 @@ def read_utf8(path: str | os.PathLike[str]) -> str:
     with telling_of(path):
         data = Path(path).read_bytes()
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8: {error.reason}", where=path) from error
 

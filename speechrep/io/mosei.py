@@ -107,7 +107,7 @@ def read_transcripts(folder: str | os.PathLike[str]) -> dict[str, list[Line]]:
     videos: dict[str, list[Line]] = {}
     for path in sorted(Path(folder).glob("*.txt")):
         with telling_of(path):
-            rows = path.read_text(encoding="utf-8", errors="replace").split("\n")
+            rows = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
         for row_number, row in enumerate(rows, start=1):
             if not row.strip():
                 continue

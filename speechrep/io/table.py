@@ -9,6 +9,7 @@ from speechrep.errors import InputError, telling_of
 from speechrep.io.files import atomic_open
 
 _BLANKS = re.compile("[ \t]+")
+_MARK = "\ufeff"  # the byte order mark, with which some editors begin a file
 
 
 def read_rows(
@@ -24,7 +25,8 @@ def read_rows(
         indented: whether a line may begin with blanks, as Kaldi lets those of an scp.
 
     Raises:
-        InputError: no such file, a line that is empty or begins with a blank, or bytes that are not UTF-8.
+        InputError: no such file, a line that is empty or begins with a blank or a byte order mark, or bytes
+            that are not UTF-8.
     """
     if stream is None:
         with _opened(path) as file:
@@ -35,13 +37,16 @@ def read_rows(
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise InputError(f"not UTF-8: {error.reason}", where=f"{path}:{number}") from error
+        where = f"{path}:{number}"
+        if text.startswith(_MARK):
+            raise InputError("begins with a byte order mark", where=where, mend="save it without")
         if text.endswith("\r\n"):
-            raise InputError("the line ends with a carriage return", where=f"{path}:{number}")
+            raise InputError("the line ends with a carriage return", where=where)
         text = text.rstrip(" \t\n")
         words = _BLANKS.split(text.lstrip(" \t") if indented else text, maxsplit=1)
         if not words[0]:
             what = "begins with a blank" if len(words) == 2 else "empty line"
-            raise InputError(f"{what}; want 'key value'", where=f"{path}:{number}")
+            raise InputError(f"{what}; want 'key value'", where=where)
         yield number, words[0], words[1] if len(words) == 2 else ""
 
 
@@ -94,7 +99,7 @@ def write_table(path: str | os.PathLike[str], mapping: Mapping[str, str]) -> Non
     with atomic_open(path) as stream:
         for key in sorted(mapping):  # Python compares code points, which orders UTF-8 as its bytes do
             value = mapping[key]
-            if not key or key.split() != [key]:
+            if not key or key.split() != [key] or key.startswith(_MARK):
                 raise InputError(f"{key!r} cannot be a key", where=path)
             if "\n" in value or "\r" in value:
                 raise InputError(f"the value of {key!r} holds a line break", where=path)

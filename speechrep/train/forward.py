@@ -8,7 +8,7 @@ import torch
 
 from speechrep.train import distributed
 from speechrep.train.config import TrainConfig
-from speechrep.train.task import Task, leaves_unused
+from speechrep.train.task import Task
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -30,7 +30,7 @@ class Forward:
         if exchange and self.world > 1:
             ids = [device.index] if device.type == "cuda" else None
             self.loss = torch.nn.parallel.DistributedDataParallel(
-                self.loss, device_ids=ids, find_unused_parameters=leaves_unused(task)
+                self.loss, device_ids=ids, find_unused_parameters=task.leaves_unused
             )
 
     def train(self, batch: dict[str, Any], step: int, number: int) -> tuple[torch.Tensor, dict[str, Any]]:

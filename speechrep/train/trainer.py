@@ -31,15 +31,7 @@ from speechrep.train.forward import Forward
 from speechrep.train.log import TrainLog
 from speechrep.train.optim import build_optimizer, lr_factor, set_lr
 from speechrep.train.stats import add, averages, reduced
-from speechrep.train.task import (
-    Task,
-    begin_run,
-    begin_step,
-    param_groups,
-    parts_to_compile,
-    pictures,
-    summary,
-)
+from speechrep.train.task import Task
 from speechrep.upstream.precision import warn_if_emulated
 
 # Losses are sums over thousands of frames; this keeps scaled fp16 gradients in range and cancels later.
@@ -162,7 +154,7 @@ class Trainer:
         self.left_out = torch.zeros((), device=device)  # steps in a row that fp16's scaler did not take
         if self.trainable:
             self.optimizer = build_optimizer(
-                config.optimizer, param_groups(task, config.lr), config.lr, config.weight_decay
+                config.optimizer, task.param_groups(config.lr), config.lr, config.weight_decay
             )
         self.scaler = torch.amp.GradScaler(device.type, init_scale=16.0, enabled=config.precision == "fp16")
         saved = checkpoint.saved_states(self.folder)
@@ -171,13 +163,13 @@ class Trainer:
         if self.progress.total_steps < 0:
             self.progress.total_steps = self._total_steps(Progress()) if self.trainable else 0
         self.total_steps = self.progress.total_steps
-        begin_run(task, self.total_steps)
+        task.begin_run(self.total_steps)
         self.warmup = config.warmup_steps or round(config.warmup_share * self.total_steps)
         if config.compile:
             # Layers share their code, and each kind of batch (padded, of one utterance, in validation) is a
             # variant of it; beyond the default of 8 variants PyTorch would go on without compiling.
             torch._dynamo.config.cache_size_limit = 64  # recompile_limit has this name in torch 2.4, too
-            parts = parts_to_compile(task)
+            parts = task.parts_to_compile()
             if not parts and self.first:
                 logging.getLogger("train").warning("--compile true: this model has no part that is worth it")
             for module in parts:
@@ -275,7 +267,7 @@ class Trainer:
     def _step(self, micro_batches: list[dict[str, Any]]) -> None:
         """One optimiser step. The gradient is that of (summed loss) / (summed weight) over everything."""
         config, step = self.config, self.progress.step
-        begin_step(self.task, step)
+        self.task.begin_step(step)
         lr = set_lr(self.optimizer, lr_factor(config.schedule, step, self.warmup, self.total_steps))
         self.optimizer.zero_grad(set_to_none=True)
         utt_ids: list[str] = []
@@ -329,7 +321,7 @@ class Trainer:
         sums = reduced(self.sums)
         seconds = time.monotonic() - self.clock
         speed = sums.pop("frames") / seconds
-        stats = summary(self.task, averages(sums)) | {
+        stats = self.task.summary(averages(sums)) | {
             "lr": lr, "frames_per_s": speed, "data_wait": self.data_wait / seconds
         }  # fmt: skip
         if math.isfinite(norm):  # with fp16 it need not be, and JSON knows finite numbers only
@@ -355,13 +347,13 @@ class Trainer:
                 add(sums, stats | {"loss": loss})
                 losses.append((loss, batch.get("utt_ids", [])))
         if self.first:
-            self.log.pictures(self.progress.step, pictures(self.task))
+            self.log.pictures(self.progress.step, self.task.pictures())
         self.model.train()
         progress, total = self.progress, reduced(sums)
         if self.total_steps and not total["weight"]:  # a loss of nothing is 0: nothing could improve upon it
             raise InputError("nothing of the validation set is in the loss", where=self.exp_dir,
                              mend="validate on longer utterances, or with their labels")  # fmt: skip
-        stats = summary(self.task, averages(total))
+        stats = self.task.summary(averages(total))
         value = stats[self.task.best_metric]
         if not math.isfinite(value):
             own = [utt_id for loss, utt_ids in losses if not loss.isfinite() for utt_id in utt_ids]

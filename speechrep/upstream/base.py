@@ -187,6 +187,7 @@ class Upstream(torch.nn.Module):
         self, read: ReadSamples, num_samples: int, rate: int, where: object, window: int, margin: int
     ) -> Iterator[Output]:
         feats = LongFeatures(read, num_samples, rate, self.meta, self.cmvn_stats, where)
+        self._require_a_vector(feats.num_frames, where)
         return self._stream(feats, max(1, window), margin)
 
     def _stream(self, feats: LongFeatures, window: int, margin: int) -> Iterator[Output]:
@@ -201,11 +202,14 @@ class Upstream(torch.nn.Module):
 
     def _features(self, samples: np.ndarray, sample_rate: int, where: object) -> torch.Tensor:
         feats = features(samples, sample_rate, self.meta, self.cmvn_stats, where)
-        if len(feats) < self.downsample:
-            raise InputError(
-                f"{len(feats)} frames give no vector, which joins {self.downsample}", where=where
-            )
+        self._require_a_vector(len(feats), where)
         return self._batch(feats)
+
+    def _require_a_vector(self, num_frames: int, where: object) -> None:
+        if num_frames < self.downsample:
+            raise InputError(
+                f"{num_frames} frames give no vector, which joins {self.downsample}", where=where
+            )
 
     def _batch(self, feats: np.ndarray) -> torch.Tensor:
         """(T, F) to (1, T, F) as the model's weights are: on their device, of their type."""

@@ -17,6 +17,7 @@ from speechrep.data.identity import require_like
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import plain_meta
+from speechrep.train.task import Task
 from speechrep.upstream.base import Upstream
 from speechrep.upstream.checkpoint import describe
 from speechrep.upstream.represented import require_acoustic, require_input_of
@@ -70,7 +71,7 @@ class FeatureSegments:
         return batch
 
 
-class Pretraining:
+class Pretraining(Task):
     """The trainer's task.
 
     Args:
@@ -151,6 +152,10 @@ class Pretraining:
         """The model's own objective."""
         lens = None if batch["unpadded"] else batch["feat_lens"]
         return self.model.pretrain_loss(batch["feats"], lens, batch.get("targets"))
+
+    def parts_to_compile(self) -> list[torch.nn.Module]:
+        """The model's layers."""
+        return self.model.parts_to_compile()
 
     def summary(self, stats: dict[str, float]) -> dict[str, float]:
         """The loss also relative to what knowing nothing gives: zeros, or a copy of the last frame."""

@@ -11,6 +11,7 @@ import pytest
 from test_store import make_meta
 
 from speechrep.errors import InputError
+from speechrep.io.data_fix import read_lenient
 from speechrep.io.dirs import atomic_directory
 from speechrep.io.files import (
     atomic_open,
@@ -199,6 +200,17 @@ def test_text_that_is_not_utf8_is_refused(tmp_path):
     (tmp_path / "x").write_bytes(b"\xe9")
     with pytest.raises(InputError, match="x: not UTF-8"):
         read_utf8(tmp_path / "x")
+
+
+def test_a_byte_order_mark_is_no_text_and_in_a_table_refused(tmp_path):
+    path = tmp_path / "utt2spk"
+    path.write_text("\ufeffu1 s1\n", encoding="utf-8")
+    assert read_utf8(path) == "u1 s1\n"
+    with pytest.raises(InputError, match="utt2spk:1: begins with a byte order mark"):
+        read_table(path)
+    assert read_lenient(path) == {"u1": "s1"}
+    with pytest.raises(InputError, match="cannot be a key"):
+        write_table(path, {"\ufeffu1": "s1"})
 
 
 def test_the_old_folder_stays_where_the_new_one_cannot_take_its_name(tmp_path, monkeypatch):

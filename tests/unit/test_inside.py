@@ -18,14 +18,12 @@ import speechrep
 from speechrep.bin import decode, dump, train_downstream
 from speechrep.data.features import open_features
 from speechrep.downstream.base import TaskConfig
-from speechrep.downstream.inside import WithUpstream, pool_batch
+from speechrep.downstream.inside import TunedTask, WithUpstream, pool_batch
 from speechrep.downstream.layer_sum import learned_weights
-from speechrep.downstream.probe import Probe, ProbeConfig
 from speechrep.downstream.speaker import pool
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_model
 from speechrep.io.table import read_table, write_table
-from speechrep.train.task import parts_to_compile
 from speechrep.upstream.checkpoint import save_model
 from speechrep.upstream.registry import CONFIGS, build
 from speechrep.upstream.represented import Represented
@@ -147,9 +145,7 @@ def test_what_is_compiled_is_what_is_called():
     mockingjay = build("mockingjay", config, META)
     inside = WithUpstream(mockingjay, torch.nn.Linear(8, 2), TaskConfig(pretrained="x", fine_tune=True))
     task = types.SimpleNamespace(model=inside)
-    assert parts_to_compile(task) == list(mockingjay.layers)
-    task.model = Probe(8, ["a", "b"], ProbeConfig())
-    assert parts_to_compile(task) == []
+    assert TunedTask.parts_to_compile(task) == list(mockingjay.layers)
 
 
 def test_the_models_own_learning_rate(tmp_path, labelled, apc):

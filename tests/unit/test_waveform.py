@@ -160,6 +160,8 @@ def test_bad_samples(samples, rate, complaint):
 def test_too_few_frames_for_a_vector_are_told():
     with pytest.raises(InputError, match="2 frames give no vector, which joins 3"):
         small("mockingjay", downsample=3).extract(noise(0.04), RATE)
+    with pytest.raises(InputError, match="2 frames give no vector, which joins 3"):
+        next(small("mockingjay", downsample=3).stream(noise(0.04), RATE))
 
 
 def test_stereo_and_foreign_features_are_told(tmp_path):

@@ -8,6 +8,7 @@ import torch
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.loader import Loader, pad_arrays
 from speechrep.train import distributed
+from speechrep.train.task import Task
 
 
 class ToyData:
@@ -29,8 +30,8 @@ class ToyData:
         return {"utt_ids": [item["utt_id"] for item in items], "feats": feats, "feat_lens": feat_lens}
 
 
-class ToyTask:
-    """The Task protocol on :class:`ToyData`."""
+class ToyTask(Task):
+    """A Task on :class:`ToyData`."""
 
     best_metric, best_is_lower = "loss", True
 
