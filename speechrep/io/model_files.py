@@ -61,8 +61,8 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The content of ``model.json``, given the experiment directory or either file."""
     file = model_folder(path) / INFO
     if not file.is_file():
-        below = ", ".join(sorted(str(found.parent) for found in Path(path).glob(f"*/{INFO}")))
-        mend = f"models are in {below}" if below else "has its training finished a step?"
+        below = ", ".join(sorted(found.parent.name for found in Path(path).glob(f"*/{INFO}")))
+        mend = f"it has models in {below}" if below else "has its training finished a step?"
         raise InputError("no model here: no model.json", where=path, mend=mend)
     info = read_json(file)
     if not isinstance(info, dict) or info.get("format") != FORMAT:
