@@ -6,7 +6,8 @@
 #                   installs kenlm first, which needs a C++ compiler
 # make docs         the documentation site into build/site, warnings as errors
 # make audit        the installed packages against PyPI's list of known vulnerabilities; needs the internet
-# make pins         whether the versions of constraints.txt fit together, and are built, for each Python; the same
+# make pins         whether the versions of constraints.txt fit together, and are built, for each Python and processor;
+#                   needs the internet, too
 .PHONY: demo demo-mosei test test-all lint docs faults fuzz audit pins venv clean
 
 BIN := .venv/bin
@@ -49,16 +50,18 @@ audit: venv
 pins: venv
 	python3 -m venv build/uv && build/uv/bin/pip install --quiet uv==0.13.9
 	rm -rf build/pins && $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/pins .
-	for version in 3.10 3.11 3.12 3.13 3.14; do \
+	for version in 3.10 3.11 3.12 3.13 3.14; do for machine in x86_64 aarch64; do \
 	  echo "speechrep[mini,align,test] @ file://$$(ls "$(CURDIR)"/build/pins/*.whl)" | build/uv/bin/uv pip compile --quiet - \
-	    --constraint constraints.txt --python-version $$version --python-platform x86_64-manylinux_2_28 --only-binary :all: \
-	    --output-file build/pins/$$version.txt && echo "$$version: $$(grep -c == build/pins/$$version.txt) packages" || exit 1; \
-	done
+	    --constraint constraints.txt --python-version $$version --python-platform $$machine-manylinux_2_28 \
+	    --only-binary :all: --output-file build/pins/$$version.$$machine.txt && \
+	    echo "$$version $$machine: $$(grep -c == build/pins/$$version.$$machine.txt) packages" || exit 1; \
+	done; done
 
 lint: venv
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/shellcheck -x -P SCRIPTDIR -P SCRIPTDIR/.. $(SHELL_FILES)
+	@if $(ACTIVE) command -v shellcheck; then $(ACTIVE) shellcheck -x -P SCRIPTDIR -P SCRIPTDIR/.. $(SHELL_FILES); \
+	else echo "no shellcheck: shell code is not checked"; fi
 	$(BIN)/shfmt -i 2 -ci -d $(SHELL_FILES)
 
 docs: venv

