@@ -60,7 +60,7 @@ pins: venv
 lint: venv
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	@if $(ACTIVE) command -v shellcheck; then $(ACTIVE) shellcheck -x -P SCRIPTDIR -P SCRIPTDIR/.. $(SHELL_FILES); \
+	@if $(ACTIVE) command -v shellcheck >/dev/null; then $(ACTIVE) shellcheck -x -P SCRIPTDIR -P SCRIPTDIR/.. $(SHELL_FILES); \
 	else echo "no shellcheck: shell code is not checked"; fi
 	$(BIN)/shfmt -i 2 -ci -d $(SHELL_FILES)
 
