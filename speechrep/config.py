@@ -142,7 +142,8 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: object) -> T:
     """The dataclass ``cls`` from stored plain values; strict.
 
     Raises:
-        InputError: an unknown or missing key, or a value of the wrong type, naming ``where``.
+        InputError: an unknown or missing key, or a value of the wrong type or none of the choices, naming
+            ``where``.
     """
     types = typing.get_type_hints(cls)
     if not isinstance(values, Mapping):
@@ -153,7 +154,11 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: object) -> T:
     checked = {}
     for field in dataclasses.fields(cls):
         if field.name in values:
-            checked[field.name] = _check(types[field.name], values[field.name], field.name, where)
+            value = _check(types[field.name], values[field.name], field.name, where)
+            choices = field.metadata.get("choices")
+            if choices and value not in choices:
+                raise InputError(f"{field.name} is {value!r}, want one of {list(choices)}", where=where)
+            checked[field.name] = value
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise InputError(f"the key {field.name!r} is missing", where=where)
     return cls(**checked)

@@ -15,7 +15,7 @@ IN_LOG_S, ON_TERMINAL_S, FOR_PARENT_S = 10.0, 0.2, 0.5  # from one count to the 
 class Progress:
     """A count, shown on stderr: a line that is overwritten on a terminal, else lines.
 
-    A job with :data:`FOR_PARENT` prints ``progress N`` on stdout instead.
+    A job with :data:`FOR_PARENT` prints ``progress N TOTAL`` on stdout instead.
 
     Args:
         total: what 100 % is; 0 if not known.
@@ -48,7 +48,7 @@ class Progress:
         """Show the count now."""
         self._shown = time.monotonic()
         if self._for_parent:
-            print(f"progress {self.done}", flush=True)
+            print(f"progress {self.done} {self.total}", flush=True)
             return
         elapsed = self._shown - self._start
         speed = (self.done - self.first) / elapsed if elapsed > 0 else 0.0

@@ -377,7 +377,7 @@ decode_and_score() {                           # sets ${scored[@]} to task/upstr
 }
 
 report() {
-  local upstream model others=()
+  local upstream model others=() made_by
   [ "$dry_run" = false ] || return 0
   if [ -n "$label_shares" ]; then
     python -m speechrep.bin.label_share --exp-dir "$exp" --order "$all_upstreams $tests" \
@@ -387,7 +387,9 @@ report() {
     model=$(upstream_dir "$upstream")
     if [ "$model" != "$exp/$upstream" ]; then others+=("$model"); fi
   done
+  # The whole recipe made them, also if a part of it was run once more.
+  made_by=$(sed -E 's/ --(stage|stop[-_]stage|verbose) [^ ]+//g' <<<"$command_line")
   python -m speechrep.bin.report --results "$exp/results.json" --out "$exp/RESULTS.md" \
     --html "$exp/report.html" --order "$all_upstreams $tasks $tests" --seed "$seed" --features "$feature" \
-    --only "${scored[@]}" "${scored_of_share[@]}" --reused "${others[@]}" --made-by "$command_line"
+    --only "${scored[@]}" "${scored_of_share[@]}" --reused "${others[@]}" --made-by "$made_by"
 }

@@ -64,8 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.cmd:
         run_launcher(args.cmd, MODULE, words, args.nj, log)
     else:
-        progress = Progress(len(open_features(args.data).utt_ids), "utterances")
-        run_local(MODULE, words, jobs, log, progress)
+        run_local(MODULE, words, jobs, log, Progress(0, "utterances"))  # the jobs know how many they decode
     missing = [folder for folder in folders if not _is_done(folder, state)]
     if missing:
         raise InputError("was not decoded", where=missing[0], mend="run the same again")

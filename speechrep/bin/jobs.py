@@ -44,6 +44,8 @@ def run_local(
 ) -> None:
     """Run ``python -m module argv --job J`` for each job, all at once, each on one thread.
 
+    A progress that does not know its total is given the sum of the jobs'.
+
     Raises:
         InputError: a job failed, naming its log; the others are left to finish first.
     """
@@ -52,13 +54,15 @@ def run_local(
     path = [str(Path(speechrep.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | ONE_THREAD | FOR_PARENT | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
     counts = dict.fromkeys(jobs, 0)
+    totals: dict[int, int] = {}  # of the jobs that have told theirs
+    is_sum = not progress.total
     processes: dict[int, subprocess.Popen[str]] = {}
     readers = []
 
     def follow(job: int) -> None:
         for line in processes[job].stdout or ():
             if line.startswith("progress "):
-                counts[job] = int(line.split()[1])
+                counts[job], totals[job] = map(int, line.split()[1:])
 
     # A terminated command must not leave its jobs behind.
     before = signal.getsignal(signal.SIGTERM)
@@ -77,6 +81,8 @@ def run_local(
             readers[-1].start()
         while any(process.poll() is None for process in processes.values()):
             time.sleep(0.05)
+            if is_sum and len(totals) == len(jobs):
+                progress.total = sum(totals.values())
             progress.update(progress.first + sum(counts.values()))
         for reader in readers:
             reader.join(timeout=5)
@@ -99,7 +105,7 @@ def run_local(
             where=log(failed[0]),
             mend="run the same again: finished jobs are kept",
         )
-    progress.update(progress.total)
+    progress.update(progress.total or sum(counts.values()))
     progress.show(end=True)
 
 

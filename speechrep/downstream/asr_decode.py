@@ -59,10 +59,14 @@ def decode(model: Recogniser, labelled: Labelled, out_dir: Path, options: AsrDec
 
 def _all_or_part(labelled: Labelled) -> list[str]:
     """The utterances of a set without transcripts, or of its part."""
-    if not labelled.split:
-        return labelled.feats.utt_ids
-    picked = set(part_of(DataDir(labelled.data_dir).utt2spk, labelled.split, labelled.data_dir))
-    return [utt_id for utt_id in labelled.feats.utt_ids if utt_id in picked]
+    utt2spk = DataDir(labelled.data_dir).utt2spk
+    picked = set(part_of(utt2spk, labelled.split, labelled.data_dir) if labelled.split else utt2spk)
+    found = [utt_id for utt_id in labelled.feats.utt_ids if utt_id in picked]
+    if not found:
+        raise InputError(
+            f"has no features of the utterances of {labelled.data_dir}", where=labelled.feats.path
+        )
+    return found
 
 
 def merge(shares: Sequence[Path], out_dir: Path) -> None:
@@ -213,4 +217,4 @@ def write_results(out_dir: Path, found: dict[str, list[Hypothesis]], tokenizer: 
     with atomic_open(out_dir / "nbest") as stream:
         for utt_id in sorted(found):
             for rank, (hypothesis, text) in enumerate(zip(found[utt_id], texts[utt_id], strict=True), 1):
-                stream.write(f"{utt_id}-{rank} {hypothesis.score:.6f} {text}".rstrip() + "\n")
+                stream.write(f"{utt_id}-{rank} {hypothesis.score:.6f} {text}".rstrip(" ") + "\n")

@@ -34,7 +34,10 @@ def load_trained(path: str | os.PathLike[str], device: torch.device | str = "cpu
             mend=f"give the experiment of train_downstream; tasks are {sorted(TASKS)}",
         )  # fmt: skip
     kind = TASKS[info["task"]]
-    model = kind.load(info)
+    try:
+        model = kind.load(info)
+    except InputError as error:
+        raise error.told(f"{error.where}: {error.what}", where=path) from error
     try:
         model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     except RuntimeError as error:

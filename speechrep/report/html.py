@@ -97,12 +97,11 @@ def _results(it: Experiment) -> list[Html]:
     titles = ["\n".join(filter(None, cells)) for cells in zip(*header, strict=True)]
     body = [[_together(cell) for cell in row] for row in body]
     controls = [is_control(row[0].split(" ")[0]) for row in body]
+    hollow = "; controls are hollow" if any(controls) else ""
     return [
         table(titles, body, dim=controls),
         note(" ".join(how_to_read(it.results))),
-        figures(
-            [_drawn("Values and their intervals; controls are hollow.", lambda: intervals.draw(it.results))]
-        ),
+        figures([_drawn(f"Values and their intervals{hollow}.", lambda: intervals.draw(it.results))]),
     ]
 
 

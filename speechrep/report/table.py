@@ -21,6 +21,8 @@ ARROWS = {"higher": "↑", "lower": "↓"}
 MISSING = "-"
 _HOW_TO_READ = (
     "In brackets: the 95 % bootstrap interval over test utterances. ↑ more is better, ↓ less is better.",
+)
+_CONTROLS = (
     "Controls show what comes for free: context frames alone, the same network with random weights, or "
     "always the same answer.",
     "A representation has learnt something for a task where it beats them by more than the intervals.",
@@ -132,7 +134,7 @@ def titled(result: Result) -> str:
 def how_to_read(results: Sequence[Result]) -> list[str]:
     """Sentences that explain what a table of these results holds."""
     seeds = sorted({summary.seeds for summary in over_seeds(results)} - {1})
-    told = list(_HOW_TO_READ)
+    told = [*_HOW_TO_READ, *(_CONTROLS if any(is_control(result.upstream) for result in results) else ())]
     if seeds:
         told.insert(1, _OF_SEEDS.format(" or ".join(map(str, seeds))))
     if any(" - " in result.metric for result in results):

@@ -45,7 +45,7 @@ def per_utterance(alignments: Mapping[str, Pairs]) -> str:
         widths = [max(len(row[column]) for row in rows) for column in range(len(pairs))]
         for name, row in zip(("ref", "hyp", "op"), rows, strict=True):
             cells = "".join(f"  {cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-            lines.append(f"{utt_id} {name:<3}{cells}".rstrip())
+            lines.append(f"{utt_id} {name:<3}{cells}".rstrip(" "))
         lines.append(f"{utt_id} #csid {' '.join(map(str, count_operations(pairs)))}")
     return "".join(f"{line}\n" for line in lines)
 

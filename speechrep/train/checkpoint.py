@@ -1,6 +1,7 @@
 """Training states on disk: whole or absent, checked when read, the last few kept."""
 
 import os
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,13 @@ def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(path)
     if is_whole(path):
-        return torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            raise InputError(
+                "holds other things than tensors and plain values: not written by a training", where=path,
+                mend="remove it and its .json",
+            ) from None  # fmt: skip
     older = [other for other in saved_states(path.parent) if _step(other) < _step(path) and is_whole(other)]
     mend = f"remove it to go on from {older[-1]}" if older else "no older good checkpoint is left: start anew"
     raise InputError("the checkpoint is missing, cut short or corrupt", where=path, mend=mend)

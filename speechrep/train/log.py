@@ -33,14 +33,14 @@ class TrainLog:
             return
         from torch.utils.tensorboard import SummaryWriter  # slow to import; only one process needs it
 
-        self._exp_dir = exp_dir = Path(exp_dir)
-        path = exp_dir / TRAIN_LOG
+        self._exp_dir, self._eta = Path(exp_dir), ""
+        path = self._exp_dir / TRAIN_LOG
         # From the beginning, the untrained model is validated again.
         kept = [line for line in read_train_log(path) if 0 < first_step >= line["step"]]
         with atomic_open(path) as stream:
             stream.writelines(json.dumps(line) + "\n" for line in kept)
         self._stream = open(path, "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the run
-        self._board = SummaryWriter(str(exp_dir / "tensorboard"), purge_step=first_step + 1)
+        self._board = SummaryWriter(str(self._exp_dir / "tensorboard"), purge_step=first_step + 1)
         self._bar = (
             tqdm(total=total_steps, initial=first_step, unit="step", file=sys.stderr, dynamic_ncols=True)
             if sys.stderr.isatty()
@@ -55,7 +55,7 @@ class TrainLog:
             step: the number of steps done.
             epoch: the current epoch, from 0.
             stats: name to value; ``loss`` first if present.
-            eta_s: seconds to the end of the run, as far as can be told.
+            eta_s: seconds to the end of the run, as far as can be told; of validation those last told.
         """
         if not self.enabled:
             return
@@ -69,8 +69,9 @@ class TrainLog:
         if self._bar is not None and part == "train":
             self._bar.set_postfix_str(f"loss {stats['loss']:.4f}, {stats['frames_per_s']:.0f} frames/s")
         else:
-            ahead = f" eta {_clock(eta_s)}" if part == "train" else ""
-            self.say(f"{part} step {step}/{self.total_steps} epoch {epoch} {told}{ahead}")
+            if part == "train":
+                self._eta = f" eta {_clock(eta_s)}"
+            self.say(f"{part} step {step}/{self.total_steps} epoch {epoch} {told}{self._eta}")
 
     def pictures(self, step: int, pictures: Mapping[str, NDArray]) -> None:
         """Show pictures in TensorBoard.

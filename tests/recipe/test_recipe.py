@@ -150,7 +150,9 @@ def test_a_table_has_only_what_the_command_vouches_for(finished):
     assert [line.split()[0] for line in lines[4:]] == ["apc"]
     told = "not shown: phone/fbank/mini_test, verification/apc/mini_test, verification/fbank/mini_test"
     assert told in done.stderr
-    assert "fbank |" not in (finished / "exp/only/RESULTS.md").read_text()
+    told = (finished / "exp/only/RESULTS.md").read_text()
+    assert "fbank |" not in told and "Controls" not in told
+    assert "--tag only" in told and "--stage" not in told  # the command that makes all of it anew
     assert len(results(finished, "only")) == 6  # phones, verification's two figures, of two rows
 
 

@@ -30,6 +30,7 @@ from speechrep.downstream.spec_augment import spec_augment
 from speechrep.downstream.warp import shortest, warp
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
+from speechrep.io.table import read_table, write_table
 from speechrep.score.edit import count_errors
 from speechrep.score.wer import read_text
 from speechrep.text.registry import train_tokenizer
@@ -579,6 +580,7 @@ def test_utterances_too_short_for_a_frame_are_taken_as_silent_and_told(experimen
     labelled = Labelled(
         Memory({"u1": np.zeros((2, 6), np.float32), "u2": spoken("AB", np.random.default_rng(0))}), tmp_path
     )
+    write_table(tmp_path / "utt2spk", {"u1": "s", "u2": "s"})
     with caplog.at_level(logging.WARNING):
         text = decoded(task.model, labelled, tmp_path / "out")
     assert text.splitlines()[0] == "u1" and "too short, taken as silent: u1" in caplog.text
@@ -586,11 +588,24 @@ def test_utterances_too_short_for_a_frame_are_taken_as_silent_and_told(experimen
 
 def test_decoding_a_set_without_transcripts_writes_no_reference(experiment, tmp_path):
     task, _, test, _ = experiment
-    (tmp_path / "data").mkdir()
     decode(task.model, test, tmp_path / "out", AsrDecodeConfig())
     assert (tmp_path / "out" / "ref").is_file()  # nor is one left of when it had them
-    decode(task.model, test._replace(data_dir=tmp_path / "data"), tmp_path / "out", AsrDecodeConfig())
-    assert (tmp_path / "out" / "hyp").is_file() and not (tmp_path / "out" / "ref").exists()
+    silent = test._replace(data_dir=tmp_path / "data")
+    write_table(tmp_path / "data/utt2spk", dict.fromkeys([*test.feats.utt_ids[1:], "other"], "s"))
+    decode(task.model, silent, tmp_path / "out", AsrDecodeConfig())
+    assert not (tmp_path / "out/ref").exists()
+    assert list(read_table(tmp_path / "out/hyp", allow_empty=True)) == sorted(test.feats.utt_ids[1:])
+    write_table(tmp_path / "data/utt2spk", {"other": "s"})
+    with pytest.raises(InputError, match="has no features of the utterances of"):
+        decode(task.model, silent, tmp_path / "out", AsrDecodeConfig())
+
+
+def test_words_that_are_unicodes_blanks_stay(tmp_path):
+    """In the last place, too: U+3000 and such are words like others in Kaldi's tables."""
+    hypotheses = {"u1": [Hypothesis([3, 2], -1.0), Hypothesis([3], -2.0), Hypothesis([], -3.0)]}
+    write_results(tmp_path, hypotheses, train_tokenizer("word", ["a \u3000"], 0, "text"))
+    assert (tmp_path / "hyp").read_text(encoding="utf-8") == "u1 \u3000 a\n"
+    assert (tmp_path / "nbest").read_text(encoding="utf-8").split("\n")[1] == "u1-2 -2.000000 \u3000"
 
 
 HALF = {"ctc_weight": 0.5}

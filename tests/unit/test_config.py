@@ -19,6 +19,7 @@ from speechrep.config import (
     require_shares,
     to_dict,
 )
+from speechrep.downstream.base import TaskConfig
 from speechrep.errors import InputError
 
 
@@ -201,3 +202,8 @@ def test_help_of_the_chosen_class(capsys):
 def test_stored_values_are_checked(values, complaint):
     with pytest.raises(InputError, match=complaint):
         from_dict(Gru, values, "model.json")
+
+
+def test_a_stored_value_is_one_of_its_choices():
+    with pytest.raises(InputError, match=r"model\.json: layer_sum is 'softmay', want one of \['softmax'"):
+        from_dict(TaskConfig, {"layer_sum": "softmay"}, "model.json")

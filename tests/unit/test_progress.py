@@ -46,7 +46,7 @@ def test_a_job_tells_its_parent_alone(clock, capsys, monkeypatch):
         monkeypatch.setenv(name, value)
     for number in Progress(3, "utterances").over(range(3)):
         clock[0] = 0.3 * (number + 1)
-    assert capsys.readouterr() == ("progress 2\nprogress 3\n", "")
+    assert capsys.readouterr() == ("progress 2 3\nprogress 3 3\n", "")
 
 
 def test_the_counts_of_jobs_are_one(tmp_path, monkeypatch, capsys):

@@ -169,6 +169,11 @@ def test_a_papers_figure_stands_beside_ours_only_where_the_protocol_is_its_own(r
     assert "74.1" not in markdown(read_results(results(row | {"checkpoint": "gone/model.safetensors"})), {})
 
 
+def test_controls_are_explained_where_there_are_some(results):
+    for upstream, there in (("apc", False), ("apc_untrained", True)):
+        assert ("Controls show" in markdown(read_results(results(entry(upstream=upstream))), {})) == there
+
+
 def test_markdown_tells_how_it_was_made(results):
     text = markdown(read_results(results(entry())), {"command": "`run.sh | tee x`", "seed": 1})
     assert "- command: `run.sh \\| tee x`\n- seed: 1\n" in text

@@ -38,6 +38,8 @@ def test_per_utterance_report():
         "s1-u2 op   C  D",
         "s1-u2 #csid 1 0 0 1",
     ]
+    words = ["a", "\u3000"]  # a blank of Unicode's, which is a word here
+    assert details.per_utterance({"u": align(words, words)}).splitlines()[0] == "u ref  a  \u3000"
 
 
 def test_per_speaker_report():
