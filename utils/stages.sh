@@ -160,6 +160,22 @@ extract_features() {
       --out-dir "$feats/$set" --nj "$nj" ${array_cmd:+--cmd "$array_cmd"} "${global[@]/#/--global-cmvn-from=}"
   done
   run_steps 1
+  tell_of_lost
+}
+
+# Recordings that gave no features: a few may be absent from what is trained on, none from what is scored.
+tell_of_lost() {
+  local set lost told
+  [ "$dry_run" = false ] || return 0
+  for set in $(unique "$pretrain" "$labelled"); do
+    lost=$feats/$set/lost_utterances
+    [ -s "$lost" ] || continue
+    told="$(wc -l <"$lost") utterances of $set have no features, first $(head -n 1 "$lost")"
+    if has_word "$set" "$tests" && ! has_word "$set" "$pretrain $train $dev"; then
+      fail "$told: mend them or take them out of the set, which is scored whole; all are in $lost"
+    fi
+    log "warning: $told; all are in $lost"
+  done
 }
 
 pretrain_one() { # upstream

@@ -82,7 +82,13 @@ if in_stage 0 "data of $corpus"; then
         --out "$data"{,/wav.scp,/utt2spk,/spk2utt,/spk2gender,/utt2dur} "${phones_out[@]}" -- python -m speechrep.bin.prepare_librispeech \
         --corpus "$corpus_root" --sets "$folder" --out-dir "$datadir" "${phones[@]}"
     fi
+  done
+  run_steps 1
+  for folder in $all_folders; do
+    set=$(set_name "$folder") data=$datadir/$set
     if needs_phones "$folder" && [ "$aligner" != none ]; then
+      [ "$dry_run" = true ] || [ -f "$data/text" ] ||
+        fail "--aligner $aligner needs $data/text: a set without *.trans.txt has none; leave phone out of --tasks or name other sets"
       step "$datadir" "${set}_phones" --in "$data/"{wav.scp,text} --out "$data/phones.ctm" -- \
         python -m speechrep.bin.align_phones --data-dir "$data" --aligner "$aligner" --nj "$nj"
     fi

@@ -34,6 +34,7 @@ from speechrep.io.mosei import FOLDS, Clip, find_layout, read_clips, read_folds
 from speechrep.io.table import write_table
 
 _log = logging.getLogger(__name__)
+SAMPLE_RATE_HZ = 16000
 MIN_CLIP_S = 0.1  # shorter ones give a few frames only; the corpus' shortest is 0.12 s
 NO_TEXT = "<unk>"  # a data directory's transcripts may not be empty
 _MAX_S, _MIN_S, _MIN_SENTIMENT, _SPLIT_SEED, _TRAIN_SHARE = 20.0, 1.0, 0.1, 29, 0.9
@@ -197,16 +198,26 @@ def _standard_folds(config: PrepareConfig, clips: Sequence[Clip]) -> dict[str, s
 
 
 def _durations(wav_dir: Path, videos: Sequence[str]) -> dict[str, float | None]:
-    """Seconds of every recording, from its header; None for a missing one."""
+    """Seconds of every recording, from its header; None for a missing one.
+
+    Raises:
+        InputError: one that cannot be read, or is not as the corpus has them; or there is none.
+    """
     durations: dict[str, float | None] = {}
+    mend = "mend it, or remove it to have it left out"
     for video in videos:
         path = wav_dir / f"{video}.wav"
+        durations[video] = None
+        if not path.exists():
+            continue
         try:
-            durations[video] = soundfile.info(str(path)).duration if path.exists() else None
+            info = soundfile.info(str(path))
         except soundfile.LibsndfileError as error:
-            raise InputError(
-                f"not a readable WAV: {error}", where=path, mend="mend it, or remove it to have it left out"
-            ) from error
+            raise InputError(f"not a readable WAV: {error}", where=path, mend=mend) from error
+        if (info.channels, info.samplerate) != (1, SAMPLE_RATE_HZ):
+            what = f"has {info.channels} channels at {info.samplerate} Hz"
+            raise InputError(f"{what}, want 1 at {SAMPLE_RATE_HZ}", where=path, mend=mend)
+        durations[video] = info.duration
     if not any(durations.values()):
         raise InputError("none of the labelled videos has a recording", where=wav_dir)
     return durations

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--train-dir", required=True, metavar="FEATS", help="features to train on")
     parser.add_argument("--valid-dir", required=True, metavar="FEATS", help="features to validate on")
-    parser.add_argument("--licence", default="unknown", help="of the weights, for the model card README.md")
+    parser.add_argument("--licence", default="", help="of the weights, for the model card README.md")
     parser.add_argument(
         "--train-target-dir", default="", metavar="FEATS",
         help="other features of the same utterances to reconstruct, such as linear spectrograms",

@@ -13,7 +13,7 @@ from speechrep.upstream.card import write_card
 from speechrep.upstream.checkpoint import arrays, save_model
 
 
-def save_pretrained(model: Upstream, folder: str | os.PathLike[str], licence: str = "unknown") -> str:
+def save_pretrained(model: Upstream, folder: str | os.PathLike[str], licence: str = "") -> str:
     """Write ``model.safetensors``, ``model.json`` and the card ``README.md``.
 
     What the model's file told of its weights is kept: where they come from and, unless they were changed
@@ -22,7 +22,8 @@ def save_pretrained(model: Upstream, folder: str | os.PathLike[str], licence: st
     Args:
         model: what.
         folder: where; made if need be.
-        licence: the weights' licence, an identifier such as "cc-by-4.0", for the card.
+        licence: the weights' licence, an identifier such as "cc-by-4.0", for the card; "" for that of the
+            card beside the file that the model was loaded from.
 
     Returns:
         The weights' SHA-256.
@@ -42,7 +43,7 @@ def save_pretrained(model: Upstream, folder: str | os.PathLike[str], licence: st
     if changed and "imported" in about:  # a head that the file lacked may have been trained since
         about["imported"] = about["imported"] | {"has_head": True}
     sha = save_model(folder, model, about)
-    write_card(folder, licence)
+    write_card(folder, licence or model.licence)
     return sha
 
 

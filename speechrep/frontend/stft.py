@@ -105,13 +105,15 @@ class Spectrogram(FrontEnd):
     def _frames(self, samples: np.ndarray) -> np.ndarray:
         """The frames of the samples, (T or more, frame length)."""
         config, length = self.config, self._length
-        samples = samples.astype(self.precision, copy=False)
+        # Rounding after these would be more of a weak filter's output than rounding within the transform.
+        is_changed = config.target_level or config.preemphasis_coefficient
+        samples = samples.astype(np.float64 if is_changed else self.precision, copy=False)
         if config.target_level:
             rms = np.sqrt(np.mean(np.square(samples), dtype=np.float64))
-            samples = samples * self.precision(10 ** (config.target_level / 20) / (rms + 1e-10))
+            samples = samples * (10 ** (config.target_level / 20) / (rms + 1e-10))
         if config.preemphasis_coefficient:
             emphasised = samples.copy()
-            emphasised[1:] -= self.precision(config.preemphasis_coefficient) * samples[:-1]
+            emphasised[1:] -= config.preemphasis_coefficient * samples[:-1]
             samples = emphasised
         # The window fills the middle of the transform only. Where it lies there changes the phase, not the
         # power, so no more than the window needs to be framed. The middle is at t shifts; a window of an odd

@@ -194,13 +194,24 @@ def _process(
         raise InputError("is a command", where=name, mend="give --allow-pipes true if you trust it")
     words = ["bash", "-o", "pipefail", "-c", command]
     unread: InputError | None = None
+    has_left = False
     with subprocess.Popen(words, stdin=stdin, stdout=stdout) as process:
         try:
             yield process
+            if process.stdin:
+                process.stdin.close()
         except InputError as error:  # perhaps because the command failed, which is what to tell then
             unread = error
+        except BrokenPipeError:
+            if not process.stdin:  # another reader left, that of our output
+                raise
+            has_left = True
+            with contextlib.suppress(BrokenPipeError):  # of what is still to be written
+                process.stdin.close()
     broke_off = process.returncode in (0, -signal.SIGPIPE, 128 + signal.SIGPIPE)  # as we read no further
     if unread and (stdin or broke_off):
         raise unread
+    if has_left and not process.returncode:
+        raise InputError("the command ended before it had read everything", where=name)
     if process.returncode:
         raise InputError(f"the command failed with status {process.returncode}", where=name) from unread

@@ -1,5 +1,6 @@
 """What a training run tells: a bar or log lines, ``train_log.jsonl``, TensorBoard."""
 
+import contextlib
 import json
 import logging
 import os
@@ -101,8 +102,9 @@ class TrainLog:
     def close(self) -> None:
         """Flush and close."""
         if self.enabled:
-            self._stream.close()
-            self._board.close()
+            with contextlib.suppress(OSError):  # of a full disk, which was told when something was written
+                self._stream.close()
+                self._board.close()
             if self._bar is not None:
                 self._bar.close()
 

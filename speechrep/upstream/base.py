@@ -60,6 +60,9 @@ class Upstream(torch.nn.Module):
     about: Mapping[str, Any] = MappingProxyType({})
     """What else its file tells of the weights: from where, of which step."""
 
+    licence: str = ""
+    """Of the weights, as the card beside its file tells; "" if it does not."""
+
     def __init__(self, config: Any, meta: FeatureMeta):
         super().__init__()
         self.config, self.meta = config, meta
@@ -84,6 +87,22 @@ class Upstream(torch.nn.Module):
             targets: (B, T, F2) other features to predict, for models that can; None for ``feats`` itself.
         """
         raise InputError(f"{self.name} has nothing to train", mend="--max-steps 0")
+
+    def loss(
+        self, feats: torch.Tensor, feat_lens: torch.Tensor | None = None, targets: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """:meth:`pretrain_loss` for training of one's own: what is given is checked as in :meth:`forward`.
+
+        The weight is 0 where nothing of a batch is long enough to learn from.
+
+        Raises:
+            InputError: shapes or lengths do not fit the model, or targets the batch.
+        """
+        checked, lens = self._checked(feats, feat_lens)
+        if targets is not None and (targets.ndim != 3 or targets.shape[:2] != checked.shape[:2]):
+            want = f"want ({checked.shape[0]}, {checked.shape[1]}, F2)"
+            raise InputError(f"targets has shape {tuple(targets.shape)}", where=self.name, mend=want)
+        return self.pretrain_loss(checked, None if feat_lens is None else lens, targets)
 
     def parts_to_compile(self) -> list[torch.nn.Module]:
         """The modules worth torch.compile: layers of one shape, not the paths of the data around them."""
@@ -156,9 +175,14 @@ class Upstream(torch.nn.Module):
         """
         return self(self._features(samples, sample_rate, "samples"))
 
-    def extract_file(self, path: str | os.PathLike[str]) -> Output:
-        """Represent an audio file of one channel."""
-        return self(self._features(*read_audio(path), path))
+    def extract_file(self, path: str | os.PathLike[str], channel: int | None = None) -> Output:
+        """Represent an audio file.
+
+        Args:
+            path: the file.
+            channel: of several, from 0.
+        """
+        return self(self._features(*read_audio(path, channel=channel), path))
 
     def stream(
         self, samples: np.ndarray, sample_rate: int, window: int = 1000, margin: int = 250
@@ -178,10 +202,10 @@ class Upstream(torch.nn.Module):
         return self._pieces(open_samples(samples), len(samples), sample_rate, "samples", window, margin)
 
     def stream_file(
-        self, path: str | os.PathLike[str], window: int = 1000, margin: int = 250
+        self, path: str | os.PathLike[str], window: int = 1000, margin: int = 250, channel: int | None = None
     ) -> Iterator[Output]:
-        """As :meth:`stream`, for a file of one channel and of any length: it is read piece by piece."""
-        return self._pieces(*open_file(path), path, window, margin)
+        """As :meth:`stream`, for a file of any length: it is read piece by piece; ``channel`` of several."""
+        return self._pieces(*open_file(path, channel), path, window, margin)
 
     def _pieces(
         self, read: ReadSamples, num_samples: int, rate: int, where: object, window: int, margin: int

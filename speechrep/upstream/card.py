@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,32 @@ from speechrep.errors import InputError
 from speechrep.io.files import atomic_open, read_train_log
 from speechrep.io.model_files import TRAIN_LOG, WEIGHTS, model_folder, read_info
 
+UNKNOWN = "unknown"
+_HEAD = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)
+_LICENCE = re.compile(r"^license: *([^\s'\"]+) *$", re.MULTILINE)
 MARK = "<!-- written by speechrep; delete this line to keep your changes -->"
 
 
-def write_card(exp_dir: str | os.PathLike[str], licence: str = "unknown") -> Path:
+def licence_of(path: str | os.PathLike[str]) -> str:
+    """The licence that the card of a model tells of; "" if there is none, or it is not known.
+
+    Args:
+        path: the model's folder, or a file of it.
+    """
+    card_path = model_folder(path) / "README.md"
+    if not card_path.is_file():
+        return ""
+    head = _HEAD.match(card_path.read_text(encoding="utf-8", errors="replace"))
+    found = _LICENCE.search(head[1]) if head else None
+    return found[1] if found and found[1] != UNKNOWN else ""
+
+
+def write_card(exp_dir: str | os.PathLike[str], licence: str = "") -> Path:
     """Write ``README.md`` from what the folder's other files say; a card without our mark is left alone.
 
     Args:
         exp_dir: a trained or imported upstream.
-        licence: the weights' licence, an identifier such as "cc-by-4.0".
+        licence: the weights' licence, an identifier such as "cc-by-4.0"; "" for that of the card before.
 
     Returns:
         The card's path.
@@ -37,6 +55,7 @@ def write_card(exp_dir: str | os.PathLike[str], licence: str = "unknown") -> Pat
     info = read_info(folder)
     if info.get("kind") != "upstream":
         raise InputError("not an upstream", where=folder / "model.json")
+    licence = licence or licence_of(folder) or UNKNOWN
     text = card(info, _options(folder), read_train_log(folder / TRAIN_LOG), _num_parameters(folder), licence)
     with atomic_open(path) as stream:
         stream.write(text)

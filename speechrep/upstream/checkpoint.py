@@ -12,6 +12,7 @@ from speechrep.errors import InputError
 from speechrep.io.feature_meta import parse_meta, plain_meta
 from speechrep.io.model_files import read_model, write_model
 from speechrep.upstream.base import Upstream
+from speechrep.upstream.card import licence_of
 from speechrep.upstream.registry import UPSTREAMS, build
 
 KIND = "upstream"
@@ -116,6 +117,7 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Up
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     model.weights_sha256 = info["weights_sha256"]
     model.about = {key: info[key] for key in ABOUT if key in info}
+    model.licence = licence_of(path)
     return put_on(device, model.eval().requires_grad_(False))
 
 

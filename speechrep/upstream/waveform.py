@@ -114,13 +114,13 @@ def open_samples(samples: np.ndarray) -> ReadSamples:
     return lambda start, stop: np.asarray(samples[start:stop])
 
 
-def open_file(path: str | os.PathLike[str]) -> tuple[ReadSamples, int, int]:
-    """Of an audio file of one channel; also the number of its samples and their rate.
+def open_file(path: str | os.PathLike[str], channel: int | None = None) -> tuple[ReadSamples, int, int]:
+    """Of an audio file, of one channel or that of several; also the number of its samples and their rate.
 
     Raises:
         InputError: not such a file.
     """
-    read_audio(path, end_s=0.01)  # tells what is wrong with it, without reading on
+    read_audio(path, channel=channel, end_s=0.01)  # tells what is wrong with it, without reading on
     try:
         info = audio_info(path)
     except soundfile.SoundFileError as error:  # one within an archive, which read_audio takes
@@ -130,7 +130,7 @@ def open_file(path: str | os.PathLike[str]) -> tuple[ReadSamples, int, int]:
     rate = info.samplerate
 
     def read(start: int, stop: int) -> np.ndarray:
-        return read_audio(path, start_s=start / rate, end_s=stop / rate)[0]
+        return read_audio(path, channel=channel, start_s=start / rate, end_s=stop / rate)[0]
 
     return read, info.frames, rate
 

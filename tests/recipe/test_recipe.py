@@ -356,6 +356,9 @@ def test_two_runs_at_once_are_refused(finished):
     assert "exp/demo/.lock" in done.stderr
 
 
+IDS = REPOSITORY / "LICENSE"  # of words, some of which are in another file
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -367,6 +370,9 @@ def test_two_runs_at_once_are_refused(finished):
         (["--stop-stage", "9"], "--stop-stage 9: stages are 0 to 5"),
         (["--tasks", "phone emotion"], "unknown task 'emotion'"),
         (["--phone-labels", ".", "--aligner", "pocketsphinx"], "--phone-labels are in place of --alignments"),
+        (["--phone-split", "train valid train+test"], "'train+test', to test on, has utterances of 'train'"),
+        (["--speaker-split", f"{IDS}@train {IDS}@valid {IDS}"], "LICENSE', to test on, has utterances of"),
+        (["--phone-split", f"{IDS} {IDS} {IDS.with_name('README.md')}"], "README.md', to test on, has utt"),
         (["--download-url", "http://x"], "--download-url goes with --corpus librispeech"),
         (["--tasks", "verification", "--label-shares", "0.1"], "--label-shares: verification trains nothing"),
         (["--label-shares", "0.1", "--share-seeds", "1,2"], "--share-seeds wants whole numbers, such as"),

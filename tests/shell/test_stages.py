@@ -56,6 +56,28 @@ def steps(tmp_path):
     return found
 
 
+def test_recordings_that_gave_no_features_are_told_before_anything_is_trained(tmp_path):
+    """Scoring takes all of a test set; what is trained on may lack a few."""
+    (tmp_path / "utils").symlink_to(REPOSITORY / "utils")
+    (tmp_path / "conf").mkdir()
+    for name in ("features", "apc", "asr"):
+        (tmp_path / f"conf/{name}.yaml").write_text("cmvn: none\n")
+    script = SETUP + "array_cmd= dry_run=false\nstep() { :; }\nrun_steps() { :; }\nextract_features\necho on"
+
+    def told(lost: str) -> tuple[str, str]:
+        (tmp_path / f"dump/features/{lost}").mkdir(parents=True)
+        (tmp_path / f"dump/features/{lost}/lost_utterances").write_text("u1 8000 Hz, want 16000\nu2 empty\n")
+        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+        return done.stdout, done.stderr
+
+    out, err = told("train")
+    assert out == "on\n" and "warning: 2 utterances of train have no features, first u1 8000 Hz, want" in err
+    out, err = told("test")
+    assert (
+        out == "" and "error: 2 utterances of test have no features, first u1" in err and "mend them" in err
+    )
+
+
 ROWS = "fbank apc apc_untrained apc_layers apc_average apc_finetune"
 READ = (
     "--config", "--data-dir", "--train-dir", "--valid-dir", "--like", "--upstream", "--feats-dir",

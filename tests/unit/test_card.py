@@ -37,6 +37,11 @@ def test_saved_and_loaded_as_hubs_do(tmp_path: Path) -> None:
     text = (tmp_path / "README.md").read_text()
     assert "not all of its speaker's" not in text
     assert front_matter(text)["license"] == "cc-by-4.0" and "mockingjay" in front_matter(text)["tags"]
+    for folder in (tmp_path, tmp_path / "other"):
+        save_pretrained(from_pretrained(tmp_path), folder)
+        assert front_matter((folder / "README.md").read_text())["license"] == "cc-by-4.0"
+    save_pretrained(loaded, tmp_path, licence="mit")
+    assert front_matter(write_card(tmp_path).read_text())["license"] == "mit"
 
 
 def test_what_a_file_told_of_its_weights_is_passed_on(tmp_path: Path) -> None:

@@ -105,6 +105,13 @@ def test_commands(scp: Path, tmp_path: Path):
     broken = f"ark:(cat {tmp_path}/in.ark; exit 4) | cat |"  # whole as far as it goes
     with pytest.raises(InputError, match="failed with status 4"):
         copy_feats.main(["--allow-pipes", "true", broken, f"ark:{tmp_path}/x.ark"])
+    write_ark(tmp_path / "big.ark", {f"u{n}": np.zeros((900, 99), np.float32) for n in range(9)}.items())
+    for command, complaint in (
+        ("exit 3", "failed with status 3"),
+        ("true", "ended before it had read every"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            copy_feats.main(["--allow-pipes", "true", f"ark:{tmp_path}/big.ark", f"ark:| {command}"])
     assert not (tmp_path / "x.ark").exists()
 
 

@@ -223,6 +223,17 @@ def test_a_resumed_log_forgets_what_came_after(tmp_path):
     assert shown == [(1, 1), (2, 2), (3, 203)]
 
 
+def test_a_board_that_cannot_be_closed_hides_no_other_error(tmp_path, monkeypatch):
+    """Of a full disk TensorBoard tells once more, without the name of a file."""
+    log = TrainLog(tmp_path, 10, 0, enabled=True)
+    monkeypatch.setattr(log._board, "close", full_disk)
+    log.close()
+
+
+def full_disk():
+    raise OSError(28, "No space left on device")
+
+
 def test_a_line_tells_figures_and_the_time_that_is_left(tmp_path, caplog):
     log = TrainLog(tmp_path, 10, 0, enabled=True)
     with caplog.at_level("INFO"):

@@ -500,3 +500,24 @@ def test_a_recording_in_pieces_has_the_features_of_the_whole(changes):
     upstream, samples = audio_model(**changes)
     whole = upstream.extract(samples, 16000).hiddens[0]
     torch.testing.assert_close(streamed(upstream, samples), whole, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["apc", "apc_transformer", "mockingjay"])
+def test_the_loss_for_training_of_ones_own_is_checked(name):
+    upstream = model(name).train()
+    feats, lens = torch.randn(2, 30, 6), torch.tensor([30, 20])
+    losses = []
+    for given in (feats, feats.double()):
+        torch.manual_seed(1)
+        losses.append(upstream.loss(given, lens)[0])
+    torch.manual_seed(1)
+    assert losses == [upstream.pretrain_loss(feats, lens)[0]] * 2
+    assert upstream.loss(feats)[1]["weight"] > 0
+    for wrong, complaint in (
+        ((feats[..., :5], lens), "want"),
+        ((feats, [30, 40]), "feat_lens has 40 of 30 frames"),
+        ((feats, [30, -5]), "feat_lens has -5 of 30 frames"),
+        ((feats, lens, torch.randn(2, 29, 6)), "targets has shape"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            upstream.loss(*wrong)

@@ -169,6 +169,12 @@ def test_stereo_and_foreign_features_are_told(tmp_path):
     for call in (small("apc").extract_file, lambda path: next(small("apc").stream_file(path))):
         with pytest.raises(InputError, match=r"two\.wav: has 2 channels"):
             call(tmp_path / "two.wav")
+    left, right = noise(0.5), noise(0.5)[::-1]
+    soundfile.write(tmp_path / "two.wav", np.stack([left, right], 1), RATE, subtype="FLOAT")
+    whole = small("apc").extract(right, RATE).hiddens[-1]
+    assert torch.equal(small("apc").extract_file(tmp_path / "two.wav", channel=1).hiddens[-1], whole)
+    [piece] = small("apc").stream_file(tmp_path / "two.wav", channel=1)
+    torch.testing.assert_close(piece.hiddens[-1], whole)
     with pytest.raises(InputError, match="kaldi"):
         small("apc", feature="kaldi").extract(noise(), RATE)
 
