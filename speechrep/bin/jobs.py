@@ -4,6 +4,7 @@ What a local job prints of its progress goes here, to that of all; its log takes
 """
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -54,14 +55,14 @@ def run_local(
     path = [str(Path(speechrep.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | ONE_THREAD | FOR_PARENT | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
     counts = dict.fromkeys(jobs, 0)
-    totals: dict[int, int] = {}  # of the jobs that have told theirs
+    totals: dict[int, int | None] = dict.fromkeys(jobs)  # as told; a job that was done tells none
     is_sum = not progress.total
     processes: dict[int, subprocess.Popen[str]] = {}
     readers = []
 
     def follow(job: int) -> None:
         for line in processes[job].stdout or ():
-            if line.startswith("progress "):
+            if re.fullmatch(r"progress \d+ \d+\n", line):
                 counts[job], totals[job] = map(int, line.split()[1:])
 
     # A terminated command must not leave its jobs behind.
@@ -81,8 +82,9 @@ def run_local(
             readers[-1].start()
         while any(process.poll() is None for process in processes.values()):
             time.sleep(0.05)
-            if is_sum and len(totals) == len(jobs):
-                progress.total = sum(totals.values())
+            told = [totals[job] for job in jobs if totals[job] is not None or processes[job].poll() is None]
+            if is_sum and None not in told:
+                progress.total = sum(filter(None, told))
             progress.update(progress.first + sum(counts.values()))
         for reader in readers:
             reader.join(timeout=5)

@@ -96,7 +96,9 @@ def prepare(config: PrepareConfig) -> None:
     else:
         clips = paper_clips(clips)
         fold_of, prefix = paper_folds(clips), f"{config.prefix}mockingjay_"
-    durations = _durations(layout.wav_dir, sorted({clip.video for clip in clips if clip.video in fold_of}))
+    videos = sorted({clip.video for clip in clips if clip.video in fold_of})
+    durations, others = _durations(layout.wav_dir, videos)
+    hazards += others
     for fold in FOLDS:
         kept = []
         for clip in clips:
@@ -197,14 +199,10 @@ def _standard_folds(config: PrepareConfig, clips: Sequence[Clip]) -> dict[str, s
     return fold_of
 
 
-def _durations(wav_dir: Path, videos: Sequence[str]) -> dict[str, float | None]:
-    """Seconds of every recording, from its header; None for a missing one.
-
-    Raises:
-        InputError: one that cannot be read, or is not as the corpus has them; or there is none.
-    """
+def _durations(wav_dir: Path, videos: Sequence[str]) -> tuple[dict[str, float | None], list[Hazard]]:
+    """Seconds of every recording, from its header, None for a missing one; and those of another kind."""
     durations: dict[str, float | None] = {}
-    mend = "mend it, or remove it to have it left out"
+    hazards = []
     for video in videos:
         path = wav_dir / f"{video}.wav"
         durations[video] = None
@@ -213,14 +211,16 @@ def _durations(wav_dir: Path, videos: Sequence[str]) -> dict[str, float | None]:
         try:
             info = soundfile.info(str(path))
         except soundfile.LibsndfileError as error:
-            raise InputError(f"not a readable WAV: {error}", where=path, mend=mend) from error
+            raise InputError(
+                f"not a readable WAV: {error}", where=path, mend="mend it, or remove it to have it left out"
+            ) from error
         if (info.channels, info.samplerate) != (1, SAMPLE_RATE_HZ):
-            what = f"has {info.channels} channels at {info.samplerate} Hz"
-            raise InputError(f"{what}, want 1 at {SAMPLE_RATE_HZ}", where=path, mend=mend)
+            what = f"{info.channels} channels at {info.samplerate} Hz"
+            hazards.append(Hazard("other_audio", video, what, "kept: its features need options for it"))
         durations[video] = info.duration
     if not any(durations.values()):
         raise InputError("none of the labelled videos has a recording", where=wav_dir)
-    return durations
+    return durations, hazards
 
 
 def _write_set(path: Path, clips: Sequence[Clip], wav_dir: Path) -> None:

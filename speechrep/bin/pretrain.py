@@ -27,7 +27,7 @@ from speechrep.train.config import TrainConfig
 from speechrep.train.run import add_run_options, begin
 from speechrep.train.trainer import has_begun, is_finished, train
 from speechrep.upstream.begin import begin_from
-from speechrep.upstream.card import write_card
+from speechrep.upstream.card import UNKNOWN, write_card
 from speechrep.upstream.pretraining import PretrainData, Pretraining
 from speechrep.upstream.registry import CONFIGS, build
 
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         told = is_finished(args.exp_dir) and (Path(args.exp_dir) / "README.md").exists()
         train(task, config, args.exp_dir, device=device)
         if distributed.rank() == 0 and not told:
-            write_card(args.exp_dir, args.licence)
+            write_card(args.exp_dir, args.licence or (UNKNOWN if args.overwrite else ""))
 
 
 def _require_the_same(exp_dir: str, what: str, reader: FeatureReader) -> None:

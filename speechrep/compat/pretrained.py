@@ -9,7 +9,7 @@ from speechrep.compat.convert import load_any
 from speechrep.errors import InputError
 from speechrep.io.model_files import TRAIN_LOG, read_info, weights_sha256
 from speechrep.upstream.base import Upstream
-from speechrep.upstream.card import write_card
+from speechrep.upstream.card import UNKNOWN, write_card
 from speechrep.upstream.checkpoint import arrays, save_model
 
 
@@ -43,7 +43,7 @@ def save_pretrained(model: Upstream, folder: str | os.PathLike[str], licence: st
     if changed and "imported" in about:  # a head that the file lacked may have been trained since
         about["imported"] = about["imported"] | {"has_head": True}
     sha = save_model(folder, model, about)
-    write_card(folder, licence or model.licence)
+    write_card(folder, licence or model.licence or UNKNOWN)
     return sha
 
 

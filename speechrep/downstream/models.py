@@ -37,7 +37,7 @@ def load_trained(path: str | os.PathLike[str], device: torch.device | str = "cpu
     try:
         model = kind.load(info)
     except InputError as error:
-        raise error.told(f"{error.where}: {error.what}", where=path) from error
+        raise error.told(": ".join(filter(None, (error.where, error.what))), where=path) from error
     try:
         model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     except RuntimeError as error:

@@ -21,7 +21,7 @@ from speechrep.io.feature_marks import DONE, JOBS
 from speechrep.io.files import read_marker, sha256, write_marker
 from speechrep.progress import Progress
 
-_VERSION = 1  # raised when the same options would give other bytes
+_VERSION = 2  # raised when the same options would give other bytes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -102,7 +102,9 @@ class TrainLog:
     def close(self) -> None:
         """Flush and close."""
         if self.enabled:
-            with contextlib.suppress(OSError):  # of a full disk, which was told when something was written
+            with contextlib.suppress(
+                OSError
+            ):  # of a full disk: the log was flushed as it was written, and an error told
                 self._stream.close()
                 self._board.close()
             if self._bar is not None:

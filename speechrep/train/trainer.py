@@ -139,6 +139,8 @@ class Trainer:
         exp_dir: str | os.PathLike[str],
         device: torch.device,
     ):
+        if not isinstance(task, Task):
+            raise InputError(f"{type(task).__name__} does not inherit speechrep.train.task.Task")
         self.task, self.config, self.device = task, config, device
         self.exp_dir, self.folder = Path(exp_dir), Path(exp_dir) / "checkpoints"
         self.first, self.world = distributed.rank() == 0, distributed.world_size()

@@ -88,7 +88,7 @@ class Upstream(torch.nn.Module):
         """
         raise InputError(f"{self.name} has nothing to train", mend="--max-steps 0")
 
-    def loss(
+    def training_loss(
         self, feats: torch.Tensor, feat_lens: torch.Tensor | None = None, targets: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """:meth:`pretrain_loss` for training of one's own: what is given is checked as in :meth:`forward`.
@@ -99,8 +99,9 @@ class Upstream(torch.nn.Module):
             InputError: shapes or lengths do not fit the model, or targets the batch.
         """
         checked, lens = self._checked(feats, feat_lens)
-        if targets is not None and (targets.ndim != 3 or targets.shape[:2] != checked.shape[:2]):
-            want = f"want ({checked.shape[0]}, {checked.shape[1]}, F2)"
+        dim = getattr(self, "target_dim", self.meta.dim)
+        if targets is not None and targets.shape != (*checked.shape[:2], dim):
+            want = f"want ({checked.shape[0]}, {checked.shape[1]}, {dim})"
             raise InputError(f"targets has shape {tuple(targets.shape)}", where=self.name, mend=want)
         return self.pretrain_loss(checked, None if feat_lens is None else lens, targets)
 

@@ -12,12 +12,11 @@ import yaml
 
 from speechrep.config import load_yaml
 from speechrep.errors import InputError
-from speechrep.io.files import atomic_open, read_train_log
+from speechrep.io.files import atomic_open, read_train_log, read_utf8
 from speechrep.io.model_files import TRAIN_LOG, WEIGHTS, model_folder, read_info
 
 UNKNOWN = "unknown"
-_HEAD = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)
-_LICENCE = re.compile(r"^license: *([^\s'\"]+) *$", re.MULTILINE)
+_HEAD = re.compile(r"---\r?\n(.*?)\n---\r?\n", re.DOTALL)
 MARK = "<!-- written by speechrep; delete this line to keep your changes -->"
 
 
@@ -30,9 +29,12 @@ def licence_of(path: str | os.PathLike[str]) -> str:
     card_path = model_folder(path) / "README.md"
     if not card_path.is_file():
         return ""
-    head = _HEAD.match(card_path.read_text(encoding="utf-8", errors="replace"))
-    found = _LICENCE.search(head[1]) if head else None
-    return found[1] if found and found[1] != UNKNOWN else ""
+    try:
+        head = _HEAD.match(read_utf8(card_path))
+        found = load_yaml(head[1], card_path).get("license") if head else None
+    except InputError:  # somebody's own words, which no model depends on
+        return ""
+    return found if isinstance(found, str) and found != UNKNOWN else ""
 
 
 def write_card(exp_dir: str | os.PathLike[str], licence: str = "") -> Path:

@@ -288,6 +288,7 @@ def test_other_peoples_labels_and_splits(finished):
     phone, speaker = (found[task, "fbank", "accuracy"] for task in ("phone", "speaker"))
     assert (phone["set"], phone["n"], phone["value"]) == ("mini_train:theirs", len(utt_ids[1::2]), 100)
     assert speaker["set"] == "mini_train:test"
+    assert "warning: --speaker-split: 'test', to test on, has utterances of 'test'" in done.stderr
     words += ["--phone-labels", "ids.txt"]
     assert "would run" not in run(finished, *words, "--dry-run", "true").stderr
     (finished / "theirs.txt").write_text("\n".join(utt_ids[1::2][:-1]) + "\n")  # under the same name

@@ -40,6 +40,14 @@ def test_saved_and_loaded_as_hubs_do(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "other"):
         save_pretrained(from_pretrained(tmp_path), folder)
         assert front_matter((folder / "README.md").read_text())["license"] == "cc-by-4.0"
+    save_pretrained(model("apc"), tmp_path / "other")  # whose licence nobody has told
+    assert front_matter((tmp_path / "other/README.md").read_text())["license"] == "unknown"
+    save_pretrained(loaded, tmp_path, licence="CC BY-NC 4.0")
+    save_pretrained(from_pretrained(tmp_path), tmp_path)
+    assert front_matter((tmp_path / "README.md").read_text())["license"] == "CC BY-NC 4.0"
+    (tmp_path / "README.md").write_text("---\nlicense: [\n---\n")  # somebody's own
+    assert from_pretrained(tmp_path).licence == ""
+    (tmp_path / "README.md").unlink()
     save_pretrained(loaded, tmp_path, licence="mit")
     assert front_matter(write_card(tmp_path).read_text())["license"] == "mit"
 

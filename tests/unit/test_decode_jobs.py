@@ -185,6 +185,9 @@ def test_a_log_tells_how_far_it_is(run, task, count, monkeypatch, capsys):
 def test_local_jobs_tell_how_far_they_are(run, capsys):
     run("out", "--nj", "2")
     assert "14/14 utterances, " in capsys.readouterr().err
+    run("part", "--nj", "2", "--job", "1")
+    run("part", "--nj", "2")  # the first job is done, and tells nothing
+    assert re.search(r"^(\d+)/\1 utterances, ", capsys.readouterr().err, re.M)
 
 
 def test_through_a_launcher(run):

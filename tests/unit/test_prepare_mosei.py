@@ -109,6 +109,14 @@ def test_every_hazard_is_listed_with_what_was_done(mosei, tmp_path):
     }
 
 
+def test_a_recording_of_another_kind_is_listed(mosei, tmp_path):
+    wav = mosei / "Raw/Audio/Full/WAV_16000/25522.wav"
+    soundfile.write(wav, np.repeat(soundfile.read(wav)[0][:, None], 2, 1), 16000)
+    assert ("other_audio", "25522", "kept: its features need options for it") in hazards_of(
+        run(mosei, tmp_path) / "hazards.tsv"
+    )
+
+
 def test_the_same_corpus_gives_the_same_files(mosei, tmp_path):
     first = run(mosei, tmp_path)
     before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}

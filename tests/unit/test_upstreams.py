@@ -509,15 +509,16 @@ def test_the_loss_for_training_of_ones_own_is_checked(name):
     losses = []
     for given in (feats, feats.double()):
         torch.manual_seed(1)
-        losses.append(upstream.loss(given, lens)[0])
+        losses.append(upstream.training_loss(given, lens)[0])
     torch.manual_seed(1)
     assert losses == [upstream.pretrain_loss(feats, lens)[0]] * 2
-    assert upstream.loss(feats)[1]["weight"] > 0
+    assert upstream.training_loss(feats)[1]["weight"] > 0
     for wrong, complaint in (
         ((feats[..., :5], lens), "want"),
         ((feats, [30, 40]), "feat_lens has 40 of 30 frames"),
         ((feats, [30, -5]), "feat_lens has -5 of 30 frames"),
         ((feats, lens, torch.randn(2, 29, 6)), "targets has shape"),
+        ((feats, lens, torch.randn(2, 30, 1)), r"targets has shape \(2, 30, 1\) \(want \(2, 30, 6\)\)"),
     ):
         with pytest.raises(InputError, match=complaint):
-            upstream.loss(*wrong)
+            upstream.training_loss(*wrong)

@@ -138,20 +138,23 @@ control_tasks="phone speaker verification"
 split_of() { case $1 in speaker) echo "$speaker_split" ;; phone) echo "$phone_split" ;; esac }                    # task
 labels_of() { case $1 in phone) echo "${phone_labels:-phones.ctm}" ;; asr) echo text ;; *) echo utt2spk ;; esac } # task
 
-# Check what an option says of the parts of a set; files among them count from where run.sh was called.
 # Whether two parts have utterances in common, as far as their names or files tell.
 share_utterances() { # part, part
   local word one other
-  one=$(file_of_part "$1") other=$(file_of_part "$2")
-  if [ ! -f "$one" ] || [ ! -f "$other" ]; then
+  one=$(realpath -m "$(file_of_part "$1")") other=$(realpath -m "$(file_of_part "$2")")
+  if [[ $1 != /* || $2 != /* ]]; then
+    [[ $1 != /* && $2 != /* ]] || return 1
     for word in ${1//+/ }; do if has_word "$word" "${2//+/ }"; then return 0; fi; done
     return 1
   fi
-  if [ "$one" = "$other" ]; then [[ $1 != *@* || $2 != *@* || $1 = "$2" ]]; else
+  if [ "$one" = "$other" ]; then # its two parts have none in common
+    case ${1##*@},${2##*@} in train,valid | valid,train) return 1 ;; esac
+  else
     [ -n "$(comm -12 <(tr -s '[:space:]' '\n' <"$one" | sort -u) <(tr -s '[:space:]' '\n' <"$other" | sort -u))" ]
   fi
 }
 
+# Check what an option says of the parts of a set; files among them count from where run.sh was called.
 three_parts() { # option
   local part file parts=()
   for part in ${!1}; do
@@ -165,11 +168,14 @@ three_parts() { # option
   done
   [ "${#parts[@]}" -eq 0 ] || [ "${#parts[@]}" -eq 3 ] ||
     fail "--${1//_/-} wants three parts to train, validate and test on, such as 'train valid test', not '${!1}'"
-  for part in "${parts[@]:0:2}"; do
-    if share_utterances "$part" "${parts[2]}"; then
-      fail "--${1//_/-}: '${parts[2]}', to test on, has utterances of '$part'"
+  if [ "${#parts[@]}" -eq 3 ]; then
+    if share_utterances "${parts[0]}" "${parts[2]}"; then
+      fail "--${1//_/-}: '${parts[2]}', to test on, has utterances of '${parts[0]}', to train on"
     fi
-  done
+    if share_utterances "${parts[1]}" "${parts[2]}"; then # as the papers do
+      log "warning: --${1//_/-}: '${parts[2]}', to test on, has utterances of '${parts[1]}', by which models are picked"
+    fi
+  fi
   printf -v "$1" '%s' "${parts[*]}"
 }
 
