@@ -37,16 +37,17 @@ def read_rows(
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise InputError(f"not UTF-8: {error.reason}", where=f"{path}:{number}") from error
-        where = f"{path}:{number}"
         if text.startswith(_MARK):
-            raise InputError("begins with a byte order mark", where=where, mend="save it without")
+            raise InputError(
+                "begins with a byte order mark", where=f"{path}:{number}", mend="save it without"
+            )
         if text.endswith("\r\n"):
-            raise InputError("the line ends with a carriage return", where=where)
+            raise InputError("the line ends with a carriage return", where=f"{path}:{number}")
         text = text.rstrip(" \t\n")
         words = _BLANKS.split(text.lstrip(" \t") if indented else text, maxsplit=1)
         if not words[0]:
             what = "begins with a blank" if len(words) == 2 else "empty line"
-            raise InputError(f"{what}; want 'key value'", where=where)
+            raise InputError(f"{what}; want 'key value'", where=f"{path}:{number}")
         yield number, words[0], words[1] if len(words) == 2 else ""
 
 

@@ -102,9 +102,8 @@ class TrainLog:
     def close(self) -> None:
         """Flush and close."""
         if self.enabled:
-            with contextlib.suppress(
-                OSError
-            ):  # of a full disk: the log was flushed as it was written, and an error told
+            # Of a full disk: the log was flushed as it was written, and an error told.
+            with contextlib.suppress(OSError):
                 self._stream.close()
                 self._board.close()
             if self._bar is not None:
