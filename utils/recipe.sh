@@ -139,7 +139,7 @@ beside() { # folder
 step() { # FOLDER NAME [utils/step.py's options] -- command...
   local folder=$1 name=$2
   shift 2
-  set -- python utils/step.py --marker "$folder/.done/$name" --cmd "$cmd" --dry-run "$dry_run" \
+  set -- --marker "$folder/.done/$name" --cmd "$cmd" --dry-run "$dry_run" \
     --verbose "$verbose" --log "$expdir/$tag/logs/${stage_number}_$name.log" "$@"
   printf '%s\0' "$#" "$@" >>"$steps"
 }
@@ -161,7 +161,7 @@ run_steps() { # how many at once
   local slots=$1
   [ "$dry_run" = false ] || slots=1
   [ "$verbose" -gt 0 ] || export SPEECHREP_PROGRESS=log
-  python utils/parallel.py --slots "$slots" --cores "$nj" --gpus "$ngpu" <"$steps" || {
+  python utils/steps.py --slots "$slots" --cores "$nj" --gpus "$ngpu" <"$steps" || {
     log "$stage_name failed; the same command continues from here"
     exit 1
   }

@@ -283,7 +283,8 @@ train_one() { # task upstream [share seed]
   read -ra split <<<"$(split_of "$1")"
   if [ "${#split[@]}" -gt 0 ]; then valid=$train parts=(--train-split "${split[0]}" --valid-split "${split[1]}"); fi
   mapfile -t lists < <(split_files "$1" 0 2)
-  mapfile -t more < <(python utils/config_inputs.py "$config")
+  [ "${read_by[$config]+known}" ] || read_by[$config]=$(python utils/config_inputs.py "$config")
+  mapfile -t more < <(printf %s "${read_by[$config]}")
   mapfile -t label_files < <(labels_in "$1" "$train" "$valid")
   if [[ $(labels_of "$1") == /* ]]; then parts+=(--labels "${label_files[0]}"); fi
   if [[ $2 == *_average ]]; then parts+=(--layer average); fi
@@ -305,6 +306,7 @@ train_one() { # task upstream [share seed]
 # The last task first: recognisers take longest, and one that is begun last runs alone.
 train_tasks() {
   local task longest_first=''
+  local -A read_by=() # what a configuration names, asked once for all rows
   claim_representations
   check_labels
   cmd=$train_cmd

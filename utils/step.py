@@ -22,6 +22,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from speechrep.provenance import commit, now
 
 # Where or how fast a step runs does not count as a change of it.
 FREE_OPTIONS = {"--nj", "--ngpu", "--cmd"}
+ERRORS = (InputError, OSError, UnicodeError)  # of files: missing, damaged, or on a full disk
 LOG_LINES = 20  # of a failed step's log
 NEWS_S = 60  # a step that takes longer tells how far it is, then after twice the time, at least every hour
 
@@ -54,11 +56,24 @@ class Step:
     sealed: tuple[Path, ...]
     launcher: tuple[str, ...]
     command: tuple[str, ...]
+    dry_run: bool
     verbose: int
 
 
 def main() -> None:
     """Exit with the status of the command; 0 if there was nothing to do."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is a child to forward it to
+    step = read_step(sys.argv[1:])
+    try:
+        if state := due(step):
+            with lock(step.marker.with_name(step.name + ".lock")):
+                run(step, state)
+    except ERRORS as error:
+        sys.exit(told(step, error))
+
+
+def read_step(words: Sequence[str]) -> Step:
+    """What the words of a command line ask for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -80,29 +95,32 @@ def main() -> None:
     parser.add_argument("--verbose", type=int, default=1,
                         help="0: only tell of failures, 1: a line or two, 2: the command too")  # fmt: skip
     parser.add_argument("command", nargs="+", help="-- and the command")
-    args = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is a child to forward it to
-    step = Step(
+    args = parser.parse_args(words)
+    return Step(
         args.marker.name, args.marker, Path(args.log),
         *(
             tuple(map(Path, dict.fromkeys(paths)))
             for paths in (args.inputs, args.outputs, args.owns, args.sealed)
         ),
         tuple(shlex.split(args.cmd) or [sys.executable, str(Path(__file__).with_name("run.py"))]),
-        tuple(args.command), args.verbose,
+        tuple(args.command), args.dry_run == "true", args.verbose,
     )  # fmt: skip
-    try:
-        if args.dry_run == "true":
-            foresee(step)
-        else:
-            state = state_of(step)
-            if reason(step, state):
-                with lock(step.marker.with_name(step.name + ".lock")):
-                    run(step, state)
-            else:  # others may see so, too, at once
-                tell(step, "up to date")
-    except (InputError, OSError, UnicodeError) as error:  # such as a full disk
-        sys.exit(f"step.py: {step.name}: error: {error}")
+
+
+def due(step: Step) -> dict | None:
+    """What the step's products depend on, if it must run; else why not is told, and nothing returned.
+
+    Raises:
+        InputError, OSError, UnicodeError: an input is missing or cannot be read.
+    """
+    if step.dry_run:
+        foresee(step)
+        return None
+    state = state_of(step)
+    if reason(step, state):
+        return state
+    tell(step, "up to date")  # without the lock: others may see so, too, at once
+    return None
 
 
 def run(step: Step, state: dict) -> None:
@@ -374,6 +392,11 @@ def say(text: str) -> None:
     """Print to stderr; the work goes on if that was a terminal that has been closed."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
+
+
+def told(step: Step, error: Exception) -> str:
+    """The line about what keeps a step from running."""
+    return f"step.py: {step.name}: error: {error}"
 
 
 def duration(seconds: float) -> str:

@@ -1,9 +1,10 @@
-"""utils/run.py, utils/slurm.py and utils/parallel.py: job arrays, logs, failures, interrupts."""
+"""utils/run.py, utils/slurm.py and utils/steps.py: job arrays, logs, failures, interrupts."""
 
 import importlib
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 UTILS = Path(__file__).parents[2] / "utils"
-RUN, SLURM, PARALLEL = (str(UTILS / name) for name in ("run.py", "slurm.py", "parallel.py"))
+RUN, SLURM, STEPS = (str(UTILS / name) for name in ("run.py", "slurm.py", "steps.py"))
 
 # sbatch runs the array at once in the background; squeue tells of it while it runs.
 FAKE_SBATCH = """#!/usr/bin/env bash
@@ -542,66 +543,100 @@ def test_slurm_a_damaged_note_of_an_earlier_launch_cancels_nothing(slurm, tmp_pa
     assert not (slurm / "cancelled").exists()
 
 
-def parallel(commands: list[list[str]], *options: str, folder: Path) -> subprocess.CompletedProcess:
-    text = "".join(f"{len(words)}\0" + "".join(f"{word}\0" for word in words) for words in commands)
-    return call(PARALLEL, *options, folder=folder, input=text)
+def queued(commands: list[list[str]], *options: str, first: int = 0) -> str:
+    """Steps s0, s1, ... of these commands, as utils/recipe.sh's queue has them."""
+    text = ""
+    for number, command in enumerate(commands, first):
+        words = ["--marker", f".done/s{number}", "--log", f"logs/s{number}", *options, "--", *command]
+        text += "".join(f"{word}\0" for word in (len(words), *words))
+    return text
 
 
-def test_parallel_shares_the_cores(tmp_path):
-    script = "echo $OMP_NUM_THREADS >threads.$0; echo + >>count; sleep 0.2; echo - >>count"
+def run_steps(commands: list[list[str]], *options: str, folder: Path) -> subprocess.CompletedProcess:
+    """All of them, whatever was done before."""
+    shutil.rmtree(folder / ".done", ignore_errors=True)
+    return call(STEPS, *options, folder=folder, input=queued(commands))
+
+
+def test_steps_share_the_cores(tmp_path):
+    script = "echo $OMP_NUM_THREADS >threads.$0; echo + >>count; sleep 0.6; echo - >>count"
     commands = [["bash", "-c", script, str(number)] for number in range(4)]
-    assert parallel(commands, "--slots", "2", "--cores", "4", folder=tmp_path).returncode == 0
+    assert run_steps(commands, "--slots", "2", "--cores", "4", folder=tmp_path).returncode == 0
     assert {path.read_text() for path in tmp_path.glob("threads.*")} == {"2\n"}
     assert (tmp_path / "count").read_text().split()[:2] == ["+", "+"]
-    assert parallel(commands[:1], "--slots", "2", "--cores", "4", folder=tmp_path).returncode == 0
+    assert run_steps(commands[:1], "--slots", "2", "--cores", "4", folder=tmp_path).returncode == 0
     assert (tmp_path / "threads.0").read_text() == "4\n"
 
 
 def test_a_failure_ends_a_row_but_not_what_runs_side_by_side(tmp_path):
     commands = [["false"], ["true"], ["touch", "a b"]]
-    assert parallel(commands, "--slots", "1", "--cores", "1", folder=tmp_path).returncode == 1
+    assert run_steps(commands, "--slots", "1", "--cores", "1", folder=tmp_path).returncode == 1
     assert not (tmp_path / "a b").exists()
-    assert parallel(commands, "--slots", "2", "--cores", "1", folder=tmp_path).returncode == 1
+    assert run_steps(commands, "--slots", "2", "--cores", "1", folder=tmp_path).returncode == 1
     assert (tmp_path / "a b").exists()
     killed = [["bash", "-c", "kill -9 $$"]]
-    assert parallel(killed, "--slots", "1", "--cores", "1", folder=tmp_path).returncode == 1
+    assert run_steps(killed, "--slots", "1", "--cores", "1", folder=tmp_path).returncode == 1
 
 
 @pytest.mark.parametrize(("shown", "wanted"), [("3,5", ["3", "5"]), ("", ["0", "1"])])
-def test_parallel_gives_each_its_gpu(tmp_path, monkeypatch, shown, wanted):
+def test_each_step_has_its_gpu(tmp_path, monkeypatch, shown, wanted):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
     commands = [["bash", "-c", f"echo $CUDA_VISIBLE_DEVICES >gpu.{number}; sleep 0.3"] for number in range(2)]
-    parallel(commands, "--slots", "2", "--cores", "2", "--gpus", "2", folder=tmp_path)
+    run_steps(commands, "--slots", "2", "--cores", "2", "--gpus", "2", folder=tmp_path)
     assert sorted(path.read_text().strip() for path in tmp_path.glob("gpu.*")) == wanted
 
 
-def test_parallel_more_at_once_than_cores_and_gpus(tmp_path, monkeypatch):
+def test_more_steps_at_once_than_cores_and_gpus(tmp_path, monkeypatch):
     for name in ("CUDA_VISIBLE_DEVICES", "SPEECHREP_PROGRESS"):
         monkeypatch.delenv(name, raising=False)
     script = 'echo "$OMP_NUM_THREADS ${SPEECHREP_PROGRESS-} ${CUDA_VISIBLE_DEVICES-}" >told.$0; sleep 0.3'
     commands = [["bash", "-c", script, str(number)] for number in range(3)]
     options = ["--cores", "1", "--gpus", "2"]
-    assert parallel(commands, "--slots", "3", *options, folder=tmp_path).returncode == 0
+    assert run_steps(commands, "--slots", "3", *options, folder=tmp_path).returncode == 0
     assert sorted(path.read_text() for path in tmp_path.glob("told.*")) == [
         "1 log 0\n", "1 log 0\n", "1 log 1\n",
     ]  # fmt: skip
-    assert parallel(commands[:1], "--slots", "3", *options, folder=tmp_path).returncode == 0
+    assert run_steps(commands[:1], "--slots", "3", *options, folder=tmp_path).returncode == 0
     assert (tmp_path / "told.0").read_text() == "1  \n"  # alone it has all, and a bar
 
 
-def test_parallel_interrupted_begins_nothing_more(tmp_path):
+def test_steps_interrupted_begin_nothing_more(tmp_path):
     script = "trap 'sleep 0.3; echo >saved.$0; exit' TERM; echo up >up.$0; while :; do sleep 0.05; done"
     commands = [*(["bash", "-c", script, str(number)] for number in (0, 1)), ["touch", "later"]]
-    words = [sys.executable, PARALLEL, "--slots", "2", "--cores", "2"]
-    process = subprocess.Popen(words, cwd=tmp_path, stdin=subprocess.PIPE)
-    for command in commands:
-        process.stdin.write("".join(f"{word}\0" for word in [len(command), *command]).encode())
+    words = [sys.executable, STEPS, "--slots", "2", "--cores", "2"]
+    process = subprocess.Popen(words, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process.stdin.write(queued(commands).encode())
     process.stdin.close()
     wait_for(tmp_path / "up.0")
     wait_for(tmp_path / "up.1")
     process.terminate()
     assert process.wait(20) == -signal.SIGTERM
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["saved.0", "saved.1", "up.0", "up.1"]
+    assert sorted(path.name for path in tmp_path.glob("[!.]*.*")) == ["saved.0", "saved.1", "up.0", "up.1"]
+    assert not (tmp_path / "later").exists()
+
+
+def test_steps_that_are_up_to_date_start_nothing_and_are_seen_at_their_turn(tmp_path):
+    (tmp_path / "a").write_text("1")
+    commands = [["bash", "-c", "cat a >b"], ["bash", "-c", "cat b >c"]]
+    for content in ("1", "2"):
+        (tmp_path / "a").write_text(content)
+        queue = queued(commands[:1], "--in", "a", "--out", "b")
+        queue += queued(commands[1:], "--in", "b", "--out", "c", first=1)
+        done = call(STEPS, "--slots", "1", "--cores", "1", folder=tmp_path, input=queue)
+        assert (done.returncode, (tmp_path / "c").read_text()) == (0, content), done.stderr
+        assert [line.partition(": ")[2][:4] for line in done.stderr.splitlines()] == ["runs", "done"] * 2
+        (tmp_path / "logs/s1").unlink()
+        done = call(STEPS, "--slots", "1", "--cores", "1", folder=tmp_path, input=queue)
+        assert [line.partition(": ")[2] for line in done.stderr.splitlines()] == ["up to date"] * 2
+        assert not (tmp_path / "logs/s1").exists()
+
+
+def test_a_step_that_cannot_be_looked_at_has_failed(tmp_path):
+    queue = queued([["touch", "x"]], "--in", "gone") + queued([["touch", "y"]], first=1)
+    for slots in ("1", "2"):
+        done = call(STEPS, "--slots", slots, "--cores", "1", folder=tmp_path, input=queue)
+        assert done.returncode == 1 and "step.py: s0: error: gone: input is missing (run " in done.stderr
+        assert (tmp_path / "y").exists() == (slots == "2")  # side by side the others go on
 
 
 def wait_for(path: Path) -> None:

@@ -326,7 +326,7 @@ def test_steps_run_side_by_side_but_are_foreseen_in_order(sourced, dry_run, slot
         run_steps 3"""
     for verbose, progress in ((1, ""), (0, "log")):
         done = sourced(commands, dry_run=dry_run, verbose=verbose, ngpu=1)
-        options = f" utils/parallel.py --slots {slots} --cores 2 --gpus 1 {progress}"
+        options = f" utils/steps.py --slots {slots} --cores 2 --gpus 1 {progress}"
         assert done.stdout.splitlines() == [f"2 a b {options}", options], done.stderr
 
 
