@@ -1,4 +1,4 @@
-"""Every parser on damaged files for about a second; `make fuzz SECONDS=600` for longer."""
+"""Every parser on damaged files for a moment; `make fuzz SECONDS=600` for longer."""
 
 import json
 import os
@@ -23,7 +23,7 @@ TARGETS = [
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     keep = tmp_path_factory.mktemp("failed")
-    words = [sys.executable, FOLDER / "run.py", "--seconds", "0.7", "--json", "--keep", keep]
+    words = [sys.executable, FOLDER / "run.py", "--seconds", "0.3", "--json", "--keep", keep]
     done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
     assert done.stdout, done.stderr
     return json.loads(done.stdout)

@@ -48,6 +48,10 @@ def would_run(text: str) -> set[str]:
     return {line.split()[1].rstrip(":") for line in text.splitlines() if ": would run: " in line}
 
 
+def has_run(text: str) -> set[str]:
+    return {line.split()[1].rstrip(":") for line in text.splitlines() if ": runs: " in line}
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A folder with a finished run; tests leave it as it is, but may add other experiments."""
@@ -139,21 +143,26 @@ def test_second_run_does_nothing(finished):
 
 
 def test_a_table_has_only_what_the_command_vouches_for(finished):
-    words = ["--upstreams", "fbank apc", "--controls", "false"]
-    for tasks, rows in ("phone verification", "fbank apc"), ("phone", "apc"):
-        words[1] = rows
-        done = run(finished, "--tag", "only", "--upstream-from", "exp/demo", *words,
-                   "--tasks", tasks, "--stage", "3")  # fmt: skip
-        assert done.returncode == 0, done.stderr
+    pages = [finished / "exp/demo" / name for name in ("RESULTS.md", "report.html")]
+    before = [page.read_text() for page in pages]
+    known = results(finished)
+    words = ["--upstreams", "fbank apc", "--tasks", "phone verification", "--controls", "false"]
+    try:
+        done = run(finished, *words, "--stage", "3")
+        told = pages[0].read_text()
+    finally:
+        for path, text in zip(pages, before, strict=True):
+            path.write_text(text)
+    assert done.returncode == 0 and not has_run(done.stderr), done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["representation", "features", "phone"]
-    assert [line.split()[0] for line in lines[4:]] == ["apc"]
-    told = "not shown: phone/fbank/mini_test, verification/apc/mini_test, verification/fbank/mini_test"
-    assert told in done.stderr
-    told = (finished / "exp/only/RESULTS.md").read_text()
-    assert "fbank |" not in told and "Controls" not in told
-    assert "--tag only" in told and "--stage" not in told  # the command that makes all of it anew
-    assert len(results(finished, "only")) == 6  # phones, verification's two figures, of two rows
+    assert lines[0].split() == ["representation", "features", "phone", "verification", "verification"]
+    assert [line.split()[0] for line in lines[4:]] == ["fbank", "apc"]
+    left_out = {f"{task}/{row}/{entry['set']}" for (task, row, _), entry in known.items()
+                if row not in ("fbank", "apc") or task not in ("phone", "verification")}  # fmt: skip
+    assert f"not shown: {', '.join(sorted(left_out))}" in done.stderr
+    assert "mockingjay |" not in told and "Controls" not in told
+    assert "--upstreams" in told and "--stage" not in told  # the command that makes all of it anew
+    assert results(finished) == known
 
 
 def test_labels_stay_when_another_experiment_does_not_need_them(finished):
@@ -195,10 +204,6 @@ def test_a_changed_configuration_redoes_what_depends_on_it(finished):
     names = would_run(told)
     assert {"apc", "apc_untrained", "apc_mini_dev", "phone_apc", "score_asr_apc_mini_test"} <= names
     assert all("apc" in name for name in names)
-
-
-def has_run(text: str) -> set[str]:
-    return {line.split()[1].rstrip(":") for line in text.splitlines() if ": runs: " in line}
 
 
 def test_a_corrected_transcript_redoes_recognition_alone(finished):
@@ -248,9 +253,8 @@ def test_other_features_and_layers_run_beside_the_first(finished):
     before = state()
     config = RECIPE.parent / "conf/mel160.yaml"
     rows = ("fbank", "apc", "apc_layer0", "apc_average", "apc_layers", "apc_finetune")
-    words = ["--feature-config", str(config), "--upstreams", " ".join(rows)]
-    words += ["--tasks", "phone", "--controls", "false", "--label-shares", "0.5", "--share-seeds", "1 2"]
-    done = run(finished, *words, "--stage", "1")
+    words = ["--feature-config", str(config), "--tasks", "phone", "--controls", "false", "--upstreams"]
+    done = run(finished, *words, " ".join(rows), "--stage", "1")
     assert done.returncode == 0, done.stderr
     found = results(finished, "demo_mel160")
     assert set(found) == {("phone", upstream, "accuracy") for upstream in rows}
@@ -262,8 +266,13 @@ def test_other_features_and_layers_run_beside_the_first(finished):
     assert "valid step 6/6" in steps, "conf/phone_layers.yaml learns the weights"
     assert not (finished / "dump/demo_mel160/apc_finetune").exists(), "it reads acoustic features"
     assert read_info(finished / "exp/demo_mel160/phone_apc_finetune")["config"]["fine_tune"]
+    words += ["apc apc_finetune", "--label-shares", "0.5", "--share-seeds", "1 2", "--stage", "4"]
+    done = run(finished, *words)
+    assert done.returncode == 0, done.stderr
     few = json.loads((finished / "exp/demo_mel160/label_share/0.5.json").read_text())
-    assert {(entry["upstream"], entry["seed"]) for entry in few} == {(row, s) for row in rows for s in (1, 2)}
+    assert {(entry["upstream"], entry["seed"]) for entry in few} == {
+        (row, seed) for row in ("apc", "apc_finetune") for seed in (1, 2)
+    }
     assert "train-proportion 0.5: " in (finished / "exp/demo_mel160/logs/4_phone_apc_0.5_s2.log").read_text()
     assert (finished / "exp/demo_mel160/label_share/phone_mini_test_accuracy.png").exists()
     assert {entry["features"] for entry in found.values()} == {"mel160"}
