@@ -45,7 +45,7 @@ def random_model(ctc_weight: float) -> Recogniser:
     """Untrained: its hypotheses are long, so this is the slow end."""
     torch.manual_seed(0)
     units = train_tokenizer("char", ["ABCDEFGHIJKLMNOPQRSTUVWXYZ' "], 0, "here")
-    config = AsrConfig(ctc_weight=ctc_weight, stack=4, hidden=256, num_layers=3)
+    config = AsrConfig(ctc_weight=ctc_weight, stack=4, hidden_size=256, num_layers=3)
     return Recogniser(config, units, InputLayer(80, 0, 10.0)).eval()
 
 
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--data", help="its features")
     parser.add_argument("--utterances", type=int, default=16)
     parser.add_argument("--beam", type=int, default=10)
-    parser.add_argument("--batch-frames", type=int, default=16000)
+    parser.add_argument("--max-frames", type=int, default=16000)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -74,8 +74,8 @@ def main() -> None:
     print("| search | one by one: CPU s per s | batched: CPU s per s | same text |\n|---|---|---|---|")
     for method in [*methods, "beam"]:
         rtf, texts = [], []
-        for budget in (1, args.batch_frames):
-            options = AsrDecodeConfig(method=method, beam=args.beam, batch_frames=budget)
+        for budget in (1, args.max_frames):
+            options = AsrDecodeConfig(method=method, beam=args.beam, max_frames=budget)
             began = time.process_time()
             found = recognise(model, feats, utt_ids, options)
             rtf.append((time.process_time() - began) / audio_s)

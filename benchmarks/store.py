@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from speechrep.data.batches import BatchSampler, Segment
-from speechrep.data.loader import Loader, pad_arrays
+from speechrep.data.loader import Loader
+from speechrep.data.padded import pad_arrays
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.store import Store, StoreWriter
 from speechrep.upstream.checkpoint import save_model

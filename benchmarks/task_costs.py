@@ -74,7 +74,7 @@ class Bench:
 
         Args:
             utts: how many.
-            every: only every so-manieth of the small set is repeated.
+            every: of N utterances of the small set the first is repeated.
             speakers: utterances take turns to be theirs.
             frames: at most so many of an utterance, from a frame later in each copy; None: all.
             phones: whether with alignments.
@@ -219,7 +219,7 @@ def untrained(bench: Bench, sized: Callable[[int], int]) -> None:
 def learned(bench: Bench, sized: Callable[[int], int]) -> None:
     """Decoding with a small recogniser that has learned 13 texts: what it finds is as long as speech is."""
     part, exp = bench.repeat(13, every=4), bench.work / "learned"
-    model = "--num-layers 2 --hidden 160 --dropout 0 --time-masks 0 --freq-masks 0"
+    model = "--num-layers 2 --hidden-size 160 --dropout 0 --time-masks 0 --freq-masks 0"
     steps = "--max-frames 4000 --lr 1e-2 --warmup-steps 50 --max-steps 500 --valid-interval 500"
     words = (*bench.units(), *model.split(), *steps.split())
     train_downstream.main(bench.train("asr", part, part, exp, *words))

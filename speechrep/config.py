@@ -55,6 +55,18 @@ def require_finite(config: Any, *names: str) -> None:
             raise InputError(f"{_option(name)} is {getattr(config, name)}, want a finite number")
 
 
+def require_choices(config: Any) -> None:
+    """Refuse options that are none of their choices."""
+    for field in dataclasses.fields(config):
+        _require_choice(field, getattr(config, field.name))
+
+
+def _require_choice(field: dataclasses.Field, value: Any, where: object = "") -> None:
+    choices = field.metadata.get("choices")
+    if choices and value not in choices:
+        raise InputError(f"{field.name} is {value!r}, want one of {list(choices)}", where=where)
+
+
 def require_shares(config: Any, *names: str) -> None:
     """Refuse options that are not from 0 up to 1."""
     for name in names:
@@ -155,9 +167,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: object) -> T:
     for field in dataclasses.fields(cls):
         if field.name in values:
             value = _check(types[field.name], values[field.name], field.name, where)
-            choices = field.metadata.get("choices")
-            if choices and value not in choices:
-                raise InputError(f"{field.name} is {value!r}, want one of {list(choices)}", where=where)
+            _require_choice(field, value, where)
             checked[field.name] = value
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise InputError(f"the key {field.name!r} is missing", where=where)

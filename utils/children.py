@@ -60,7 +60,7 @@ class Children:
         return ended
 
     def wait(self) -> None:
-        """Wait until one or more can be told by :meth:`finished`, or a moment has passed."""
+        """Let a moment pass."""
         time.sleep(POLL_S)
 
     def end_like_signal(self) -> None:

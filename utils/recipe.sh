@@ -12,7 +12,7 @@ trap 'rm -f "$steps" "$SPEECHREP_DRY_RUN"' EXIT
 log() { printf '%s %s\n' "$(date +%H:%M:%S)" "$*" >&2 || true; } # of a terminal that was closed
 
 fail() {
-  printf 'run.sh: error: %s\n' "$1" >&2
+  printf '%s: error: %s\n' "${0##*/}" "$1" >&2
   exit 2
 }
 

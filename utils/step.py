@@ -12,12 +12,10 @@ asked for as it was before, it gets NAME.old back.
 
 import argparse
 import contextlib
-import dataclasses
 import difflib
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import sys
@@ -26,14 +24,16 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from aside import lies_aside, mend_exchange, set_aside, take_back
 from children import Children
 from fingerprint import fingerprint
 from jobs import status
 from lock import lock
+from marker import Step, read_marker
 from seals import refuse_damaged, seal, sealed_files
 
 from speechrep.errors import InputError, telling_of
-from speechrep.io.files import read_json, write_json
+from speechrep.io.files import write_json
 from speechrep.provenance import commit, now
 
 # Where or how fast a step runs does not count as a change of it.
@@ -41,23 +41,6 @@ FREE_OPTIONS = {"--nj", "--ngpu", "--cmd"}
 ERRORS = (InputError, OSError, UnicodeError)  # of files: missing, damaged, or on a full disk
 LOG_LINES = 20  # of a failed step's log
 NEWS_S = 60  # a step that takes longer tells how far it is, then after twice the time, at least every hour
-
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """What was asked for on the command line."""
-
-    name: str
-    marker: Path
-    log: Path
-    inputs: tuple[Path, ...]
-    outputs: tuple[Path, ...]
-    owns: tuple[Path, ...]
-    sealed: tuple[Path, ...]
-    launcher: tuple[str, ...]
-    command: tuple[str, ...]
-    dry_run: bool
-    verbose: int
 
 
 def main() -> None:
@@ -140,7 +123,8 @@ def run(step: Step, state: dict) -> None:
         tell(step, "up to date: made so before, taken back from .old")
         return
     else:
-        set_aside(step)
+        for moved in set_aside(step):
+            say(f"step.py: {moved}")
     tell(step, f"runs: {why}" + (f"\n    {shlex.join(step.command)}" if step.verbose > 1 else ""))
     step.marker.unlink(missing_ok=True)
     write_json(started, state)
@@ -253,104 +237,6 @@ def difference(before: list[str], after: list[str]) -> str:
             option = after[k - 1] + " " if k and after[k - 1].startswith("--") else ""
             return f"{option}{shlex.join(before[i:j]) or 'nothing'} -> {shlex.join(after[k:m]) or 'nothing'}"
     return "order"
-
-
-def read_marker(path: Path) -> dict | None:
-    """A marker's content; None if there is none, or none that can be read."""
-    try:
-        value = read_json(path)
-    except InputError:
-        return None
-    parts = (value.get("command"), value.get("inputs")) if isinstance(value, dict) else ()
-    whole = [type(part) for part in parts] == [list, dict] and all(isinstance(word, str) for word in parts[0])
-    return value if whole else None
-
-
-def set_aside(step: Step) -> None:
-    """Move what another command left out of the way, keeping one generation of it and one not done."""
-    # With an output removed, perhaps because it was damaged, what lies aside is the better one.
-    made = (*step.outputs, *sealed_files(read_marker(step.marker) or {}, step.marker))
-    finished = step.marker.exists() and all(path.exists() for path in made)
-    why = "was made differently" if finished or not step.marker.exists() else "is not whole"
-    old_marker = aside(step.marker)
-    moved = False
-    for folder in step.owns:
-        if folder.is_dir() and any(folder.iterdir()):
-            if finished:
-                old_marker.unlink(missing_ok=True)  # what it tells of goes now
-            moved = True
-            place = put_aside(folder, finished)
-            say(f"step.py: {folder} {why}: moved to {place}")
-    if moved and finished:
-        step.marker.replace(old_marker)
-
-
-def put_aside(folder: Path, finished: bool) -> Path:
-    """Rename a folder, in place of what has the name that it gets."""
-    place = aside(folder if finished else folder.with_name(folder.name + ".unfinished"))
-    if place.is_symlink():  # of a folder that somebody has put elsewhere
-        place.unlink()
-    shutil.rmtree(place, ignore_errors=True)
-    folder.rename(place)
-    return place
-
-
-def aside(path: Path) -> Path:
-    """Where what was finished is moved to."""
-    return path.with_name(path.name + ".old")
-
-
-def lies_aside(step: Step, state: dict) -> bool:
-    """Whether what was moved aside is all that is asked for now."""
-    done = read_marker(aside(step.marker))
-    if not done or {name: done[name] for name in state} != state:
-        return False
-    made = [Path(os.path.realpath(path)) for path in (*step.outputs, *sealed_files(done, step.marker))]
-    kept = [
-        aside(folder) / path.relative_to(os.path.realpath(folder))
-        for path in made
-        for folder in step.owns
-        if path.is_relative_to(os.path.realpath(folder))
-    ]
-    return len(kept) == len(made) and all(path.exists() for path in kept)
-
-
-def take_back(step: Step) -> None:
-    """Exchange what lies aside and what is there, folders and markers."""
-    current = read_marker(step.marker)
-    # Killed on the way, no marker may vouch for the wrong folder, and what lay aside must not be lost.
-    step.marker.unlink(missing_ok=True)
-    for folder in step.owns:
-        aside(folder).rename(between(folder))
-    aside(step.marker).rename(between(step.marker))
-    end_exchange(step, current)
-
-
-def end_exchange(step: Step, current: dict | None = None) -> None:
-    """Put in place what is on its way there; ``current`` is the marker of what is there, if it was done."""
-    for folder in step.owns:
-        if between(folder).exists():
-            if folder.exists():
-                put_aside(folder, finished=current is not None)
-            between(folder).rename(folder)
-    if current:
-        write_json(aside(step.marker), current)
-    between(step.marker).replace(step.marker)
-
-
-def mend_exchange(step: Step) -> None:
-    """End an exchange that was killed, or undo it if its marker had not set out."""
-    if between(step.marker).exists():
-        end_exchange(step)
-    for folder in step.owns:
-        if between(folder).exists():
-            shutil.rmtree(aside(folder), ignore_errors=True)  # none, but of an earlier version's exchange
-            between(folder).rename(aside(folder))
-
-
-def between(path: Path) -> Path:
-    """Where something is while it is exchanged."""
-    return path.with_name(path.name + ".between")
 
 
 def fail(step: Step, code: int, what: str) -> None:

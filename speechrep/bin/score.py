@@ -6,7 +6,6 @@
 Several references and as many hypotheses are the parts of a rotation: scored as one set.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from speechrep.score.bootstrap import REPLICATIONS, ratio_interval
 from speechrep.score.classification import Counts, count_correct
 from speechrep.score.results import Figure, add_figures
 
-logger = logging.getLogger(__name__)
 Info = dict[str, Any]  # model.json
 Table = dict[str, Any]  # utterance to its labels or words
 
@@ -66,11 +64,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise InputError(f"differences are of accuracies, {args.task} has none", where="--baseline-hyp")
         difference = _difference(args.ref, args.hyp, args.baseline_hyp, args.bootstrap)
         figures[f"accuracy - {args.baseline}"] = difference
-    for metric, figure in figures.items():
-        logger.info(
-            "%s %s on %s: %s %.2f [%.2f, %.2f]",
-            args.upstream, args.task, args.set, metric, figure.value, *figure.ci95,
-        )  # fmt: skip
     add_figures(
         args.out, figures, task=args.name or args.task, upstream=args.upstream, features=args.features,
         set_name=args.set, checkpoint=str(Path(args.exp_dir) / WEIGHTS), seed=seed,

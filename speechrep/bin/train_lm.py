@@ -4,6 +4,7 @@
         --train data/train/text --valid data/dev/text
 """
 
+import argparse
 import logging
 import re
 from collections.abc import Sequence
@@ -50,22 +51,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     if other.exists():
         raise InputError("there is a model of another kind", where=other, mend="choose another --exp-dir")
     if args.kind == "ngram":
-        if args.order not in ORDERS:
-            raise InputError(
-                f"want 2 to {ORDERS[-1]} (kenlm reads no other), got {args.order}", where="--order"
-            )
-        reserved = sorted(RESERVED.intersection(tokenizer.units))
-        if reserved:
-            raise InputError(
-                f"a unit {reserved[0]}, which n-gram models keep for themselves",
-                where=args.units_from, mend="<unk> is the word for what is not known",
-            )  # fmt: skip
-        tables = estimate(ngram_sentences(texts[0], tokenizer), args.order, tokenizer.units[1:])
-        path = Path(args.exp_dir) / ARPA
-        save_tokenizer(args.exp_dir, tokenizer)
-        write_arpa(path, tables)
-        log.info("%d-gram model of %d sentences in %s", args.order, len(texts[0]), path)
-        return
+        _estimate_ngram(args, tokenizer, texts[0])
+    else:
+        _train_lstm(args, argv, tokenizer, texts)
+
+
+def _estimate_ngram(args: argparse.Namespace, tokenizer: Tokenizer, sentences: list[str]) -> None:
+    if args.order not in ORDERS:
+        raise InputError(f"want 2 to {ORDERS[-1]} (kenlm reads no other), got {args.order}", where="--order")
+    reserved = sorted(RESERVED.intersection(tokenizer.units))
+    if reserved:
+        raise InputError(
+            f"a unit {reserved[0]}, which n-gram models keep for themselves",
+            where=args.units_from, mend="<unk> is the word for what is not known",
+        )  # fmt: skip
+    tables = estimate(ngram_sentences(sentences, tokenizer), args.order, tokenizer.units[1:])
+    path = Path(args.exp_dir) / ARPA
+    save_tokenizer(args.exp_dir, tokenizer)
+    write_arpa(path, tables)
+    log.info("%d-gram model of %d sentences in %s", args.order, len(sentences), path)
+
+
+def _train_lstm(
+    args: argparse.Namespace, argv: Sequence[str] | None, tokenizer: Tokenizer, texts: list[list[str]]
+) -> None:
     if not args.valid:
         raise InputError("an LSTM needs text to pick its best state on", where="--valid")
     config, batches, model = (from_options(cls, args) for cls in (TrainConfig, LmBatches, LmConfig))

@@ -8,7 +8,6 @@ another set. Pairs come from --trials or are all pairs of the set, of at most 63
 name some in --trials.
 """
 
-import logging
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,10 +25,8 @@ from speechrep.downstream.speaker import pool, speakers_of
 from speechrep.errors import InputError
 from speechrep.io.table import read_rows
 from speechrep.progress import Progress
-from speechrep.score.results import Figure, add_figures
+from speechrep.score.results import add_figures
 from speechrep.score.verification import Curve, all_cosines, cosines
-
-logger = logging.getLogger(__name__)
 
 MAX_PAIRS = 20_000_000  # unless named in --trials; those of 6325 utterances, in 1.6 GB
 CENTRED_ON = 2000  # utterances at most: they tell a mean well enough, and a training set may have 100,000
@@ -71,8 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.center_on:
         other = choose_layer(open_features(args.center_on), args.layer)
         require_like(feats, other)
-        some = other.utt_ids[:: len(other.utt_ids) // CENTRED_ON + 1]
-        centre = np.mean(_vectors(other, some), 0)
+        centre = np.mean(_vectors(other, other.utt_ids[:: len(other.utt_ids) // CENTRED_ON + 1]), 0)
     first, second, same = _pairs(args.trials, list(speakers.items()))
     utt_ids = list(speakers)
     if args.trials:  # which may be of few utterances
@@ -81,19 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     vectors = np.stack(_vectors(feats, utt_ids)) - centre
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     curve = Curve(cosines(vectors, first, second) if args.trials else all_cosines(vectors), same)
-    found = curve.detection()
-    rng = np.random.default_rng(0)
-    drawn = []
-    for _ in Progress(args.bootstrap, "draws").over(range(args.bootstrap)):
-        times = np.bincount(rng.integers(len(vectors), size=len(vectors)), minlength=len(vectors))
-        drawn.append(curve.detection(times[first] * times[second]))
-    figures = {}
-    for metric, value, values in zip(("eer", "min_dcf"), found, np.array(drawn).T, strict=True):
-        low, high = np.nanpercentile(values, [2.5, 97.5]).tolist()
-        logger.info(
-            "%s verification on %s: %s %.3f [%.3f, %.3f]", args.upstream, args.set, metric, value, low, high
-        )
-        figures[metric] = Figure(value, (low, high), len(vectors), "lower")
+    figures = curve.figures(first, second, len(vectors), args.bootstrap)
     add_figures(
         args.out, figures, task="verification", upstream=args.upstream, features=args.features,
         set_name=args.set, checkpoint=args.data, seed=args.seed,

@@ -1,11 +1,12 @@
 """Features by utterance, whatever holds them: a directory of Kaldi archives or an HDF5 store."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from speechrep.data.feature_dir import FeatureDir
 from speechrep.errors import InputError
@@ -36,6 +37,12 @@ class FeatureReader(Protocol):
 def frame_counts(reader: FeatureReader) -> dict[str, int]:
     """Utterance to its number of frames."""
     return dict(zip(reader.utt_ids, reader.num_frames.tolist(), strict=True))
+
+
+def lengths_of(utt_ids: Iterable[str], reader: FeatureReader) -> NDArray[np.int64]:
+    """(U,) the frames of some utterances of a reader."""
+    frames = frame_counts(reader)
+    return np.array([frames[utt_id] for utt_id in utt_ids], np.int64)
 
 
 def open_features(path: str | os.PathLike[str]) -> FeatureReader:

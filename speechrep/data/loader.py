@@ -2,10 +2,9 @@
 
 import itertools
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from speechrep.data.batches import Batches, BatchSampler, Segment
@@ -129,20 +128,3 @@ def _outlive_signals(_worker: int) -> None:
     """Read on when the whole process group is told to end: the main process saves first, then ends us."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-
-
-def pad_arrays(arrays: Sequence[np.ndarray], value: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Arrays of different length to one tensor.
-
-    Args:
-        arrays: B arrays (T_i, ...) of one dtype.
-        value: what fills the rest.
-
-    Returns:
-        (B, max T_i, ...) and the lengths (B,) int64.
-    """
-    lens = torch.tensor([len(array) for array in arrays], dtype=torch.int64)
-    padded = np.full((len(arrays), int(lens.max()), *arrays[0].shape[1:]), value, dtype=arrays[0].dtype)
-    for row, array in zip(padded, arrays, strict=True):
-        row[: len(array)] = array
-    return torch.from_numpy(padded), lens

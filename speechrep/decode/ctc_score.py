@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from speechrep.data.padded import valid_mask
 from speechrep.text.tokenizer import BLANK_ID
 
 NEVER = -1e9  # log probability of what cannot be; finite, so that differences stay numbers
@@ -35,8 +36,7 @@ class CtcScorer:
     """
 
     def __init__(self, log_probs: torch.Tensor, lens: torch.Tensor):
-        frames = torch.arange(log_probs.shape[1], device=log_probs.device)
-        padding = (frames >= lens[:, None])[..., None]
+        padding = ~valid_mask(lens, log_probs.shape[1])[..., None]
         # Double precision: sums over thousands of frames are subtracted from one another.
         log_probs = log_probs.double().clamp(min=-1e4).masked_fill(padding, -1e4)
         self.log_probs = log_probs.transpose(1, 2).contiguous()  # (B, C, T): a unit's frames lie together

@@ -2,6 +2,7 @@
 
 import torch
 
+from speechrep.data.padded import valid_mask
 from speechrep.text.tokenizer import BLANK_ID
 
 
@@ -18,6 +19,5 @@ def greedy(log_probs: torch.Tensor, lens: torch.Tensor) -> list[list[int]]:
     # argmax may return any of several equal maxima; the first is picked by hand.
     best = (log_probs == log_probs.amax(-1, keepdim=True)).int().argmax(-1)  # (B, T)
     previous = torch.nn.functional.pad(best[:, :-1], (1, 0), value=-1)
-    frames = torch.arange(best.shape[1], device=best.device)
-    kept = (best != previous) & (best != BLANK_ID) & (frames < lens[:, None])
+    kept = (best != previous) & (best != BLANK_ID) & valid_mask(lens, best.shape[1])
     return [row[mask].tolist() for row, mask in zip(best, kept, strict=True)]

@@ -21,12 +21,12 @@ class LmConfig:
     """Size of the language model."""
 
     embedding: int = opt(128, "width of the input units")
-    hidden: int = opt(256, "LSTM units per layer")
+    hidden_size: int = opt(256, "LSTM units per layer")
     num_layers: int = opt(2, "LSTM layers")
     dropout: float = opt(0.3, "dropout")
 
     def __post_init__(self) -> None:
-        at_least(1, self, "embedding", "hidden", "num_layers")
+        at_least(1, self, "embedding", "hidden_size", "num_layers")
         require_shares(self, "dropout")
 
 
@@ -48,10 +48,10 @@ class LstmLm(nn.Module):
         self.embedding = nn.Embedding(num_classes, config.embedding)
         between = config.dropout if config.num_layers > 1 else 0.0
         self.lstm = nn.LSTM(
-            config.embedding, config.hidden, config.num_layers, batch_first=True, dropout=between
+            config.embedding, config.hidden_size, config.num_layers, batch_first=True, dropout=between
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.output = nn.Linear(config.hidden, num_classes)
+        self.output = nn.Linear(config.hidden_size, num_classes)
 
     def forward(self, classes: torch.Tensor) -> torch.Tensor:
         """(B, L) classes to log probabilities (B, L, C) of each one's successor."""

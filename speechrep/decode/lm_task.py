@@ -10,7 +10,8 @@ import torch
 
 from speechrep.config import at_least, opt
 from speechrep.data.batches import BatchSampler, Segment
-from speechrep.data.loader import Loader, pad_arrays
+from speechrep.data.loader import Loader
+from speechrep.data.padded import pad_arrays
 from speechrep.decode.lm import LmConfig, LstmLm
 from speechrep.errors import InputError
 from speechrep.text.tokenizer import Tokenizer

@@ -21,7 +21,7 @@ class AsrConfig(TaskConfig):
     encoder: str = opt("blstm", "stacked frames or VGG, then BiLSTM; or Transformer", ENCODERS)
     stack: int = opt(0, "input frames per encoder frame, joined; 0: as many as make about 30 ms")
     num_layers: int = opt(2, "encoder layers")
-    hidden: int = opt(192, "LSTM units per direction, or the Transformer's width")
+    hidden_size: int = opt(192, "LSTM units per direction, or the Transformer's width")
     num_heads: int = opt(4, "Transformer's attention heads")
     projection: int = opt(0, "width of a linear layer with tanh after every LSTM layer; 0: none")
     subsample: tuple[int, ...] = opt((), "frames that become one after each LSTM layer, as '1 2 2'; empty: 1")
@@ -35,7 +35,7 @@ class AsrConfig(TaskConfig):
     location_width: int = opt(100, "frames to each side that they cover")
     sharpening: float = opt(2.0, "factor on the location attention's scores")
     decoder_layers: int = opt(1, "LSTM layers of the decoder")
-    decoder_hidden: int = opt(320, "LSTM units of the decoder")
+    decoder_hidden_size: int = opt(320, "LSTM units of the decoder")
     embedding: int = opt(128, "width of the decoder's input units")
     label_smoothing: float = opt(0.0, "share of the decoder's target spread over all units")
     sampling: float = opt(0.0, "scheduled sampling: share of decoder inputs drawn from its own prediction")
@@ -60,7 +60,7 @@ class AsrConfig(TaskConfig):
             raise InputError(f"vocab-size is {self.vocab_size}, want 0 (all) or 3 and more")
         at_least(0, self, "time_masks", "time_width", "freq_masks", "freq_width")
         at_least(0, self, "stack", "projection")
-        at_least(1, self, "num_layers", "hidden", "num_heads", "max_frames", "max_utts")
+        at_least(1, self, "num_layers", "hidden_size", "num_heads", "max_frames", "max_utts")
         require_shares(self, "dropout", "label_smoothing", "sampling", "ctc_weight")
         if self.ctc_weight < 1:
             self._check_decoder()
@@ -70,8 +70,10 @@ class AsrConfig(TaskConfig):
             )
         if self.encoder == "transformer" and (self.subsample or self.projection):
             raise InputError("subsample and projection are of LSTM layers; the Transformer has none")
-        if self.encoder == "transformer" and self.hidden % (2 * self.num_heads):
-            raise InputError(f"hidden is {self.hidden}, want a multiple of twice num-heads {self.num_heads}")
+        if self.encoder == "transformer" and self.hidden_size % (2 * self.num_heads):
+            raise InputError(
+                f"hidden-size is {self.hidden_size}, want a multiple of twice num-heads {self.num_heads}"
+            )
         if not (0 <= self.tempo_warp < 1 and 0 <= self.frequency_warp < 1):
             raise InputError(
                 f"tempo-warp {self.tempo_warp} or frequency-warp {self.frequency_warp} is no share"
@@ -80,7 +82,7 @@ class AsrConfig(TaskConfig):
             raise InputError("label-smoothing 1 is no share: nothing would be left of the target")
 
     def _check_decoder(self) -> None:
-        at_least(1, self, "decoder_layers", "decoder_hidden", "embedding")
+        at_least(1, self, "decoder_layers", "decoder_hidden_size", "embedding")
         at_least(1, self, "attention_dim", "location_channels")
         at_least(0, self, "location_width")
         require_finite(self, "sharpening")
@@ -105,10 +107,10 @@ class AsrDecodeConfig:
     end_margin: float = opt(
         10.0, "beam: give up an utterance's unfinished hypotheses this far below its best finished one"
     )
-    batch_frames: int = opt(8000, "budget of a decoding batch in input frames, padding included")
+    max_frames: int = opt(8000, "budget of a decoding batch in input frames, padding included")
 
     def __post_init__(self) -> None:
-        at_least(1, self, "beam", "nbest", "batch_frames")
+        at_least(1, self, "beam", "nbest", "max_frames")
         at_least(0, self, "end_margin")
         require_finite(self, "length_bonus", "lm_weight")
         if self.lm and self.method != "beam":

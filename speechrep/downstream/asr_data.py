@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from speechrep.data.batches import Segment
-from speechrep.data.features import FeatureReader, frame_counts
-from speechrep.data.loader import pad_arrays
+from speechrep.data.features import FeatureReader, frame_counts, lengths_of
+from speechrep.data.padded import pad_arrays, pad_features
 from speechrep.downstream.base import Labelled, with_features
 from speechrep.downstream.split import part_of
 from speechrep.errors import InputError
@@ -60,8 +60,7 @@ class TranscribedDataset:
         self.feats = feats
         self.utt_ids = list(labels)
         self.labels = [np.asarray(ids, np.int64) for ids in labels.values()]
-        frames = frame_counts(feats)
-        self.num_frames = np.array([frames[utt_id] for utt_id in self.utt_ids], np.int64)
+        self.num_frames = lengths_of(self.utt_ids, feats)
 
     def __getitem__(self, segment: Segment) -> dict[str, Any]:
         """One utterance; segments are whole utterances here."""
@@ -74,12 +73,8 @@ class TranscribedDataset:
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         """Padded ``feats`` (B, T, F) or (B, T, L, F), ``labels`` (B, N), their lengths and ``utt_ids``."""
-        feats, feat_lens = pad_arrays([item["feats"] for item in items])
         labels, label_lens = pad_arrays([item["labels"] for item in items])
-        return {
-            "utt_ids": [item["utt_id"] for item in items], "feats": feats, "feat_lens": feat_lens,
-            "labels": labels, "label_lens": label_lens,
-        }  # fmt: skip
+        return pad_features(items) | {"labels": labels, "label_lens": label_lens}
 
 
 def labelled_dataset(

@@ -136,7 +136,7 @@ def recognise(
         return found
     dataset = TranscribedDataset(feats, dict.fromkeys(rest, ()))
     sampler = BatchSampler(
-        dataset.num_frames, options.batch_frames, seed=0, rank=share[0], world_size=share[1], shuffle=False
+        dataset.num_frames, options.max_frames, seed=0, rank=share[0], world_size=share[1], shuffle=False
     )
     device = next(model.parameters()).device
     progress = Progress(sum(map(len, sampler.batches(0))), "utterances")

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from speechrep.data.padded import valid_mask
 from speechrep.downstream.asr_attention import DotAttention, LocationAttention, Memory
 from speechrep.downstream.asr_config import AsrConfig
-from speechrep.upstream.base import valid_mask
 
 
 class State(NamedTuple):
@@ -39,7 +39,7 @@ class AttentionDecoder(nn.Module):
 
     def __init__(self, config: AsrConfig, num_units: int, encoder_dim: int):
         super().__init__()
-        hidden, layers = config.decoder_hidden, config.decoder_layers
+        hidden, layers = config.decoder_hidden_size, config.decoder_layers
         self.hidden, self.end = hidden, num_units - 1
         self.embedding = nn.Embedding(num_units, config.embedding)
         inputs = [config.embedding + encoder_dim, *[hidden] * (layers - 1)]

@@ -10,26 +10,8 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from speechrep.upstream.base import valid_mask
+from speechrep.data.padded import stack_frames, valid_mask
 from speechrep.upstream.transformer import Positions
-
-
-def stack_frames(
-    feats: torch.Tensor, feat_lens: torch.Tensor, count: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Join every ``count`` neighbouring frames into one; a rest shorter than that is dropped.
-
-    Args:
-        feats: (B, T, F).
-        feat_lens: (B,) frames.
-        count: how many.
-
-    Returns:
-        (B, T // count, count * F) and its lengths.
-    """
-    B, T, F = feats.shape
-    kept = T // count
-    return feats[:, : kept * count].reshape(B, kept, count * F), feat_lens // count
 
 
 def reverse_frames(feats: torch.Tensor, feat_lens: torch.Tensor) -> torch.Tensor:
@@ -66,7 +48,7 @@ class StackFront(nn.Module):
 
     def forward(self, feats: torch.Tensor, feat_lens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T, F) to (B, T // stack, F * stack)."""
-        return stack_frames(feats, feat_lens, self.stack)
+        return stack_frames(feats, self.stack), feat_lens // self.stack
 
 
 class VggFront(nn.Module):
@@ -174,7 +156,7 @@ class BiLstmEncoder(nn.Module):
         for layer, projection, factor in zip(self.layers, self.projections, self.subsample, strict=True):
             hiddens = self.dropout(layer(hiddens, lens))
             if self.by_concat:
-                hiddens, lens = stack_frames(hiddens, lens, factor)
+                hiddens, lens = stack_frames(hiddens, factor), lens // factor
             elif factor > 1:
                 hiddens, lens = hiddens[:, ::factor], (lens + factor - 1) // factor
             hiddens = projection(hiddens)

@@ -67,9 +67,11 @@ def _encoder(config: AsrConfig, input_dim: int, frame_shift_ms: float) -> Encode
     else:
         front = StackFront(input_dim, config.stack or max(1, round(TARGET_SHIFT_MS / frame_shift_ms)))
     if config.encoder == "transformer":
-        return TransformerEncoder(front, config.hidden, config.num_layers, config.num_heads, config.dropout)
+        return TransformerEncoder(
+            front, config.hidden_size, config.num_layers, config.num_heads, config.dropout
+        )
     return BiLstmEncoder(
-        front, config.hidden, config.num_layers, config.dropout, config.projection, config.subsample,
+        front, config.hidden_size, config.num_layers, config.dropout, config.projection, config.subsample,
         config.subsample_by,
     )  # fmt: skip
 

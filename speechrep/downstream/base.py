@@ -58,7 +58,7 @@ class Labelled(NamedTuple):
 
     feats: FeatureReader
     data_dir: Path  # Kaldi data directory: text, utt2spk, phones.ctm
-    split: str = ""  # "" for all; train | valid | test: a share of each speaker's utterances (split.py)
+    split: str = ""  # "" for all; what split.part_of takes: train | valid | test, joined by +, or a file
     share: tuple[int, int] = (0, 1)  # (k, n): decode batches k, k + n, ... only, where the kind can merge
 
 

@@ -13,6 +13,7 @@ from speechrep.io.alignment import (
     ARPABET,
     SILENCE,
     SPOKEN_NOISE,
+    VOWELS,
     Interval,
     fold_phone,
     read_ctm,
@@ -21,7 +22,6 @@ from speechrep.io.alignment import (
 from speechrep.io.phone_labels import CPC_PHONES, read_frame_ids, read_textgrids, read_word_alignments
 from speechrep.score.classification import IGNORED
 
-VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
 STRESSED = sorted(
     [p for p in ARPABET if p not in VOWELS] + [f"{v}{stress}" for v in VOWELS for stress in "012"]
 )

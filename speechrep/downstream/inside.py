@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from speechrep.config import from_dict
 from speechrep.data.features import FeatureReader
 from speechrep.data.loader import Loader
+from speechrep.data.padded import valid_mask
 from speechrep.downstream.base import HeadTask, Kind, Labelled, Loading, TaskConfig, description
 from speechrep.downstream.probe import Probe
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_info
 from speechrep.train.task import Task
-from speechrep.upstream.base import Upstream, valid_mask
+from speechrep.upstream.base import Upstream
 from speechrep.upstream.checkpoint import describe, load, rebuild
 from speechrep.upstream.represented import Represented
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechrep.data.batches import Segment
-from speechrep.data.features import FeatureReader, frame_counts
+from speechrep.data.features import FeatureReader, lengths_of
 from speechrep.data.frame_labels import IGNORE
-from speechrep.data.loader import pad_arrays
+from speechrep.data.padded import pad_arrays, pad_features
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,7 @@ class LabelledFrames:
     @property
     def num_frames(self) -> NDArray[np.int64]:
         """(U,) their lengths in the features; a model inside may join frames, then labels are fewer."""
-        lengths = frame_counts(self.feats)
-        return np.array([lengths[utt_id] for utt_id in self.utt_ids], np.int64)
+        return lengths_of(self.utt_ids, self.feats)
 
     def __getitem__(self, segment: Segment) -> dict[str, Any]:
         """One utterance, always whole."""
@@ -37,12 +36,8 @@ class LabelledFrames:
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         """Items to a batch, padded labels ignored."""
-        feats, feat_lens = pad_arrays([item["feats"] for item in items])
         labels, label_lens = pad_arrays([item["labels"] for item in items], IGNORE)
-        return {
-            "utt_ids": [item["utt_id"] for item in items],
-            "feats": feats, "feat_lens": feat_lens, "labels": labels, "label_lens": label_lens,
-        }  # fmt: skip
+        return pad_features(items) | {"labels": labels, "label_lens": label_lens}
 
     def over(self, reader: FeatureReader) -> "LabelledFrames":
         """The same utterances and labels with other features."""

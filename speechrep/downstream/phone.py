@@ -55,15 +55,15 @@ class PhoneConfig(ProbeConfig, TaskConfig):
     label_offset_ms: str = opt(
         "auto", "added to label times; auto: 7.5 where all are multiples of 10 ms (a recogniser's), else 0"
     )  # fmt: skip
-    batch_frames: int = opt(4000, "frames of a batch")
+    max_frames: int = opt(4000, "frames of a batch")
     frame_stride: int = opt(
-        1, "a linear probe is solved on every so-manieth frame; neighbours tell little new"
+        1, "of N labelled frames a linear probe is solved on the first; neighbours tell little new"
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_probe(self)
-        at_least(1, self, "batch_frames", "frame_stride")
+        at_least(1, self, "max_frames", "frame_stride")
 
 
 def read_frames(
@@ -125,7 +125,7 @@ def build(config: PhoneConfig, train: Labelled, valid: Labelled, loading: Loadin
     valid_frames, _ = read_frames(valid, config, classes, MAY_LACK)
     train_frames = draw(train_frames, config.train_proportion, loading.seed)
     return ProbeTask(
-        classes, config, train_frames, valid_frames, loading, config.batch_frames,
+        classes, config, train_frames, valid_frames, loading, config.max_frames,
         description("phone", config, train.feats), num_layers_of(train.feats),
     )  # fmt: skip
 

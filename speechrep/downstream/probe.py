@@ -31,7 +31,7 @@ class ProbeConfig:
     """Shape and regularisation of a probe."""
 
     hidden_layers: int = opt(0, "hidden layers; 0 is a linear probe", (0, 1, 2))
-    hidden_dim: int = opt(768, "units of each hidden layer")
+    hidden_size: int = opt(768, "units of each hidden layer")
     dropout: float = opt(0.0, "dropout after each hidden layer")
     l2: tuple[float, ...] = opt(
         (1e-4, 1e-3, 1e-2, 1e-1),
@@ -46,7 +46,7 @@ class ProbeConfig:
 
 def check_probe(config: ProbeConfig) -> None:
     """Refuse numbers that make no probe."""
-    at_least(1, config, "hidden_dim", "vectors_in_memory")
+    at_least(1, config, "hidden_size", "vectors_in_memory")
     at_least(0, config, "iterations")
     require_shares(config, "dropout")
     if not config.l2 or not min(config.l2) >= 0:
@@ -103,7 +103,7 @@ class Probe(nn.Module):
     def __init__(self, dim: int, labels: Sequence[str], config: ProbeConfig, num_layers: int = 0):
         super().__init__()
         self.config, self.labels, self.num_layers = config, tuple(labels), num_layers
-        widths = [dim, *[config.hidden_dim] * config.hidden_layers, len(labels)]
+        widths = [dim, *[config.hidden_size] * config.hidden_layers, len(labels)]
         count = len(config.l2)
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))

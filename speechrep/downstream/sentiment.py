@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from speechrep.config import at_least, from_dict, opt, require_shares
 from speechrep.data.batches import BatchSampler, Segment
-from speechrep.data.features import FeatureReader, frame_counts
-from speechrep.data.loader import Loader, pad_arrays
+from speechrep.data.features import FeatureReader, lengths_of
+from speechrep.data.loader import Loader
+from speechrep.data.padded import pad_features, valid_mask
 from speechrep.downstream.base import (
     MAY_LACK,
     HeadTask,
@@ -39,7 +40,6 @@ from speechrep.io.data_dir import DataDir
 from speechrep.io.table import read_table, write_table
 from speechrep.progress import Progress
 from speechrep.score.sentiment import parse
-from speechrep.upstream.base import valid_mask
 
 MODES = ("regression", "class7", "binary")
 
@@ -49,7 +49,7 @@ class SentimentConfig(TaskConfig):
     """Options of the sentiment task."""
 
     mode: str = opt("regression", "what is predicted", MODES)
-    hidden: int = opt(32, "units of the GRU and of the layer after it")
+    hidden_size: int = opt(32, "units of the GRU and of the layer after it")
     num_layers: int = opt(1, "GRU layers")
     dropout: float = opt(0.5, "dropout before the output")
     every: int = opt(5, "input frames per GRU step")
@@ -64,7 +64,7 @@ class SentimentConfig(TaskConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, self, "hidden", "num_layers", "every", "max_frames", "max_utts")
+        at_least(1, self, "hidden_size", "num_layers", "every", "max_frames", "max_utts")
         require_shares(self, "dropout")
 
 
@@ -84,10 +84,10 @@ class SentimentModel(nn.Module):
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("scale", torch.ones(shape))
         self.layer_weights = layer_scores(num_input_layers, config.layer_sum)
-        self.gru = nn.GRU(input_dim, config.hidden, config.num_layers, batch_first=True)
-        self.hidden = nn.Linear(config.hidden, config.hidden)
+        self.gru = nn.GRU(input_dim, config.hidden_size, config.num_layers, batch_first=True)
+        self.hidden = nn.Linear(config.hidden_size, config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
-        self.output = nn.Linear(config.hidden, 7 if config.mode == "class7" else 1)
+        self.output = nn.Linear(config.hidden_size, 7 if config.mode == "class7" else 1)
 
     def set_statistics(self, feats: NDArray[np.float32], targets: Tensor) -> None:
         """Take the normalisation from frames (N, F) or (N, L, F), the output's start from targets (U,)."""
@@ -140,8 +140,7 @@ class SentimentDataset:
     def __init__(self, feats: FeatureReader, sentiments: dict[str, float]):
         self.feats, self.utt_ids = feats, list(sentiments)
         self.sentiments = np.array(list(sentiments.values()), np.float32)
-        frames = frame_counts(feats)
-        self.num_frames = np.array([frames[utt_id] for utt_id in self.utt_ids], np.int64)
+        self.num_frames = lengths_of(self.utt_ids, feats)
 
     def __getitem__(self, segment: Segment) -> dict[str, Any]:
         """One utterance, always whole."""
@@ -154,12 +153,11 @@ class SentimentDataset:
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         """Padded ``feats``, ``feat_lens``, ``labels`` (B,) float32 and ``utt_ids``."""
-        feats, feat_lens = pad_arrays([item["feats"] for item in items])
         labels = torch.tensor([item["label"] for item in items])
-        return {
-            "utt_ids": [item["utt_id"] for item in items], "feats": feats, "feat_lens": feat_lens,
-            "labels": labels, "label_lens": torch.ones(len(items), dtype=torch.int64),
-        }  # fmt: skip
+        return pad_features(items) | {
+            "labels": labels,
+            "label_lens": torch.ones(len(items), dtype=torch.int64),
+        }
 
 
 def sentiments_of(data: Labelled, may_lack: float = 0.0) -> dict[str, float]:

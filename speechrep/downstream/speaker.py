@@ -54,16 +54,16 @@ class SpeakerConfig(ProbeConfig, TaskConfig):
 
     model: str = opt("pooled", "what decides: pooled frames, every frame for itself, or a GRU", MODELS)
     pooling: str = opt("mean", "how an utterance's frames become one vector", POOLINGS)
-    every: int = opt(5, "the GRU sees every so-manieth frame")
-    frame_stride: int = opt(5, "a probe of frames is solved on every so-manieth")
+    every: int = opt(5, "of N frames the GRU sees the first")
+    frame_stride: int = opt(5, "of N frames a probe of frames is solved on the first")
     min_utts: int = opt(0, "leave out speakers with fewer utterances; 122 gives the Mockingjay paper's 63")
-    batch_utts: int = opt(64, "utterances of a batch")
-    batch_frames: int = opt(40000, "frames of a batch, padding included")
+    max_utts: int = opt(64, "utterances of a batch")
+    max_frames: int = opt(40000, "frames of a batch, padding included")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_probe(self)
-        at_least(1, self, "every", "frame_stride", "batch_utts", "batch_frames")
+        at_least(1, self, "every", "frame_stride", "max_utts", "max_frames")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,12 +193,12 @@ def build(
     if config.model == "pooled":
         vectors = [pooled(data, which, config.pooling) for data, which in sets]
         return ProbeTask(
-            people, config, *vectors, loading, config.batch_frames, about, num_layers,
-            max_utts=config.batch_utts, pooling=config.pooling,
+            people, config, *vectors, loading, config.max_frames, about, num_layers,
+            max_utts=config.max_utts, pooling=config.pooling,
         )  # fmt: skip
     every = [frames(data, which, config.frame_stride) for data, which in sets]
     if config.model == "frames":
-        return ProbeTask(people, config, *every, loading, config.batch_frames, about, num_layers)
+        return ProbeTask(people, config, *every, loading, config.max_frames, about, num_layers)
     return SpeakerGruTask(people, config, *every, loading, about, num_layers)
 
 

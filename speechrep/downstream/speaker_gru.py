@@ -19,7 +19,7 @@ class SpeakerGru(nn.Module):
     Args:
         dim: D.
         labels: the speakers.
-        config: a ``SpeakerConfig``; its ``hidden_dim``, ``every`` and ``dropout`` are used.
+        config: a ``SpeakerConfig``; its ``hidden_size``, ``every`` and ``dropout`` are used.
         num_layers: L of inputs (B, T, L, D), summed with learned weights; 0 for (B, T, D).
     """
 
@@ -29,9 +29,9 @@ class SpeakerGru(nn.Module):
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
         self.layer_weights = layer_scores(num_layers, config.layer_sum)
-        self.gru = nn.GRU(dim, config.hidden_dim, batch_first=True)
-        self.hidden = nn.Linear(config.hidden_dim, config.hidden_dim)
-        self.output = nn.Linear(config.hidden_dim, len(labels))
+        self.gru = nn.GRU(dim, config.hidden_size, batch_first=True)
+        self.hidden = nn.Linear(config.hidden_size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, len(labels))
 
     def forward(self, feats: Tensor, feat_lens: Tensor) -> Tensor:
         """(B, T, D) or (B, T, L, D) and (B,) to (B, C)."""
@@ -82,4 +82,4 @@ class SpeakerGruTask(HeadTask):
 
     def loader(self, dataset: LabelledFrames, shuffle: bool) -> Loader:
         """Batches of a dataset."""
-        return make_loader(dataset, self.loading, self.config.batch_frames, self.config.batch_utts, shuffle)
+        return make_loader(dataset, self.loading, self.config.max_frames, self.config.max_utts, shuffle)

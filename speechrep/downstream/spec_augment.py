@@ -2,6 +2,8 @@
 
 import torch
 
+MAX_SHARE = 0.2  # of an utterance: no time span is longer
+
 
 def spec_augment(
     feats: torch.Tensor,
@@ -10,7 +12,6 @@ def spec_augment(
     time_width: int,
     freq_masks: int,
     freq_width: int,
-    max_share: float = 0.2,
 ) -> torch.Tensor:
     """Set random spans to zero, the mean of normalised features.
 
@@ -19,7 +20,6 @@ def spec_augment(
         feat_lens: (B,).
         time_masks, freq_masks: spans per utterance.
         time_width, freq_width: longest span in frames and in dimensions; drawn uniformly from 0 to it.
-        max_share: no time span is longer than this share of its utterance.
 
     Returns:
         (B, T, F); the argument is left as it is.
@@ -27,7 +27,7 @@ def spec_augment(
     _, T, F = feats.shape
     frames = torch.arange(T, device=feats.device)
     dims = torch.arange(F, device=feats.device)
-    widest = torch.clamp((feat_lens * max_share).long(), max=time_width)
+    widest = torch.clamp((feat_lens * MAX_SHARE).long(), max=time_width)
     hidden = _spans(frames, feat_lens, widest, time_masks)[:, :, None]  # (B, T, 1)
     all_dims = torch.full_like(feat_lens, F)
     hidden = hidden | _spans(dims, all_dims, all_dims.clamp(max=freq_width), freq_masks)[:, None, :]

@@ -19,6 +19,7 @@ from speechrep.io.files import read_utf8
 logger = logging.getLogger(__name__)
 
 PARTS = ("train", "valid", "test")
+HELD_OUT = 0.1  # share of valid and of test, each
 
 
 def reader_of(speaker: str) -> str:
@@ -30,16 +31,15 @@ def reader_of(speaker: str) -> str:
     return found[1] if found else speaker
 
 
-def split_by_utterance(utt2spk: Mapping[str, str], held_out: float = 0.1) -> dict[str, list[str]]:
+def split_by_utterance(utt2spk: Mapping[str, str]) -> dict[str, list[str]]:
     """Divide each speaker's utterances into train, valid and test, always the same way.
 
-    A speaker's utterances are ordered by a hash of their ids; the first ``held_out`` of them (rounded, at
+    A speaker's utterances are ordered by a hash of their ids; the first ``HELD_OUT`` of them (rounded, at
     least one) are the test part, as many more the validation part. A speaker with fewer than three
     utterances goes to train alone.
 
     Args:
         utt2spk: utterance to speaker, every id as the task sees it.
-        held_out: share of valid and of test, each.
 
     Returns:
         The utterances of every part, sorted.
@@ -50,7 +50,7 @@ def split_by_utterance(utt2spk: Mapping[str, str], held_out: float = 0.1) -> dic
     parts: dict[str, list[str]] = {part: [] for part in PARTS}
     for utt_ids in by_speaker.values():
         utt_ids.sort(key=lambda utt_id: hashlib.sha256(utt_id.encode()).digest())
-        count = max(1, round(held_out * len(utt_ids))) if len(utt_ids) >= 3 else 0
+        count = max(1, round(HELD_OUT * len(utt_ids))) if len(utt_ids) >= 3 else 0
         parts["test"] += utt_ids[:count]
         parts["valid"] += utt_ids[count : 2 * count]
         parts["train"] += utt_ids[2 * count :]

@@ -71,17 +71,22 @@ def filters(config: MelConfig) -> np.ndarray:
     high = config.high_freq or config.sample_frequency / 2
     if not 0 <= config.low_freq < high <= config.sample_frequency / 2 or config.num_mel_bins < 1:
         raise InputError(f"{config.num_mel_bins} mel bins from {config.low_freq} to {high} Hz")
-    to_mel, to_hz = (
-        (_to_mel_htk, _to_hz_htk) if config.mel_scale == "htk" else (_to_mel_slaney, _to_hz_slaney)
-    )
-    low_mel, high_mel = to_mel(np.array([config.low_freq, high]))
-    edges = to_hz(np.linspace(low_mel, high_mel, config.num_mel_bins + 2))
+    edges = edges_hz(config.mel_scale, config.low_freq, high, config.num_mel_bins)
     bins = np.linspace(0, config.sample_frequency / 2, config.fft_length // 2 + 1)[:, None]
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     weights = np.maximum(0, np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre)))
     if config.mel_norm == "slaney":
         weights *= 2 / (right - left)
     return weights.astype(np.float32)
+
+
+def edges_hz(mel_scale: str, low: float, high: float, num_mel_bins: int) -> np.ndarray:
+    """(num_mel_bins + 2,) Hz, equally far apart on a scale: filter k rises from edge k to its centre, edge
+    k + 1, and falls to edge k + 2. Kaldi's filters have those of the scale "htk".
+    """
+    to_mel, to_hz = (_to_mel_htk, _to_hz_htk) if mel_scale == "htk" else (_to_mel_slaney, _to_hz_slaney)
+    low_mel, high_mel = to_mel(np.array([low, high]))
+    return to_hz(np.linspace(low_mel, high_mel, num_mel_bins + 2))
 
 
 def _to_mel_htk(hz: np.ndarray) -> np.ndarray:

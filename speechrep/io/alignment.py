@@ -20,6 +20,7 @@ ARPABET = [
     "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y", "Z", "ZH",
 ]
 # fmt: on
+VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
 PHONES = (SILENCE, SPOKEN_NOISE, *ARPABET)
 _KNOWN = frozenset(PHONES)
 

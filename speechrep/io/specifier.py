@@ -50,10 +50,10 @@ def parse_reader(text: str) -> Specifier:
 
 
 def parse_writer(text: str) -> Specifier:
-    """Parse a wspecifier, ``ark:X``, ``scp:X`` is none here, ``ark,scp:X,Y``.
+    """Parse a wspecifier, ``ark:X`` or ``ark,scp:X,Y``.
 
     Raises:
-        InputError: it is none.
+        InputError: it is none; ``scp:X`` alone, which would write over archives that are there, is not taken.
     """
     kinds, options, rest = _split(text, _WRITE_OPTIONS)
     if kinds == ["ark"]:

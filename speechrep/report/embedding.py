@@ -17,7 +17,7 @@ from speechrep.data.identity import require_equal
 from speechrep.data.layers import choose_layer
 from speechrep.downstream.split import reader_of
 from speechrep.errors import InputError
-from speechrep.io.alignment import ARPABET, SILENCE, SPOKEN_NOISE, fold_phone, read_ctm
+from speechrep.io.alignment import ARPABET, SILENCE, SPOKEN_NOISE, VOWELS, fold_phone, read_ctm
 from speechrep.io.data_dir import DataDir
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.report import style
@@ -28,7 +28,7 @@ from speechrep.upstream.represented import represented_meta, require_input_of
 PROJECTIONS = ("pca", "tsne")
 # Forty colours cannot be told apart, six ways of making a sound can.
 MANNERS = {
-    "vowel": "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW",
+    "vowel": " ".join(VOWELS),
     "stop": "B D G K P T",
     "fricative, affricate": "CH DH F HH JH S SH TH V Z ZH",
     "nasal": "M N NG",

@@ -7,9 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
+from speechrep.frontend.mel import edges_hz
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.report import style
 
+_FILTERS = ("num_mel_bins", "low_freq", "high_freq")
+_NEEDED = {"fbank": _FILTERS, "mel": (*_FILTERS, "mel_scale"), "linear": ("fft_length",)}
 _ROUND_HZ = np.array([100, 250, 500, 1000, 2000, 4000, 8000, 16000])
 
 
@@ -26,8 +29,8 @@ def channels(meta: FeatureMeta) -> Channels:
     """What to show of a feature."""
     config = meta.config
     everything = Channels(slice(0, meta.dim), None)
-    needed = {"fbank": "num_mel_bins", "mel": "num_mel_bins", "linear": "fft_length"}.get(meta.feature)
-    if meta.upstream or not needed or not {needed, "sample_frequency"} <= config.keys():
+    needed = _NEEDED.get(meta.feature)
+    if meta.upstream or not needed or not {"sample_frequency", *needed} <= config.keys():
         return everything
     if config.get("vtln_warp", 1.0) != 1.0:  # moves every filter
         return everything
@@ -48,15 +51,13 @@ def mel_centres(feature: str, config: dict) -> NDArray[np.float64]:
 
     Args:
         feature: "fbank" (Kaldi's filters) or "mel".
-        config: the front end's options.
+        config: all of the front end's options.
     """
-    nyquist, high = config["sample_frequency"] / 2, config.get("high_freq", 0.0)
-    if feature == "fbank":
-        high = high if high > 0 else nyquist + high
-    slaney = feature == "mel" and config.get("mel_scale") == "slaney"
-    to_mel, to_hz = (_to_slaney, _from_slaney) if slaney else (_to_htk, _from_htk)
-    edges = to_mel(np.array([config.get("low_freq", 0.0), high or nyquist]))
-    return to_hz(np.linspace(*edges, config["num_mel_bins"] + 2)[1:-1])
+    nyquist, high = config["sample_frequency"] / 2, config["high_freq"]
+    if high <= 0:  # it counts from there
+        high = nyquist + high
+    scale = "htk" if feature == "fbank" else config["mel_scale"]
+    return edges_hz(scale, config["low_freq"], high, config["num_mel_bins"])[1:-1]
 
 
 def show_frames(
@@ -110,20 +111,3 @@ def symmetric_limits(feats: NDArray) -> tuple[float, float]:
     """Limits around 0 that hold 99 % of the values."""
     high = float(np.percentile(np.abs(feats), 99)) if feats.size else 1.0
     return -(high or 1.0), high or 1.0
-
-
-def _to_htk(hz: NDArray) -> NDArray:
-    return np.log1p(hz / 700)
-
-
-def _from_htk(mel: NDArray) -> NDArray:
-    return 700 * np.expm1(mel)
-
-
-# Slaney's scale is linear up to 1 kHz, 15 there, and grows by 1 for each factor of 6.4 ** (1 / 27) above.
-def _to_slaney(hz: NDArray) -> NDArray:
-    return np.where(hz < 1000, hz * 0.015, 15 + np.log(np.maximum(hz, 1000) / 1000) * 27 / np.log(6.4))
-
-
-def _from_slaney(mel: NDArray) -> NDArray:
-    return np.where(mel < 15, mel / 0.015, 1000 * 6.4 ** (np.maximum(mel - 15, 0) / 27))

@@ -30,7 +30,7 @@ def ratio_interval(
         # A draw of nothing to score has no rate; it is left out.
         with np.errstate(invalid="ignore"):
             rates[begin : begin + len(times)] = top / bottom
-    return _percentiles(rates)
+    return percentiles(rates)
 
 
 def interval(
@@ -44,9 +44,7 @@ def interval(
         replications, seed: as for :func:`ratio_interval`.
     """
     rng = np.random.default_rng(seed)
-    return _percentiles(
-        np.array([metric(rng.integers(num_utts, size=num_utts)) for _ in range(replications)])
-    )
+    return percentiles(np.array([metric(rng.integers(num_utts, size=num_utts)) for _ in range(replications)]))
 
 
 def _draws(num_utts: int, replications: int, seed: int):
@@ -58,6 +56,7 @@ def _draws(num_utts: int, replications: int, seed: int):
         yield begin, np.bincount(drawn.ravel(), minlength=rows * num_utts).reshape(rows, num_utts)
 
 
-def _percentiles(values: NDArray) -> tuple[float, float]:
+def percentiles(values: NDArray) -> tuple[float, float]:
+    """The 95 % interval of a figure's values over the draws, (D,); NaN, of a draw without any, left out."""
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)

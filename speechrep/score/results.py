@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple
 from speechrep import provenance
 from speechrep.errors import InputError, telling_of
 from speechrep.io.files import read_json, write_json
+
+logger = logging.getLogger("score")
 
 # Entries that agree in these are of the same thing; the newer ones stay, whatever their metrics: a figure
 # that could not be had this time is none of the new model.
@@ -40,7 +43,9 @@ def add_figures(
     checkpoint: str,
     seed: int,
 ) -> None:
-    """Add the figures of one scoring, by metric, as :func:`add_results` does; they are of now."""
+    """Tell the figures of one scoring, by metric, and add them as of now; see :func:`add_results`."""
+    for metric, (value, ci95, *_) in figures.items():
+        logger.info("%s %s on %s: %s %.3f [%.3f, %.3f]", upstream, task, set_name, metric, value, *ci95)
     entries = [
         {
             "task": task, "upstream": upstream, "features": features, "set": set_name, "metric": metric,

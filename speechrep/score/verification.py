@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechrep.errors import InputError
+from speechrep.progress import Progress
+from speechrep.score.bootstrap import percentiles
+from speechrep.score.results import Figure
 
 TARGET_PRIOR = 0.01  # of a pair of one speaker, in the detection cost; misses and false alarms cost 1 each
 
@@ -96,6 +99,27 @@ class Curve:
         alarms = 1 - below_other / below_other[-1]
         costs = TARGET_PRIOR * misses + (1 - TARGET_PRIOR) * alarms
         return Detection(100 * _crossing(misses, alarms), float(costs.min() / TARGET_PRIOR))
+
+    def figures(self, first: NDArray, second: NDArray, num_utts: int, replications: int) -> dict[str, Figure]:
+        """The figures with their 95 % intervals, by drawing utterances again.
+
+        Args:
+            first: (N,) the first utterance of each pair, from 0.
+            second: (N,) the other one.
+            num_utts: U, how many utterances there are.
+            replications: how often U of them are drawn; a pair counts once for each time that both were.
+        """
+        rng = np.random.default_rng(0)
+        drawn = []
+        for _ in Progress(replications, "draws").over(range(replications)):
+            times = np.bincount(rng.integers(num_utts, size=num_utts), minlength=num_utts)
+            drawn.append(self.detection(times[first] * times[second]))
+        return {
+            metric: Figure(value, percentiles(values), num_utts, "lower")
+            for metric, value, values in zip(
+                Detection._fields, self.detection(), np.array(drawn).T, strict=True
+            )
+        }
 
 
 def _crossing(misses: NDArray, alarms: NDArray) -> float:

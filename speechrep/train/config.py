@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from speechrep.config import at_least, opt, require_shares
+from speechrep.config import at_least, opt, require_choices, require_shares
 from speechrep.errors import InputError
 from speechrep.train.optim import OPTIMIZERS, SCHEDULES
 
@@ -19,9 +19,15 @@ class TrainConfig:
     )
     max_epochs: int = opt(0, "passes over the data after which to stop, 0 for no limit")
     accumulate: int = opt(1, "batches per process in one optimiser step")
-    optimizer: str = opt("adamw", "optimiser", choices=sorted(OPTIMIZERS))
+    optimizer: str = opt(
+        "adamw",
+        "optimiser; sgd has a momentum of 0.9, adadelta is made for an lr of 1",
+        choices=sorted(OPTIMIZERS),
+    )
     lr: float = opt(1e-3, "peak learning rate")
-    weight_decay: float = opt(0.01, "weight decay of matrices")
+    weight_decay: float = opt(
+        0.01, "weight decay of matrices; of adamw and bert_adam beside the gradient, of others within it"
+    )
     schedule: str = opt("linear", "learning rate after the warm-up", choices=sorted(SCHEDULES))
     warmup_share: float = opt(0.07, "share of all steps over which the learning rate rises")
     warmup_steps: int = opt(0, "the same in steps; if above 0 it replaces warmup-share")
@@ -36,6 +42,7 @@ class TrainConfig:
     patience: int = opt(0, "stop after so many validations without a better result, 0 for never")
 
     def __post_init__(self) -> None:
+        require_choices(self)
         if self.max_steps < 0 and self.max_epochs < 1:
             raise InputError(f"max-steps is {self.max_steps} and max-epochs {self.max_epochs}: no end")
         at_least(1, self, "accumulate", "valid_interval", "save_interval", "log_interval", "keep_last")

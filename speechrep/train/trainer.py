@@ -34,7 +34,7 @@ from speechrep.train.stats import add, averages, reduced
 from speechrep.train.task import Task
 from speechrep.upstream.precision import warn_if_emulated
 
-# Losses are sums over thousands of frames; this keeps scaled fp16 gradients in range and cancels later.
+# Losses are sums over thousands of frames; this keeps gradients in the range of any format and cancels later.
 NOMINAL_WEIGHT = 4096.0
 MOST_LEFT_OUT = 50  # steps of fp16 in a row without a finite gradient: then no smaller scale helps
 FINISHED = "finished.json"
@@ -55,7 +55,7 @@ class Interrupted(SystemExit):
 
 
 @dataclasses.dataclass
-class Progress:
+class TrainState:
     """Where a run stands; with the weights and the optimiser's state all that a resumed run needs."""
 
     step: int = 0
@@ -147,7 +147,7 @@ class Trainer:
         self.model = task.model.to(device)
         self.trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.loader = task.train_loader()
-        self.progress = Progress()
+        self.progress = TrainState()
         self.best_stats: dict[str, float] = {}
         self.sums: dict[str, float | torch.Tensor] = {}  # since the last log line
         self.watch = Watch(self.exp_dir)
@@ -158,12 +158,12 @@ class Trainer:
             self.optimizer = build_optimizer(
                 config.optimizer, task.param_groups(config.lr), config.lr, config.weight_decay
             )
-        self.scaler = torch.amp.GradScaler(device.type, init_scale=16.0, enabled=config.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         saved = checkpoint.saved_states(self.folder)
         if saved:
             self._restore(saved[-1])
         if self.progress.total_steps < 0:
-            self.progress.total_steps = self._total_steps(Progress()) if self.trainable else 0
+            self.progress.total_steps = self._total_steps(TrainState()) if self.trainable else 0
         self.total_steps = self.progress.total_steps
         task.begin_run(self.total_steps)
         self.warmup = config.warmup_steps or round(config.warmup_share * self.total_steps)
@@ -184,7 +184,7 @@ class Trainer:
             checkpoint.remove_states(self.folder, keep=saved)
         self.log = TrainLog(exp_dir, self.total_steps, self.progress.step, self.first)
 
-    def _total_steps(self, begun: Progress) -> int:
+    def _total_steps(self, begun: TrainState) -> int:
         """Where a run ends that goes on from ``begun`` with this number of processes."""
         config = self.config
         limits = [config.max_steps] if config.max_steps >= 0 else []
@@ -419,7 +419,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.progress = progress = Progress(**state["progress"])
+        self.progress = progress = TrainState(**state["progress"])
         # Of another number of processes a step was another share of an epoch.
         if state["world_size"] != self.world and self.config.max_epochs:
             progress.batches -= progress.batches % self.world  # some utterances rather twice than not at all

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from speechrep.config import at_least, opt, require_shares
+from speechrep.data.padded import zero_padding
 from speechrep.io.feature_meta import FeatureMeta
-from speechrep.upstream.base import Output, zero_padding
+from speechrep.upstream.base import Output
 from speechrep.upstream.predictive import Predictive
 from speechrep.upstream.waveform import LongFeatures
 

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from speechrep.config import at_least, opt
+from speechrep.data.padded import zero_padding
 from speechrep.io.feature_meta import FeatureMeta
-from speechrep.upstream.base import zero_padding
 from speechrep.upstream.predictive import Predictive
-from speechrep.upstream.transformer import ACTIVATIONS, Positions, TransformerConfig, bert_init
+from speechrep.upstream.transformer import ACTIVATIONS, Embedding, TransformerConfig, bert_init
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,9 @@ class ApcTransformer(Predictive):
 
     def __init__(self, config: ApcTransformerConfig, meta: FeatureMeta):
         super().__init__(config, meta)
-        H = config.hidden_size
-        self.input = nn.ModuleDict(
-            {"proj": nn.Linear(meta.dim, H), "norm": nn.LayerNorm(H, config.layer_norm_eps)}
-        )
-        self.positions = Positions(H)
+        self.input = Embedding(meta.dim, config)
         self.layers = config.layers()
-        self.postnet = nn.Linear(H, meta.dim)
+        self.postnet = nn.Linear(config.hidden_size, meta.dim)
         for module in self.modules():
             bert_init(module, config.init_std)
 
@@ -56,10 +52,7 @@ class ApcTransformer(Predictive):
 
     def hidden_states(self, feats: torch.Tensor, feat_lens: torch.Tensor | None) -> list[torch.Tensor]:
         """(B, T, H) of every layer. No valid frame sees padding, which comes after it."""
-        norm = self.input["norm"]
-        hidden = self.input["proj"](zero_padding(feats, feat_lens))
-        hidden = norm(hidden + self.positions(feats.shape[1], like=norm.weight))
-        hidden = nn.functional.dropout(hidden, self.config.dropout, self.training)
+        hidden = self.input(zero_padding(feats, feat_lens))
         hiddens = []
         for layer in self.layers:
             hidden = layer(hidden, causal=True)

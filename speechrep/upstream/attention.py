@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from speechrep.upstream.base import valid_mask
+from speechrep.data.padded import valid_mask
 
 HALVES = (torch.bfloat16, torch.float16)  # the formats of the flash kernels
 _FLASH = torch.ops.aten._flash_attention_forward

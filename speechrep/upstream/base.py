@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from speechrep.config import require_choices
+from speechrep.data.padded import valid_mask
 from speechrep.errors import InputError
 from speechrep.io.audio import read_audio
 from speechrep.io.feature_meta import FeatureMeta
@@ -65,6 +67,7 @@ class Upstream(torch.nn.Module):
 
     def __init__(self, config: Any, meta: FeatureMeta):
         super().__init__()
+        require_choices(config)
         self.config, self.meta = config, meta
 
     def hidden_states(self, feats: torch.Tensor, feat_lens: torch.Tensor | None) -> list[torch.Tensor]:
@@ -100,9 +103,11 @@ class Upstream(torch.nn.Module):
         """
         checked, lens = self._checked(feats, feat_lens)
         dim = getattr(self, "target_dim", self.meta.dim)
-        if targets is not None and targets.shape != (*checked.shape[:2], dim):
+        shape = checked.shape if targets is None else targets.shape
+        if shape != (*checked.shape[:2], dim):
             want = f"want ({checked.shape[0]}, {checked.shape[1]}, {dim})"
-            raise InputError(f"targets has shape {tuple(targets.shape)}", where=self.name, mend=want)
+            what = "feats, without targets," if targets is None else "targets"
+            raise InputError(f"{what} has shape {tuple(shape)}", where=self.name, mend=want)
         return self.pretrain_loss(checked, None if feat_lens is None else lens, targets)
 
     def parts_to_compile(self) -> list[torch.nn.Module]:
@@ -190,9 +195,9 @@ class Upstream(torch.nn.Module):
     ) -> Iterator[Output]:
         """Represent a long waveform piece by piece, holding one piece in memory.
 
-        The pieces put together have the frames of :meth:`extract`. A model that only looks back (APC)
-        gives exactly its vectors; one that looks everywhere (Mockingjay) sees ``margin`` frames on each side
-        of a piece, and positions count from there.
+        The pieces put together have the frames of :meth:`extract`. A recurrent model (APC) gives exactly its
+        vectors; one that attends (Mockingjay, Transformer APC) sees ``margin`` frames on each side of a
+        piece, and positions count from there.
 
         Args:
             samples: float (N,) in [-1, 1]; an hour at 16 kHz has 230 MB, or none as a ``numpy.memmap``.
@@ -268,15 +273,3 @@ class Upstream(torch.nn.Module):
         if least < 0 or most > T:
             raise InputError(f"feat_lens has {least if least < 0 else most} of {T} frames", where=self.name)
         return feats, feat_lens.to(feats.device, torch.int64)
-
-
-def valid_mask(lens: torch.Tensor, T: int) -> torch.Tensor:
-    """(B, T) bool, True on the frames that belong to an utterance."""
-    return torch.arange(T, device=lens.device)[None] < lens[:, None]
-
-
-def zero_padding(frames: torch.Tensor, lens: torch.Tensor | None) -> torch.Tensor:
-    """(B, T, D) with 0 in place of whatever follows an utterance's end, NaN too: 0 * NaN would be NaN."""
-    if lens is None:
-        return frames
-    return frames.masked_fill(~valid_mask(lens, frames.shape[1])[..., None], 0.0)

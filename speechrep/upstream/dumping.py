@@ -18,7 +18,8 @@ from speechrep.config import at_least, opt
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.data.identity import are_equal, require_equal
-from speechrep.data.loader import Loader, pad_arrays
+from speechrep.data.loader import Loader
+from speechrep.data.padded import pad_features
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.io.files import commit_file
@@ -318,5 +319,4 @@ class _Utterances:
         return {"utt_id": utt_id, "feats": self.reader.read(utt_id)}
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
-        feats, feat_lens = pad_arrays([item["feats"] for item in items])
-        return {"utt_ids": [item["utt_id"] for item in items], "feats": feats, "feat_lens": feat_lens}
+        return pad_features(items)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from speechrep.upstream.base import valid_mask
+from speechrep.data.padded import valid_mask
 
 HIDE, SWAP = 0.8, 0.1  # shares of utterances whose chosen frames are set to 0, or exchanged for others
 
@@ -91,6 +91,11 @@ def _separate_starts(
     used = k < counts[:, None]
     place = place.masked_fill(~used, T).sort(dim=1).values  # unused ones go last
     return place + k * (spans - 1)[:, None], used
+
+
+def least_original(share: float, span: int) -> int:
+    """The fewest frames in which :func:`mask_batch` chooses a run with ``original``."""
+    return max(math.ceil(span / share), span + 2)
 
 
 def _original_starts(

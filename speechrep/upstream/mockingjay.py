@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from speechrep.config import at_least, opt
+from speechrep.data.padded import stack_frames, zero_padding
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.upstream.attention import valid_frames
-from speechrep.upstream.base import Upstream, zero_padding
-from speechrep.upstream.masking import Masked, mask_batch
-from speechrep.upstream.transformer import ACTIVATIONS, Positions, TransformerConfig, bert_init, take
+from speechrep.upstream.base import Upstream
+from speechrep.upstream.masking import Masked, least_original, mask_batch
+from speechrep.upstream.transformer import ACTIVATIONS, Embedding, TransformerConfig, bert_init, take
 from speechrep.upstream.windows import encode_in_windows
 
 
@@ -52,6 +53,7 @@ class MockingjayConfig(TransformerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(1, self, "downsample", "mask_span")
+        at_least(0, self, "target_dim")
         if not 0 < self.mask_share <= 1:
             raise InputError(f"mask-share is {self.mask_share}, want more than 0 and at most 1")
         if self.window < 0 or self.window == 1:
@@ -74,9 +76,7 @@ class Mockingjay(Upstream):
         self.downsample = config.downsample
         H, r = config.hidden_size, config.downsample
         self.target_dim = config.target_dim or meta.dim
-        self.input = nn.ModuleDict(
-            {"proj": nn.Linear(meta.dim * r, H), "norm": nn.LayerNorm(H, config.layer_norm_eps)}
-        )
+        self.input = Embedding(meta.dim * r, config)
         self.layers = config.layers()
         self.head = nn.ModuleDict(
             {
@@ -85,13 +85,14 @@ class Mockingjay(Upstream):
                 "out": nn.Linear(H, self.target_dim * r),
             }
         )
-        self.positions = Positions(H)
         for parameter_owner in self.modules():
             bert_init(parameter_owner, config.init_std)
 
     def shortest(self) -> int:
-        """Two positions: one to mask, one to see."""
-        return 2 * self.downsample
+        """Two positions: one to mask, one to see; of the original's runs, what is long enough for one."""
+        config = self.config
+        original = config.mask_starts == "original"
+        return self.downsample * (least_original(config.mask_share, config.mask_span) if original else 2)
 
     def parts_to_compile(self) -> list[torch.nn.Module]:
         """Every layer."""
@@ -109,9 +110,7 @@ class Mockingjay(Upstream):
 
     def stack(self, feats: torch.Tensor) -> torch.Tensor:
         """(B, T, F) to (B, T // r, r F): consecutive frames side by side."""
-        B, T, F = feats.shape
-        r = self.downsample
-        return feats[:, : T // r * r].reshape(B, T // r, r * F)
+        return stack_frames(feats, self.downsample)
 
     def encode(
         self, stacked: torch.Tensor, lens: torch.Tensor | None, places: torch.Tensor | None = None
@@ -124,18 +123,12 @@ class Mockingjay(Upstream):
         if lens is not None:
             head_size = self.config.hidden_size // self.config.num_heads
             valid = valid_frames(lens, stacked.shape[1], head_size)
-        hidden = self.embed(zero_padding(stacked, lens))
+        hidden = self.input(zero_padding(stacked, lens))
         hiddens = [hidden] if self.config.embedding_layer else []
         for n, layer in enumerate(self.layers, start=1):
             hidden = layer(hidden, valid, places=places if n == len(self.layers) else None)
             hiddens.append(hidden)
         return hiddens
-
-    def embed(self, stacked: torch.Tensor) -> torch.Tensor:
-        """The first layer's input (B, T', H): projection plus position, normalised."""
-        norm = self.input["norm"]
-        hidden = norm(self.input["proj"](stacked) + self.positions(stacked.shape[1], like=norm.weight))
-        return nn.functional.dropout(hidden, self.config.dropout, self.training)
 
     def reconstruct(self, hidden: torch.Tensor) -> torch.Tensor:
         """The prediction head: the last layer (..., H) to frames (..., r target_dim)."""
@@ -168,7 +161,7 @@ class Mockingjay(Upstream):
             return self.head["out"].bias.sum() * 0, {"weight": 0.0, "zero": 0.0}
         lens = None if feat_lens is None else feat_lens // self.downsample
         if self.config.lens_from == "nonzero":
-            lens = nonzero_lens(aims)
+            lens = nonzero_lens(zero_padding(aims, lens))
         masked = self.mask(stacked, torch.full((B,), T, device=feats.device) if lens is None else lens)
         # the last layer and the head run on the chosen positions only; their number per utterance is bounded,
         # so no step waits for the device to count them: (B, M), the chosen first, the others are not summed

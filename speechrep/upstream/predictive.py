@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 
+from speechrep.data.padded import valid_mask, zero_padding
 from speechrep.errors import InputError
-from speechrep.upstream.base import Upstream, valid_mask, zero_padding
+from speechrep.upstream.base import Upstream
 
 
 class Predictive(Upstream):

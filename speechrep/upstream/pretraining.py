@@ -14,7 +14,8 @@ from speechrep.config import at_least, opt
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.features import FeatureReader, frame_counts
 from speechrep.data.identity import require_like
-from speechrep.data.loader import Loader, pad_arrays
+from speechrep.data.loader import Loader
+from speechrep.data.padded import pad_arrays, pad_features
 from speechrep.errors import InputError
 from speechrep.io.feature_meta import plain_meta
 from speechrep.train.task import Task
@@ -36,16 +37,22 @@ class PretrainData:
         "halve max-utts in batches with an utterance of more frames, as Mockingjay's originals did at 400",
     )
     crop_frames: int = opt(0, "cut longer utterances into crops of so many frames, 0 for whole ones")
+    pad_to: int = opt(
+        0,
+        "pad every batch to so many frames, as APC's original did to 1600; it counts with loss-on padded",
+    )
 
     def __post_init__(self) -> None:
-        at_least(0, self, "max_utts", "halve_above", "crop_frames")
+        at_least(0, self, "max_utts", "halve_above", "crop_frames", "pad_to")
+        if self.halve_above and not self.max_utts:
+            raise InputError(f"halve-above {self.halve_above} halves max-utts", mend="give --max-utts")
 
 
 class FeatureSegments:
     """Segments of a reader's utterances, as the loader wants them."""
 
-    def __init__(self, reader: FeatureReader, targets: FeatureReader | None = None):
-        self.reader, self.targets = reader, targets
+    def __init__(self, reader: FeatureReader, targets: FeatureReader | None = None, pad_to: int = 0):
+        self.reader, self.targets, self.pad_to = reader, targets, pad_to
         if targets is not None:
             _require_same_frames(reader, targets)
 
@@ -59,15 +66,10 @@ class FeatureSegments:
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         """A padded batch. ``unpadded`` tells, without a look at the device, that all have one length."""
-        feats, feat_lens = pad_arrays([item["feats"] for item in items])
-        batch = {
-            "utt_ids": [item["utt_id"] for item in items],
-            "feats": feats,
-            "feat_lens": feat_lens,
-            "unpadded": bool((feat_lens == feats.shape[1]).all()),
-        }
+        batch = pad_features(items, self.pad_to)
+        batch["unpadded"] = bool((batch["feat_lens"] == batch["feats"].shape[1]).all())
         if self.targets is not None:
-            batch["targets"], _ = pad_arrays([item["targets"] for item in items])
+            batch["targets"], _ = pad_arrays([item["targets"] for item in items], least=self.pad_to)
         return batch
 
 
@@ -113,6 +115,10 @@ class Pretraining(Task):
         require_input_of(model, train, "the model")
         require_input_of(model, valid, train.path)
         self.model, self._draw, self._drawn = model, draw, valid
+        for reader in (train, valid):
+            if not (reader.num_frames >= model.shortest()).any():
+                what = f"none of its {len(reader.utt_ids)} utterances has {model.shortest()} frames"
+                raise InputError(what, where=reader.path)
         samplers = [
             BatchSampler(
                 reader.num_frames,
@@ -134,7 +140,7 @@ class Pretraining(Task):
         if targets:
             require_like(*targets)
         segments = [
-            FeatureSegments(reader, target)
+            FeatureSegments(reader, target, data.pad_to)
             for reader, target in zip((train, valid), targets or (None, None), strict=True)
         ]
         self._train = Loader(segments[0], samplers[0], num_workers, pin_memory)

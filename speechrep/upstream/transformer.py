@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from speechrep.config import at_least, opt, require_shares
+from speechrep.config import at_least, opt, require_finite, require_shares
 from speechrep.errors import InputError
 from speechrep.upstream.attention import Valid, attend
 
@@ -31,6 +31,7 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         at_least(1, self, "hidden_size", "num_layers", "num_heads", "ffn_size")
         at_least(0, self, "layer_norm_eps", "init_std")
+        require_finite(self, "layer_norm_eps", "init_std")
         require_shares(self, "dropout", "attention_dropout")
         if self.hidden_size % self.num_heads:
             raise InputError(f"hidden-size {self.hidden_size} is no multiple of num-heads {self.num_heads}")
@@ -119,6 +120,27 @@ class TransformerLayer(nn.Module):
 
     def _drop(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.dropout(x, self.dropout, self.training)
+
+
+class Embedding(nn.Module):
+    """The first layer's input: projected frames and their positions, normalised.
+
+    Args:
+        input_dim: F.
+        config: of the layers that follow; H is its width.
+    """
+
+    def __init__(self, input_dim: int, config: TransformerConfig):
+        super().__init__()
+        self.proj = nn.Linear(input_dim, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.positions = Positions(config.hidden_size)
+        self.dropout = config.dropout
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """(B, T, F) to (B, T, H)."""
+        places = self.positions(frames.shape[1], like=self.norm.weight)
+        return nn.functional.dropout(self.norm(self.proj(frames) + places), self.dropout, self.training)
 
 
 def in_autocast(frames: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import torch
 
+from speechrep.data.padded import zero_padding
+
 Encode = Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]]
 
 # On a CPU what is computed at once should stay in its cache: 4096 frames of 256 values take
@@ -54,5 +56,4 @@ def encode_in_windows(
     nearest = (frame - window // 2 + hop // 2).div(hop, rounding_mode="floor").clamp(min=0)
     nearest = nearest.minimum(counts[:, None] - 1)
     row, column = first[:, None] + nearest, (frame - nearest * hop).clamp(max=window - 1)
-    valid = (frame < lens[:, None])[..., None]
-    return [torch.cat(layer)[row, column].masked_fill(~valid, 0.0) for layer in zip(*parts, strict=True)]
+    return [zero_padding(torch.cat(layer)[row, column], lens) for layer in zip(*parts, strict=True)]

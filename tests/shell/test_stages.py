@@ -45,7 +45,9 @@ def steps(tmp_path):
     (tmp_path / "conf/features.yaml").write_text("feature: fbank\ncmvn: global\n")
     (tmp_path / "conf/apc.yaml").write_text("upstream: apc\ntrain-target-dir: dump/linear/train\n")
     (tmp_path / "conf/asr.yaml").write_text("tokenizer: exp/units\n")
-    done = subprocess.run(["bash", "-c", SETUP + STEPS], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-c", SETUP + STEPS, "run.sh"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     found = {}
     for line in done.stdout.splitlines():
@@ -67,7 +69,7 @@ def test_recordings_that_gave_no_features_are_told_before_anything_is_trained(tm
     def told(lost: str) -> tuple[str, str]:
         (tmp_path / f"dump/features/{lost}").mkdir(parents=True)
         (tmp_path / f"dump/features/{lost}/lost_utterances").write_text("u1 8000 Hz, want 16000\nu2 empty\n")
-        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(["bash", "-c", script, "run.sh"], cwd=tmp_path, capture_output=True, text=True)
         return done.stdout, done.stderr
 
     out, err = told("train")
@@ -124,7 +126,7 @@ def planned(tmp_path):
             }
             extract_features; pretrain_upstreams; represent_sets; train_tasks; decode_and_score
             echo "scored ${scored[@]} ${scored_of_share[@]}" """.replace("PYTHON", sys.executable)
-        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(["bash", "-c", script, "run.sh"], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         found, at_once = {}, []
         for line in done.stdout.splitlines():
@@ -273,7 +275,7 @@ def test_global_statistics_may_be_named_by_the_configuration(planned, tmp_path):
 def test_a_mistyped_folder_of_configurations_is_refused(tmp_path):
     (tmp_path / "utils").symlink_to(REPOSITORY / "utils")
     script = SETUP.replace("confdir=conf", "confdir=cnof")
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-c", script, "run.sh"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2 and "--confdir: there is no folder cnof" in done.stderr
 
 
@@ -288,7 +290,7 @@ def sourced(tmp_path):
         lines = "".join(f"{name}='{value}'\n" for name, value in given.items())
         commanders = "cpu_cmd=x pretrain_cmd=x train_cmd=x called_from=$PWD given_options=' '"
         script = f"set -euo pipefail\n{lines}{commanders}\n. utils/recipe.sh\n{commands}"
-        return subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+        return subprocess.run(["bash", "-c", script, "run.sh"], cwd=tmp_path, capture_output=True, text=True)
 
     return run
 
@@ -417,7 +419,7 @@ def test_representations_are_of_one_experiment(tmp_path):
 
     def claim(exp, stage, more=""):
         script = f"{SETUP} dry_run=false stage_number={stage} exp={exp} tag=${{exp#*/}} reps=dump/$tag {more}"
-        words = ["bash", "-c", f"{script}; claim_representations"]
+        words = ["bash", "-c", f"{script}; claim_representations", "run.sh"]
         return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
 
     assert claim("a/t", 4).returncode == 0 and not (tmp_path / "dump").exists()
@@ -445,7 +447,7 @@ def test_a_model_whose_training_was_interrupted_is_not_used(tmp_path):
     def used(function, tag="t", more=""):
         script = f"{SETUP} dry_run=false stage_number=3 tag={tag} exp=exp/{tag} {more}\n"
         script += f"{STEPS.partition('extract')[0]} {function}"
-        return subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+        return subprocess.run(["bash", "-c", script, "run.sh"], cwd=tmp_path, capture_output=True, text=True)
 
     done = tmp_path / "exp/t/.done"
     done.mkdir(parents=True)
@@ -474,7 +476,7 @@ def test_whose_a_data_directory_is(tmp_path):
     def after(dry_run="false"):
         script = f"set -eu; . utils/recipe.sh; datadir=data dry_run={dry_run}\n"
         script += "require_own set data/set/utt2spk mend; forget_moved set data/set"
-        return subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+        return subprocess.run(["bash", "-c", script, "run.sh"], cwd=tmp_path, capture_output=True, text=True)
 
     assert after().returncode == 0
     (tmp_path / "data/set/utt2spk").write_text("a a\n")
@@ -508,7 +510,7 @@ def test_scores_whose_file_is_gone_are_all_made_again(tmp_path):
         for name in names:
             (tmp_path / "exp/t/.done" / name).touch()
         script = f"{SETUP} dry_run={dry_run} stage_number=5 {STEPS.partition('extract')[0]} decode_and_score"
-        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(["bash", "-c", script, "run.sh"], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return sorted(path.name for path in (tmp_path / "exp/t/.done").iterdir() if path.is_file())
 
@@ -534,6 +536,6 @@ def test_a_path_is_the_same_however_it_is_spelt(tmp_path, path):
     given = path.format(here=tmp_path)
     wanted = {"there": "there", "there/": "there", "/x//y/../z/": "/x/z", "-x": "./-x"}.get(path, "exp")
     for folder in (tmp_path, tmp_path / "link"):
-        words = ["bash", "-c", script, "x", given, folder]
+        words = ["bash", "-c", script, "run.sh", given, folder]
         done = subprocess.run(words, capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (0, f"{wanted}\n"), done.stderr

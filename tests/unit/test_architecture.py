@@ -27,13 +27,13 @@ MAY_IMPORT = {
     "text": FORMATS,
     "score": FORMATS,
     "synthesis": FORMATS,
-    "data": FORMATS | {"frontend", "text", "score"},
-    "upstream": FORMATS | {"data", "frontend", "text", "score"},
-    "decode": FORMATS | {"data", "text", "score"},
+    "data": FORMATS | {"frontend"},
+    "upstream": FORMATS | {"data", "frontend"},
+    "decode": FORMATS | {"data", "text"},
     "downstream": FORMATS | {"data", "upstream", "decode", "text", "score"},
-    "train": FORMATS | {"data", "upstream", "downstream", "decode"},
-    "report": FORMATS | {"data", "upstream", "downstream", "decode", "frontend", "text", "score"},
-    "compat": FORMATS | {"data", "upstream", "downstream", "frontend", "text"},
+    "train": FORMATS | {"data", "upstream"},
+    "report": FORMATS | {"data", "frontend", "upstream", "downstream", "score"},
+    "compat": FORMATS | {"data", "frontend", "upstream"},
 }
 # The contract between trainer and tasks is seen from both sides.
 EVERYBODY = {"speechrep.train.task"}

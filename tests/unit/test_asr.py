@@ -12,6 +12,7 @@ import torch
 
 from speechrep.config import from_dict
 from speechrep.data.batches import Segment
+from speechrep.data.padded import stack_frames
 from speechrep.decode.hypothesis import Hypothesis
 from speechrep.decode.lm import LmConfig
 from speechrep.decode.lm_task import LmBatches
@@ -21,7 +22,7 @@ from speechrep.downstream.asr_config import AsrConfig, AsrDecodeConfig
 from speechrep.downstream.asr_data import frames_needed, labelled_dataset, transcripts
 from speechrep.downstream.asr_decode import Searcher, decode, recognise, write_results
 from speechrep.downstream.asr_decoder import decoder_targets
-from speechrep.downstream.asr_encoder import reverse_frames, sinusoids, stack_frames
+from speechrep.downstream.asr_encoder import reverse_frames, sinusoids
 from speechrep.downstream.asr_input import InputLayer
 from speechrep.downstream.asr_model import Recogniser, attention_greedy, ctc_loss
 from speechrep.downstream.base import Labelled, Loading, with_features
@@ -38,7 +39,7 @@ from speechrep.train.config import TrainConfig
 from speechrep.train.trainer import train
 
 ABC = train_tokenizer("char", ["ABC"], 0, "here")
-SMALL = AsrConfig(num_layers=2, hidden=12, stack=3, dropout=0.1, max_frames=600)
+SMALL = AsrConfig(num_layers=2, hidden_size=12, stack=3, dropout=0.1, max_frames=600)
 
 
 class Memory:
@@ -83,7 +84,7 @@ VARIANTS = [
     {},
     {"subsample": (2, 1), "subsample_by": "drop", "projection": 10},
     {"subsample": (1, 2), "subsample_by": "concat"},
-    {"encoder": "transformer", "hidden": 16, "num_heads": 2},
+    {"encoder": "transformer", "hidden_size": 16, "num_heads": 2},
     {"encoder": "vgg-blstm", "ctc_weight": 0.5},
     {"ctc_weight": 0.0, "attention": "dot"},
 ]
@@ -151,7 +152,7 @@ def test_dot_attention_is_the_softmax_of_the_scaled_products_of_valid_frames():
 
 def test_location_attention_begins_spread_out_and_is_sharpened_to_a_power():
     torch.manual_seed(0)
-    hiddens, query = torch.randn(2, 7, 2 * SMALL.hidden), torch.randn(2, SMALL.decoder_hidden)
+    hiddens, query = torch.randn(2, 7, 2 * SMALL.hidden_size), torch.randn(2, SMALL.decoder_hidden_size)
     weights = []
     for sharpening in (1.0, 3.0):
         decoder = recogniser(ctc_weight=0.0, sharpening=sharpening).decoder
@@ -172,8 +173,7 @@ def test_positions_are_sines_then_cosines_of_falling_rates():
 
 def test_stacking_and_reversing():
     feats = torch.arange(7.0)[None, :, None]
-    stacked, lens = stack_frames(feats, torch.tensor([5]), 2)
-    assert stacked.tolist() == [[[0, 1], [2, 3], [4, 5]]] and lens.tolist() == [2]
+    assert stack_frames(feats, 2).tolist() == [[[0, 1], [2, 3], [4, 5]]]
     assert reverse_frames(feats, torch.tensor([5]))[0, :, 0].tolist() == [4, 3, 2, 1, 0, 5, 6]
 
 
@@ -434,7 +434,7 @@ def experiment(tmp_path_factory):
 def joint(tmp_path_factory):
     """The same with an attention decoder beside CTC."""
     return train_on_made_up_speech(
-        tmp_path_factory.mktemp("las"), 160, 2e-2, ctc_weight=0.5, decoder_hidden=24, embedding=8,
+        tmp_path_factory.mktemp("las"), 160, 2e-2, ctc_weight=0.5, decoder_hidden_size=24, embedding=8,
         attention_dim=16, location_channels=4, location_width=5, label_smoothing=0.05, sampling=0.1,
     )  # fmt: skip
 
@@ -509,7 +509,7 @@ def test_decoding_does_not_depend_on_batches(experiment, joint, tmp_path):
     for name, (task, _, test, _) in (("ctc", experiment), ("joint", joint)):
         for method in ("greedy", "beam"):
             texts = [
-                decoded(task.model, test, tmp_path / name / method / str(n), method=method, batch_frames=n)
+                decoded(task.model, test, tmp_path / name / method / str(n), method=method, max_frames=n)
                 for n in (1, 10_000)
             ]
             assert texts[0] == texts[1]
@@ -618,14 +618,18 @@ HALF = {"ctc_weight": 0.5}
         (AsrDecodeConfig, {"ctc_share": -0.5}, "ctc-share is -0.5"),
         (AsrConfig, {"ctc_weight": 1.5}, "ctc-weight is 1.5"),
         (AsrConfig, {"subsample": (2,), "num_layers": 3}, "want 3 numbers"),
-        (AsrConfig, {"encoder": "transformer", "hidden": 20, "num_heads": 4}, "multiple of twice num-heads"),
+        (
+            AsrConfig,
+            {"encoder": "transformer", "hidden_size": 20, "num_heads": 4},
+            "multiple of twice num-heads",
+        ),
         (AsrConfig, {"encoder": "transformer", "projection": 4}, "the Transformer has none"),
         (AsrConfig, {"label_smoothing": 1.0}, "is no share"),
         (AsrConfig, {"tempo_warp": 1.0}, "is no share"),
         (AsrConfig, {"mix_layers": True}, "are of a model inside"),
         (AsrConfig, {"fine_tune": True}, "are of a model inside"),
         (AsrConfig, HALF | {"decoder_layers": 0}, "decoder-layers is 0, want at least 1"),
-        (AsrConfig, HALF | {"decoder_hidden": 0}, "decoder-hidden is 0, want at least 1"),
+        (AsrConfig, HALF | {"decoder_hidden_size": 0}, "decoder-hidden-size is 0, want at least 1"),
         (AsrConfig, HALF | {"embedding": -1}, "embedding is -1, want at least 1"),
         (AsrConfig, HALF | {"attention_dim": 0}, "attention-dim is 0, want at least 1"),
         (AsrConfig, HALF | {"location_channels": 0}, "location-channels is 0, want at least 1"),
@@ -636,7 +640,7 @@ HALF = {"ctc_weight": 0.5}
         (AsrConfig, {"fine_tune_lr": math.nan}, "fine-tune-lr is nan"),
         (AsrConfig, {"fine_tune_lr": math.inf}, "fine-tune-lr is inf"),
         (AsrConfig, {"fine_tune_after": -1}, "fine-tune-after is -1, want at least 0"),
-        (LmConfig, {"hidden": 0}, "hidden is 0, want at least 1"),
+        (LmConfig, {"hidden_size": 0}, "hidden-size is 0, want at least 1"),
         (LmConfig, {"dropout": 1.5}, "dropout is 1.5, want 0 to 1"),
         (LmBatches, {"max_units": 0}, "max-units is 0, want at least 1"),
         (AsrConfig, {"vocab_size": 2}, "vocab-size is 2, want 0"),
@@ -665,6 +669,6 @@ def test_a_search_the_model_cannot_do_is_refused(joint):
 def test_what_is_too_short_to_be_decoded_is_one_jobs_too():
     lengths = {"a": 60, "b": 1, "c": 50}
     feats = Memory({utt_id: np.zeros((length, 6), np.float32) for utt_id, length in lengths.items()})
-    options = AsrDecodeConfig(method="greedy", batch_frames=60)
+    options = AsrDecodeConfig(method="greedy", max_frames=60)
     shares = [recognise(recogniser(), feats, feats.utt_ids, options, (k, 2)) for k in (0, 1)]
     assert sorted([*shares[0], *shares[1]]) == feats.utt_ids and all(shares)

@@ -21,7 +21,7 @@ from speechrep.io.table import read_table, write_table
 RUN = f"{sys.executable} {Path(__file__).parents[2] / 'utils/run.py'}"
 SMALL = {
     "phone": "--max-steps 0 --l2 1e-2",
-    "asr": "--hidden 8 --num-layers 1 --stack 2 --max-frames 400 --max-steps 4 --valid-interval 4",
+    "asr": "--hidden-size 8 --num-layers 1 --stack 2 --max-frames 400 --max-steps 4 --valid-interval 4",
 }
 TEXTS = ("hyp", "ref", "nbest")
 
@@ -48,7 +48,7 @@ def trained(labelled, tmp_path_factory):
 def run(labelled, trained, tmp_path):
     def call(out, *more, task="asr"):
         words = ["--exp-dir", trained / task, "--data", labelled[0], "--data-dir", labelled[1]]
-        search = ["--batch-frames", "150", "--beam", "4", "--nbest", "3"] if task == "asr" else []
+        search = ["--max-frames", "150", "--beam", "4", "--nbest", "3"] if task == "asr" else []
         decode.main([*map(str, words), "--out-dir", str(tmp_path / out), *search, *more])
         return tmp_path / out
 
@@ -76,7 +76,7 @@ def here(monkeypatch):
 def test_all_options_from_a_file(run, trained, labelled, tmp_path):
     one = run("one")
     lines = {"exp-dir": trained / "asr", "data": labelled[0], "data-dir": labelled[1], "beam": 4, "nbest": 3}
-    lines |= {"batch-frames": 150, "out-dir": tmp_path / "file"}
+    lines |= {"max-frames": 150, "out-dir": tmp_path / "file"}
     (tmp_path / "all.yaml").write_text("".join(f"{name}: {value}\n" for name, value in lines.items()))
     decode.main(["--config", str(tmp_path / "all.yaml")])
     assert (tmp_path / "file/nbest").read_text() == (one / "nbest").read_text()

@@ -179,7 +179,8 @@ def test_adding_a_corpus(tmp_path):
         recordings=none; . local/plan.sh""".replace("STAGE_0", stage_0)
     (here / "conf").mkdir()
     (here / "conf/x.yaml").write_text("feature: fbank\n")
-    done = subprocess.run(["bash", "-c", script], cwd=here, env=ENVIRONMENT, capture_output=True, text=True)
+    words = ["bash", "-c", script, "run.sh"]
+    done = subprocess.run(words, cwd=here, env=ENVIRONMENT, capture_output=True, text=True)
     *steps, last = done.stderr.splitlines()
     assert last == "run.sh: error: --recordings: there is no folder none"
     assert re.findall(r"(\w+): would run", "\n".join(steps)) == ["sets", "train", "dev", "test"]

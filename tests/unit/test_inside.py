@@ -30,12 +30,12 @@ from speechrep.upstream.represented import Represented
 
 REPOSITORY = Path(__file__).parents[2]
 TASKS = {
-    "phone": "--task phone --l2 1e-4 --batch-frames 400",
-    "speaker, pooled": "--task speaker --l2 1e-3 --pooling mean+std --batch-frames 400",
-    "speaker, frames": "--task speaker --model frames --l2 1e-3 --batch-frames 400",
-    "speaker, gru": "--task speaker --model gru --hidden-dim 8 --batch-frames 400",
-    "sentiment": "--task sentiment --hidden 8 --max-frames 400",
-    "asr": "--task asr --hidden 8 --num-layers 1 --stack 2 --max-frames 400",
+    "phone": "--task phone --l2 1e-4 --max-frames 400",
+    "speaker, pooled": "--task speaker --l2 1e-3 --pooling mean+std --max-frames 400",
+    "speaker, frames": "--task speaker --model frames --l2 1e-3 --max-frames 400",
+    "speaker, gru": "--task speaker --model gru --hidden-size 8 --max-frames 400",
+    "sentiment": "--task sentiment --hidden-size 8 --max-frames 400",
+    "asr": "--task asr --hidden-size 8 --num-layers 1 --stack 2 --max-frames 400",
 }
 STEPS = "--lr 3e-2 --weight-decay 0.1 --valid-interval 10 --save-interval 10 --log-interval 100"
 

@@ -109,7 +109,8 @@ def test_a_plain_sum_is_drawn_as_it_is(tmp_path):
 @pytest.mark.parametrize("kind", LAYER_SUMS)
 def test_models_with_layers_inside_take_either_sum(tmp_path, kind):
     labelled = make_layers(tmp_path / "set")
-    words = f"--model gru --layer-sum {kind} --max-steps 20 --lr 1e-2 --valid-interval 20 --every 1".split()
+    words = f"--model gru --hidden-size 8 --layer-sum {kind} --lr 1e-2 --every 1".split()
+    words += ["--max-steps", "20", "--valid-interval", "20"]
     train("speaker", labelled, tmp_path / "gru", *words)
     weights = list(learned_weights(tmp_path / "gru").values())
     assert (sum(weights) == pytest.approx(1, abs=1e-5)) == (kind == "softmax")

@@ -33,7 +33,7 @@ def sentence_score(scorer, text):
 
 def test_stepping_equals_the_whole_sentence_and_rows_follow_their_hypotheses():
     torch.manual_seed(0)
-    model = LstmLm(LmConfig(embedding=8, hidden=12), TOKENIZER).eval()
+    model = LstmLm(LmConfig(embedding=8, hidden_size=12), TOKENIZER).eval()
     scorer = LstmScorer(model)
     classes = torch.randint(C, (3, 5))
     whole = model(classes)
@@ -52,9 +52,8 @@ def test_the_command_trains_an_lstm_that_prefers_what_it_read(tmp_path):
     save_tokenizer(tmp_path / "units", TOKENIZER)
     (tmp_path / "text").write_text("".join(f"u{i:02} {text}\n" for i, text in enumerate(TEXTS)))
     text = str(tmp_path / "text")
-    options = (
-        "--hidden 32 --embedding 16 --num-layers 1 --dropout 0 --max-steps 60 --lr 0.02 --valid-interval 60"
-    )
+    options = "--hidden-size 32 --embedding 16 --num-layers 1 --dropout 0 --lr 0.02"
+    options += " --max-steps 60 --valid-interval 60"
     main(
         ["--units-from", str(tmp_path / "units"), "--train", text, "--valid", text, "--exp-dir",
          str(tmp_path / "lm"), "--max-units", "120", *options.split()]
@@ -65,7 +64,7 @@ def test_the_command_trains_an_lstm_that_prefers_what_it_read(tmp_path):
     with pytest.raises(InputError, match="are not the recogniser's 5"):
         load_lm(tmp_path / "lm", other)
     info = read_json(tmp_path / "lm/model.json")
-    write_json(tmp_path / "lm/model.json", info | {"config": info["config"] | {"hidden": 16}})
+    write_json(tmp_path / "lm/model.json", info | {"config": info["config"] | {"hidden_size": 16}})
     with pytest.raises(InputError, match="lm: weights do not fit the description"):
         load_lm(tmp_path / "lm", TOKENIZER)
 

@@ -8,7 +8,8 @@ import torch
 from toy_task import ToyData
 
 from speechrep.data.batches import BatchSampler
-from speechrep.data.loader import Loader, pad_arrays
+from speechrep.data.loader import Loader
+from speechrep.data.padded import pad_arrays
 from speechrep.errors import InputError
 
 

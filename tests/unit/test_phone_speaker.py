@@ -83,7 +83,7 @@ def test_phones_are_learnt_decoded_and_scored(sets, trained, tmp_path):
 
 
 def test_a_probe_may_also_be_trained_by_steps(sets, tmp_path):
-    options = "--hidden-layers 1 --hidden-dim 32 --l2 1e-5 --max-steps 60 --lr 1e-2 --grad-clip 0"
+    options = "--hidden-layers 1 --hidden-size 32 --l2 1e-5 --max-steps 60 --lr 1e-2 --grad-clip 0"
     options += " --weight-decay 0 --valid-interval 30 --save-interval 30"
     train("phone", sets["train"], sets["valid"], tmp_path / "exp", *options.split())
     lines = [json.loads(line) for line in (tmp_path / "exp" / "train_log.jsonl").read_text().splitlines()]
@@ -151,7 +151,7 @@ def test_speakers_are_recognised_on_held_out_utterances(tmp_path, pooling):
 def test_speakers_of_frames_and_by_a_gru(tmp_path):
     data = make_set(tmp_path / "set", speakers=3, utts=12)
     parts = ["--train-split", "train+valid", "--valid-split", "test"]  # nine to one, as the paper divides
-    gru = "--max-steps 80 --lr 2e-2 --valid-interval 40 --every 2 --hidden-dim 16 --dropout 0.1"
+    gru = "--max-steps 80 --lr 2e-2 --valid-interval 40 --every 2 --hidden-size 16 --dropout 0.1"
     for model, more in (("frames", "--max-steps 0"), ("gru", gru)):
         exp_dir = tmp_path / model
         train("speaker", data, data, exp_dir, "--model", model, *more.split(), *parts)
@@ -165,7 +165,7 @@ def test_speakers_of_frames_and_by_a_gru(tmp_path):
 
 def make_gru(**options):
     torch.manual_seed(0)
-    return SpeakerGru(4, list("abc"), SpeakerConfig(hidden_dim=8, **options), 0).eval()
+    return SpeakerGru(4, list("abc"), SpeakerConfig(hidden_size=8, **options), 0).eval()
 
 
 def test_a_gru_speaks_after_the_last_frame_before_the_padding():

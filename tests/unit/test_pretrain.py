@@ -24,6 +24,8 @@ from speechrep.report.embedding import vectors_of
 from speechrep.report.utterance import read_utterance
 from speechrep.upstream.card import write_card
 from speechrep.upstream.checkpoint import save_model
+from speechrep.upstream.pretraining import PretrainData, Pretraining
+from speechrep.upstream.registry import CONFIGS, build
 
 SMALL = {
     "apc": ["--upstream", "apc", "--hidden-size", "16", "--lr", "1e-2"],
@@ -373,21 +375,27 @@ def test_sets_of_different_kind_are_refused(tmp_path, sets):
     assert "other.h5" in str(error.value) and "train.h5" in str(error.value)
 
 
-def test_a_validation_set_without_anything_to_reconstruct_is_refused(tmp_path, sets):
-    """The original choice of masks leaves what is below 47 frames alone: a loss of 0, which none improves."""
-    words = [
-        *SMALL["mockingjay"],
-        *sets,
-        "--mask-starts",
-        "original",
-        "--mask-span",
-        "7",
-        "--crop-frames",
-        "40",
-    ]
-    with pytest.raises(InputError, match="nothing of the validation set is in the loss"):
-        main([*words, "--max-steps", "2", "--exp-dir", str(tmp_path / "exp")])
-    main([*words, "--max-steps", "0", "--exp-dir", str(tmp_path / "control")])
+def test_utterances_without_a_run_of_the_original_choice_are_left_out(tmp_path, sets):
+    """It leaves what is below 47 frames alone: a step on such a batch alone would move by momentum only."""
+    words = [*SMALL["mockingjay"], *sets, "--mask-starts", "original", "--mask-span", "7", "--max-steps", "2"]
+    with pytest.raises(InputError, match="crop-frames 40 is below the shortest usable length 47"):
+        main([*words, "--crop-frames", "40", "--exp-dir", str(tmp_path / "exp")])
+    with pytest.raises(InputError, match=r"train.h5: none of its 12 utterances has 141 frames"):
+        main([*words, "--downsample", "3", "--exp-dir", str(tmp_path / "exp")])
+
+
+def test_batches_padded_to_what_the_original_padded_to(sets):
+    """All utterances count alike in the loss, whatever their length."""
+    reader = open_features(sets[1])
+    upstream = build("apc", CONFIGS["apc"](hidden_size=4, num_layers=1, loss_on="padded"), reader.meta)
+    weights = {}
+    for pad_to in (0, 150):
+        data = PretrainData(max_frames=10**6, pad_to=pad_to)
+        (batch,) = Pretraining(upstream, reader, reader, data, seed=1).train_loader().epoch(0)
+        _, stats = upstream.pretrain_loss(batch["feats"], batch["feat_lens"])
+        assert not batch["unpadded"] and len(batch["utt_ids"]) == (reader.num_frames > 3).sum()
+        weights[pad_to] = int(stats["weight"]) / len(batch["utt_ids"])
+    assert weights == {0: reader.num_frames.max() - 3, 150: 147}
 
 
 def test_reconstructs_other_features_of_the_same_utterances(tmp_path, sets):
@@ -430,6 +438,7 @@ def test_every_shipped_configuration_starts(tmp_path, sets, path):
         (["--num-nodes", "2"], "master"),
         (["--num-nodes", "2", "--master", "here"], "--master: want HOST:PORT, got 'here'"),
         (["--crop-frames", "2"], "crop-frames 2"),
+        (["--halve-above", "40"], "halve-above 40 halves max-utts"),
         (["--crop-frames", "-1"], "crop-frames is -1"),
         (["--grad-clip", "-1"], "grad-clip is -1"),
         (["--lr", "nan"], "lr is nan"),

@@ -141,7 +141,7 @@ def test_ignored_rows_and_padding_change_nothing():
 
 def test_dropout_of_hidden_layers_is_of_training_alone():
     torch.manual_seed(0)
-    probe = Probe(4, list("ab"), ProbeConfig(hidden_layers=1, hidden_dim=8, dropout=0.5))
+    probe = Probe(4, list("ab"), ProbeConfig(hidden_layers=1, hidden_size=8, dropout=0.5))
     vectors = torch.randn(30, 4)
     assert not torch.equal(probe.train().all_logits(vectors), probe.all_logits(vectors))
     assert torch.equal(probe.eval().all_logits(vectors), probe.all_logits(vectors))
@@ -164,7 +164,7 @@ def test_hidden_layers_learn_what_a_linear_probe_cannot(hidden_layers):
     found = {}
     for layers in (0, hidden_layers):
         torch.manual_seed(0)
-        probe = Probe(2, list("ab"), ProbeConfig(hidden_layers=layers, hidden_dim=32, l2=(1e-5,)))
+        probe = Probe(2, list("ab"), ProbeConfig(hidden_layers=layers, hidden_size=32, l2=(1e-5,)))
         probe.set_statistics(Statistics([vectors]))
         fit(probe, vectors, labels, epochs=15, batch=100)
         found[layers] = accuracies(probe, vectors, labels)["correct_0"]

@@ -80,7 +80,7 @@ def test_groups_of_frames_are_averaged_and_the_last_may_be_short():
 
 def test_learns_what_there_is_to_learn_and_survives_storing(tmp_path):
     data, valid = make_set(tmp_path / "train", 120), make_set(tmp_path / "valid", 40, seed=1)
-    config = SentimentConfig(hidden=8, dropout=0.0, pooling="mean", max_utts=20, max_frames=500)
+    config = SentimentConfig(hidden_size=8, dropout=0.0, pooling="mean", max_utts=20, max_frames=500)
     task = SentimentTask(config, data, valid, Loading(seed=1))
     best = train(task, TrainConfig(max_steps=150, lr=0.01, valid_interval=50), tmp_path / "exp")
     assert best["mae"] < 0.6  # the mean alone gives about 1.5
@@ -125,7 +125,7 @@ def test_classes_round_half_to_even_and_zero_is_not_negative(tmp_path):
 
 def test_layers_are_mixed(tmp_path):
     data = make_set(tmp_path / "set", 40, layers=3)
-    task = SentimentTask(SentimentConfig(dropout=0.0, pooling="mean", hidden=8), data, data, Loading())
+    task = SentimentTask(SentimentConfig(dropout=0.0, pooling="mean", hidden_size=8), data, data, Loading())
     train(task, TrainConfig(max_steps=60, lr=0.02, valid_interval=60), tmp_path / "exp")
     weights = task.model.layer_weights.softmax(0)
     assert weights.argmax() == 2  # the only layer that knows

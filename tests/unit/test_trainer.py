@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import models
 import numpy as np
 import pytest
 import torch
@@ -479,6 +480,33 @@ def test_the_step_is_no_longer_than_its_clipped_gradient(tmp_path, precision):
     assert norms[0] == norms[1] > 5  # as it was before clipping
     assert moved[0.0] == pytest.approx(0.1 * norms[0], rel=1e-3)
     assert moved[1e-3] == pytest.approx(0.1 * 1e-3, rel=1e-2)
+
+
+class Deep(ToyTask):
+    """Mockingjay of twelve layers, whose first gradients are small."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = models.model(
+            "mockingjay", dim=160, num_layers=12, hidden_size=96, num_heads=4, ffn_size=96, downsample=3,
+            init_std=0.02, target_dim=300,
+        )  # fmt: skip
+
+    def loss(self, batch):
+        return self.model.pretrain_loss(*batch["feats"], batch["targets"])
+
+
+def test_gradients_in_fp16_are_those_in_fp32(tmp_path):
+    """The first scale lifts them out of where the format has few digits, or none."""
+    feats = models.batch([300, 200], dim=160)
+    data = {"feats": feats, "feat_lens": feats[1], "targets": torch.randn(*feats[0].shape[:2], 300)}
+    found = {}
+    for precision in ("fp32", "fp16"):
+        trainer = begun(Deep(), TrainConfig(precision=precision, grad_clip=0), tmp_path / precision)
+        trainer._step([data])
+        found[precision] = {name: p.grad for name, p in trainer.model.named_parameters() if p.ndim > 1}
+    for name, wanted in found["fp32"].items():
+        assert (found["fp16"][name] - wanted).norm() < 0.05 * wanted.norm(), name
 
 
 def test_the_scale_of_fp16_is_gone_on_with(tmp_path):

@@ -223,7 +223,7 @@ def slow_mockingjay(upstream, feats, lens, masked):
                 for t in range(length)
             ]
         )
-        hidden = upstream.input["norm"](upstream.input["proj"](x) + table.reshape(length, H))[None]
+        hidden = upstream.input.norm(upstream.input.proj(x) + table.reshape(length, H))[None]
         for layer in upstream.layers:
             hidden = torch_layer(layer, H)(hidden) if length else hidden
         for t in range(length):
@@ -352,7 +352,7 @@ def test_transformer_apc_loss_equals_the_slow_version():
         if length <= 2:
             continue
         past = utt[None, : length - 2]
-        hidden = upstream.input["norm"](upstream.input["proj"](past) + upstream.positions(length - 2, past))
+        hidden = upstream.input.norm(upstream.input.proj(past) + upstream.input.positions(length - 2, past))
         causal = nn.Transformer.generate_square_subsequent_mask(length - 2)
         for layer in upstream.layers:
             hidden = torch_layer(layer, 8)(hidden, src_mask=causal, is_causal=True)
@@ -394,9 +394,9 @@ def test_positions_are_the_same_for_every_copy_and_number_format(name):
     """Tables of different lengths lie in buffers of no process, which DDP would send to one another."""
     upstream, feats = model(name).eval(), torch.randn(1, 9, 6)
     before = upstream.reps(feats)
-    assert not list(upstream.buffers()) and upstream.positions.table.device.type == "cpu"
+    assert not list(upstream.buffers()) and upstream.input.positions.table.device.type == "cpu"
     with torch.device("meta"):
-        assert model(name).positions.table.device.type == "cpu"
+        assert model(name).input.positions.table.device.type == "cpu"
     torch.optim.swa_utils.AveragedModel(upstream).update_parameters(upstream)
     weights = {key: value.clone() for key, value in upstream.state_dict().items()}
     rounded = upstream.bfloat16()
@@ -425,6 +425,9 @@ def test_lengths_told_by_zeros_only_on_request():
     for lens_from, positions in (("given", 40), ("nonzero", 29)):
         upstream = model("mockingjay", lens_from=lens_from, mask_share=1.0, mask_span=1)
         assert upstream.pretrain_loss(feats, None)[1]["weight"] == positions
+        feats[:, 30:] = math.nan  # told to be padding, it counts in neither case
+        assert upstream.pretrain_loss(feats, torch.tensor([30]))[1]["weight"] == min(positions, 30)
+        feats[:, 30:] = 0
 
 
 @pytest.mark.parametrize(("loss_on", "positions"), [("masked", 39), ("starts", 13)])
@@ -522,3 +525,25 @@ def test_the_loss_for_training_of_ones_own_is_checked(name):
     ):
         with pytest.raises(InputError, match=complaint):
             upstream.training_loss(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "complaint"),
+    [
+        ("mockingjay", {"loss_on": "start"}, r"loss_on is 'start', want one of \['masked', 'starts'\]"),
+        ("mockingjay", {"activation": "tanh"}, "activation is 'tanh', want one of"),
+        ("apc", {"residual": "some"}, "residual is 'some', want one of"),
+        ("mockingjay", {"layer_norm_eps": math.inf}, "layer-norm-eps is inf, want a finite number"),
+        ("mockingjay", {"target_dim": -1}, "target-dim is -1"),
+    ],
+)
+def test_options_given_in_python_are_checked_too(name, options, complaint):
+    with pytest.raises(InputError, match=complaint):
+        model(name, **options)
+
+
+def test_a_model_of_other_targets_wants_them():
+    upstream, (feats, lens) = model("mockingjay", target_dim=9), batch([20, 30])
+    with pytest.raises(InputError, match=r"feats, without targets, has shape \(2, 33, 6\).*\(2, 33, 9\)"):
+        upstream.training_loss(feats, lens)
+    assert upstream.training_loss(feats, lens, torch.zeros(2, 33, 9))[1]["weight"] > 0

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from speechrep.data.batches import BatchSampler, Segment
-from speechrep.data.loader import Loader, pad_arrays
+from speechrep.data.loader import Loader
+from speechrep.data.padded import pad_arrays
 from speechrep.train import distributed
 from speechrep.train.task import Task
 

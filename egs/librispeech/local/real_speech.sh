@@ -112,21 +112,22 @@ represent() { # seed model
 
 # Train a probe and let it answer. A set is NAME or NAME@PART.
 probe() { # folder seed row config train valid test [option...]
-  local reps suffix=.h5 layer at=() name part
+  local reps suffix=.h5 layer set names=() parts=()
   if [[ $3 == *_finetune ]]; then
     reps=dump/fbank80 suffix=''
     layer="--pretrained exp/${tag}_s$2/$(model_of "$3") --ngpu $((ngpu > 0))"
   else
     reps=dump/${tag}_s$2/$(model_of "$3") layer="--layer $(layers_of "$3")"
   fi
-  for name in "${@:5:3}"; do
-    if [[ $name == *@* ]]; then part=${name#*@} name=${name%%@*}; else part="''"; fi
-    at+=("$reps/$name$suffix -data data/$name -split $part")
+  for set in "${@:5:3}"; do
+    names+=("${set%%@*}")
+    if [[ $set == *@* ]]; then parts+=("${set#*@}"); else parts+=("''"); fi
   done
   echo train_downstream --config "$4" --exp-dir "$1" --seed "$2" "${layer%--layer all}" "${@:8}" \
-    --train "${at[0]// -/ --train-}" --valid "${at[1]// -/ --valid-}"
-  part=${at[2]/ -data/ --data-dir}
-  echo decode --exp-dir "$1" --out-dir "$1/decode" --data "${part/ -split/ --split}"
+    --train "$reps/${names[0]}$suffix" --train-data "data/${names[0]}" --train-split "${parts[0]}" \
+    --valid "$reps/${names[1]}$suffix" --valid-data "data/${names[1]}" --valid-split "${parts[1]}"
+  echo decode --exp-dir "$1" --out-dir "$1/decode" --data "$reps/${names[2]}$suffix" \
+    --data-dir "data/${names[2]}" --split "${parts[2]}"
 }
 
 # The files that hold what a row's probes said (hyp), or should have said (ref).
