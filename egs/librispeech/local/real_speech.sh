@@ -112,7 +112,7 @@ represent() { # seed model
 
 # Train a probe and let it answer. A set is NAME or NAME@PART.
 probe() { # folder seed row config train valid test [option...]
-  local reps suffix=.h5 layer set names=() parts=()
+  local reps suffix=.h5 layer set names=() splits=()
   if [[ $3 == *_finetune ]]; then
     reps=dump/fbank80 suffix=''
     layer="--pretrained exp/${tag}_s$2/$(model_of "$3") --ngpu $((ngpu > 0))"
@@ -121,13 +121,13 @@ probe() { # folder seed row config train valid test [option...]
   fi
   for set in "${@:5:3}"; do
     names+=("${set%%@*}")
-    if [[ $set == *@* ]]; then parts+=("${set#*@}"); else parts+=("''"); fi
+    if [[ $set == *@* ]]; then splits+=("${set#*@}"); else splits+=("''"); fi
   done
   echo train_downstream --config "$4" --exp-dir "$1" --seed "$2" "${layer%--layer all}" "${@:8}" \
-    --train "$reps/${names[0]}$suffix" --train-data "data/${names[0]}" --train-split "${parts[0]}" \
-    --valid "$reps/${names[1]}$suffix" --valid-data "data/${names[1]}" --valid-split "${parts[1]}"
+    --train "$reps/${names[0]}$suffix" --train-data "data/${names[0]}" --train-split "${splits[0]}" \
+    --valid "$reps/${names[1]}$suffix" --valid-data "data/${names[1]}" --valid-split "${splits[1]}"
   echo decode --exp-dir "$1" --out-dir "$1/decode" --data "$reps/${names[2]}$suffix" \
-    --data-dir "data/${names[2]}" --split "${parts[2]}"
+    --data-dir "data/${names[2]}" --split "${splits[2]}"
 }
 
 # The files that hold what a row's probes said (hyp), or should have said (ref).
