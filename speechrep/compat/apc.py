@@ -8,10 +8,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from speechrep.compat.foreign import Foreign
 from speechrep.compat.keys import Row, Weights, tensors, to_theirs
 from speechrep.errors import InputError
-from speechrep.upstream.apc import Apc
+from speechrep.upstream.apc import Apc, ApcConfig
 
 _GRU = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 TABLE = (
@@ -87,13 +89,22 @@ def write(model: Apc) -> tuple[dict[str, Any], list[str]]:
     config = model.config
     residual = equivalent_residual(model, ("all", "none"), "the original adds it in every layer that fits")
     weights = {key: value.detach().cpu() for key, value in model.state_dict().items()}
-    name = f"rhl{config.num_layers}-rhs{config.hidden_size}-rd{config.dropout:g}-adam"
+    dropout = np.format_float_positional(config.dropout, trim="-")
+    name = f"rhl{config.num_layers}-rhs{config.hidden_size}-rd{dropout}-adam"
     name += f"{'-res' if residual == 'all' else ''}-ts{config.time_shift}"
     meta = model.meta
     notes = [
         f"the format holds weights only; call the file ...-{name}.pt so that the rest is known",
         f"the file does not say its features ({meta.feature}, {meta.dim} values): --preset or --features",
     ]
+    usual = ApcConfig()
+    lost = [
+        f"{name.replace('_', '-')} {getattr(config, name)}"
+        for name in ("prenet_dropout", "loss_on")
+        if getattr(config, name) != getattr(usual, name)
+    ]
+    if lost:
+        notes.append(f"it does not say what counts in training only: {', '.join(lost)}")
     return dict(to_theirs(weights, TABLE, "the model")), notes
 
 

@@ -1,9 +1,10 @@
 """What every reader of another project's file returns, and the checked look-ups they share."""
 
 import dataclasses
+import itertools
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from speechrep.compat.inert import Name, Record
@@ -69,16 +70,25 @@ def whole_number(values: Mapping[str, Any], key: str, where: object, default: in
     return int(value)
 
 
-def plain(value: Any, depth: int = 0) -> Any:
-    """A part of a file in JSON's types: records become dictionaries, tensors their shapes."""
-    if depth > 20:
+def plain(value: Any) -> Any:
+    """A part of a file in JSON's types: records become dictionaries, tensors their shapes.
+
+    What is nested deeper than 20, or comes after 10,000 values, is left out: a small file may hold one list
+    a thousand million times.
+    """
+    return _plain(value, 20, itertools.count())
+
+
+def _plain(value: Any, depth: int, seen: Iterator[int]) -> Any:
+    if not depth or next(seen) > 10_000:
         return "..."
     if isinstance(value, Record):
-        return {"class": value.name} | plain(value.state, depth + 1)
+        state = _plain(value.state, depth - 1, seen)
+        return {"class": value.name} | (state if isinstance(state, dict) else {})
     if isinstance(value, dict):
-        return {str(key): plain(item, depth + 1) for key, item in value.items()}
+        return {str(key): _plain(item, depth - 1, seen) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item, depth + 1) for item in value]
+        return [_plain(item, depth - 1, seen) for item in value]
     if isinstance(value, StoredTensor):
         return f"tensor {list(value.shape)}"
     if isinstance(value, Name):

@@ -56,9 +56,13 @@ def tensors(values: Any, part: str, where: object) -> Weights:
         tensor = value.load()
         if not tensor.is_floating_point():
             raise InputError(f"{part}[{key!r}] holds {tensor.dtype}, not floating-point numbers", where=where)
+        tensor = tensor.float()
         if not torch.isfinite(tensor).all():
-            raise InputError(f"{part}[{key!r}] holds NaN or infinity", where=where)
-        bare[key.removeprefix("module.")] = tensor.float()
+            raise InputError(f"{part}[{key!r}] holds NaN, infinity or more than float32 does", where=where)
+        name = key.removeprefix("module.")
+        if name in bare:
+            raise InputError(f"{part} holds {name} twice, once as {key}", where=where)
+        bare[name] = tensor
     return bare
 
 

@@ -114,7 +114,9 @@ def _read_apc(tree: dict[str, Any], where: object) -> Foreign:
             )
     residual = paras.get("residual")
     if not isinstance(residual, bool):
-        raise InputError(f"its configuration has residual {residual!r}, want true or false", where=where)
+        raise InputError(
+            f"its configuration has residual {reprlib.repr(residual)}, want true or false", where=where
+        )
     task = tree["config"].get("task")
     shift = whole_number(task if isinstance(task, dict) else {}, "n_future", where, 5)
     options |= {

@@ -256,6 +256,6 @@ def _dtype(kind: Any, path: Path) -> torch.dtype:
 
 
 def _count(value: Any, path: Path) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < 2**63:
         raise InputError("something else where a size belongs", where=path)
     return value

@@ -104,7 +104,7 @@ class BatchSampler:
         self.num_dropped = len(num_frames) - len(usable)
         if not len(usable):
             raise InputError(f"none of the {len(num_frames)} utterances has {max(1, min_frames)} frames")
-        self._usable, self._lengths = _small(usable), _small(num_frames[usable])
+        self._usable, self.lengths = _small(usable), _small(num_frames[usable])
 
     def batches(self, epoch: int) -> Batches:
         """This process's batches of one epoch, in training order."""
@@ -127,8 +127,8 @@ class BatchSampler:
     def _segments(self, rng: np.random.Generator) -> _Segments:
         crop = self.crop_frames
         if not crop:
-            return _Segments(self._usable, None, self._lengths)
-        lengths = self._lengths.astype(np.int64)
+            return _Segments(self._usable, None, self.lengths)
+        lengths = self.lengths.astype(np.int64)
         counts = np.maximum(lengths // crop, 1)
         spare = np.maximum(lengths - counts * crop, 0)
         offsets = rng.integers(0, spare + 1) if self.shuffle else spare // 2

@@ -83,6 +83,11 @@ class Loader:
         if running is not None:
             running._shutdown_workers()
 
+    def extent(self) -> dict[str, int]:
+        """How many utterances, and frames of them, there are for all processes together."""
+        lengths = self._order.lengths
+        return {"utterances": len(lengths), "frames": int(lengths.sum())}
+
     def num_batches(self, epoch: int = 0) -> int:
         """The number of batches of this process in an epoch."""
         return len(self._order.batches(epoch))
@@ -94,6 +99,7 @@ class _Order(torch.utils.data.Sampler[list[Segment]]):
     def __init__(self, sampler: BatchSampler):
         self._made: dict[int, Batches] = {}
         self._sampler, self._epoch, self._skip = sampler, 0, 0
+        self.lengths = sampler.lengths
 
     def begin(self, epoch: int, skip: int) -> None:
         self._epoch, self._skip = epoch, skip

@@ -17,7 +17,9 @@ class TrainConfig:
         1000,
         "optimiser steps; 0: none, a linear probe is solved, others stay untrained; -1: max-epochs rules",
     )
-    max_epochs: int = opt(0, "passes over the data after which to stop, 0 for no limit")
+    max_epochs: int = opt(
+        0, "passes over the data after which to stop, exact to a few batches; 0 for no limit"
+    )
     accumulate: int = opt(1, "batches per process in one optimiser step")
     optimizer: str = opt(
         "adamw",

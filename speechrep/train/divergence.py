@@ -33,15 +33,15 @@ class Watch:
             step, utt_ids, own_loss, _ = self._steps[bad]
             told = distributed.gather((math.isfinite(float(own_loss)), utt_ids))
             guilty = [ids for finite, ids in told if not finite] or [ids for _, ids in told]
-            self.stop(step, "training", list(itertools.chain(*guilty)))
+            self.stop(step, "training loss or gradient", list(itertools.chain(*guilty)))
         self._steps.clear()
 
-    def stop(self, step: int, part: str, utt_ids: list[str]) -> None:
-        """Raise the error."""
+    def stop(self, step: int, what: str, utt_ids: list[str]) -> None:
+        """Raise the error; ``what`` is not finite."""
         saved = checkpoint.saved_states(self.exp_dir / "checkpoints")
         named = f", utterances {' '.join(utt_ids[:20])}" if utt_ids else ""
         raise InputError(
-            f"the {part} loss or gradient is not finite at step {step}{named}",
+            f"the {what} is not finite at step {step}{named}",
             where=self.exp_dir,
             mend=f"last good checkpoint: {saved[-1] if saved else 'none'}; look at these utterances, "
             "or lower the learning rate",

@@ -94,8 +94,17 @@ def begin(
         yield device
     except Exception:
         # Perhaps of this process alone. To leave the group would wait for the others, and they wait for us.
-        if is_new and not any((exp_dir / name).exists() for name in OWNED[1:]):
+        if is_new and not _has_results(exp_dir):
             (exp_dir / OWNED[0]).unlink()
+        raise
+    except SystemExit as error:  # an interruption
+        together = distributed.world_size() > 1
+        distributed.stop()
+        if together and isinstance(error.code, int):
+            # What the exception holds keeps threads of the group alive, and now and then they hang the exit.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(error.code)
         raise
     except BaseException:
         distributed.stop()
@@ -140,6 +149,11 @@ def _without(words: list[str], option: str) -> list[str]:
     return kept
 
 
+def _has_results(exp_dir: Path) -> bool:
+    """Whether there is more of a run than its options."""
+    return any((exp_dir / name).exists() for name in OWNED[1:])
+
+
 def _claim(exp_dir: Path, options: dict[str, Any], defaults: dict[str, Any], overwrite: bool) -> bool:
     """Make the experiment directory ours, which it was not before if True, or see that it is.
 
@@ -153,7 +167,7 @@ def _claim(exp_dir: Path, options: dict[str, Any], defaults: dict[str, Any], ove
                 shutil.rmtree(exp_dir / name)
             else:
                 (exp_dir / name).unlink(missing_ok=True)
-    if path.exists():
+    if path.exists() and _has_results(exp_dir):  # else that run ended before it began
         stored = defaults | load_yaml(read_utf8(path), path)
         changed = [
             f"{name} was {stored.get(name)!r} and is now {options.get(name)!r}"

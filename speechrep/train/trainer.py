@@ -182,6 +182,9 @@ class Trainer:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / FINISHED).unlink(missing_ok=True)
             checkpoint.remove_states(self.folder, keep=saved)
+            for name in (WEIGHTS, INFO):  # half-written by a killed process
+                for path in self.exp_dir.glob(f".{name}.*.tmp"):
+                    path.unlink()
         self.log = TrainLog(exp_dir, self.total_steps, self.progress.step, self.first)
 
     def _total_steps(self, begun: TrainState) -> int:
@@ -359,7 +362,7 @@ class Trainer:
         value = stats[self.task.best_metric]
         if not math.isfinite(value):
             own = [utt_id for loss, utt_ids in losses if not loss.isfinite() for utt_id in utt_ids]
-            self.watch.stop(progress.step, "validation", list(itertools.chain(*distributed.gather(own))))
+            self.watch.stop(progress.step, "validation loss", list(itertools.chain(*distributed.gather(own))))
         self.log.write("valid", progress.step, progress.epoch, stats)
         better = value < progress.best if self.task.best_is_lower else value > progress.best
         if progress.best_step < 0 or better:
@@ -398,11 +401,15 @@ class Trainer:
 
     def _save(self) -> None:
         self.watch.check()
+        # A step along a finite gradient may have been too long.
+        if not all(p.isfinite().all() for p in self.trainable):
+            self.watch.stop(self.progress.step, "model", [])
         if self.first:
             state = {
                 "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(), "progress": dataclasses.asdict(self.progress),
                 "best_stats": self.best_stats, "config": to_dict(self.config), "world_size": self.world,
+                "data": self.loader.extent(),
             }  # fmt: skip
             checkpoint.save_state(
                 self.folder, self.progress.step, state, self.config.keep_last, self.config.save_interval
@@ -416,6 +423,13 @@ class Trainer:
         )
         if shapes != here:
             raise InputError("the checkpoint is of another model", where=path, mend="--overwrite starts anew")
+        now = self.loader.extent()
+        if (data := state.get("data", now)) != now:  # earlier versions told none
+            told, instead = (f"{one['utterances']} utterances, {one['frames']} frames" for one in (data, now))
+            raise InputError(
+                f"the checkpoint is of {told}, to train on, and there are now {instead}", where=path,
+                mend="put the old ones back, or --overwrite starts anew",
+            )  # fmt: skip
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

@@ -306,6 +306,16 @@ def test_lossy_exports_are_refused(tmp_path: Path, kind: str, project: str, comp
     assert not (tmp_path / "out.ckpt").exists()
 
 
+def test_what_counts_in_training_only_is_told_where_the_format_does_not_say_it(tmp_path: Path) -> None:
+    options = {"prenet_layers": 1, "prenet_dropout": 0.3, "loss_on": "padded", "dropout": 1e-5}
+    save_model(
+        tmp_path / "exp", build("apc", CONFIGS["apc"](hidden_size=6, **options), preset_meta("apc-kaldi80"))
+    )
+    *_, told = notes = export_model(tmp_path / "exp", "apc", tmp_path / "out.pt")
+    assert told == "it does not say what counts in training only: prenet-dropout 0.3, loss-on padded"
+    assert any("-rd0.00001-" in note for note in notes)
+
+
 @pytest.mark.parametrize("name", ["surface", "apc_transformer"])
 @pytest.mark.parametrize("project", ["mockingjay", "apc", "s3prl"])
 def test_models_that_nobody_else_has_are_refused(tmp_path: Path, name: str, project: str) -> None:

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from speechrep.compat.keys import Row, to_ours, to_theirs
+from speechrep.compat.foreign import plain
+from speechrep.compat.keys import Row, tensors, to_ours, to_theirs
+from speechrep.compat.unpickle import read_checkpoint
 from speechrep.errors import InputError
 
 TABLE = [
@@ -65,3 +67,25 @@ def test_an_optional_part_is_absent_as_a_whole_or_complete() -> None:
 def test_a_parameter_without_a_place_there_is_not_dropped() -> None:
     with pytest.raises(InputError, match="mask_embedding has no counterpart"):
         to_theirs({"mask_embedding": torch.ones(1)}, TABLE, "f")
+
+
+def stored(path, values: torch.Tensor) -> object:
+    torch.save({"x": values}, path)
+    return read_checkpoint(path)["x"]
+
+
+def test_values_that_float32_cannot_hold_and_keys_that_are_twice_there_are_refused(tmp_path) -> None:
+    good = stored(tmp_path / "good", torch.ones(2, dtype=torch.float64))
+    assert tensors({"module.a": good, "b": good}, "model", "f").keys() == {"a", "b"}
+    big = stored(tmp_path / "big", torch.full((2,), 1e39, dtype=torch.float64))
+    with pytest.raises(InputError, match=r"model\['a'\] holds NaN, infinity or more than float32"):
+        tensors({"a": big}, "model", "f")
+    with pytest.raises(InputError, match=r"model holds a twice, once as module\.a"):
+        tensors({"a": good, "module.a": good}, "model", "f")
+
+
+def test_what_a_small_file_repeats_endlessly_is_cut_short() -> None:
+    laughs: list = ["ha"]
+    for _ in range(15):
+        laughs = [laughs] * 10
+    assert len(str(plain({"x": laughs}))) < 10**6

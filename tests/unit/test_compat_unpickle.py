@@ -202,7 +202,7 @@ def test_tensors_stay_inside_their_storage(tmp_path: Path) -> None:
     assert read_checkpoint(crafted(path, (2, 2), (2, 1))).load().shape == (2, 2)
     for shape, stride, offset in [
         ((5,), (1,), 0), ((2, 2), (2, 1), 1), ((10**9,), (0,), 0), ((2,), (10**9,), 0), ((-1,), (1,), 0),
-        ((2,), (-1,), 1),
+        ((2,), (-1,), 1), ((2**70, 0), (1, 1), 0),
     ]:  # fmt: skip
         with pytest.raises(InputError, match=r"past its storage|where a size belongs"):
             read_checkpoint(crafted(path, shape, stride, offset))

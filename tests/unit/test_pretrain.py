@@ -88,6 +88,13 @@ def test_a_run_that_began_with_an_error_binds_nobody(tmp_path, sets):
     main([*command, "--max-steps", "0"])
 
 
+def test_a_run_that_was_killed_before_it_began_binds_nobody(tmp_path, sets):
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp/config.yaml").write_text("max-steps: 7\n")
+    main([*SMALL["apc"], *sets, "--exp-dir", str(tmp_path / "exp"), "--max-steps", "0"])
+    assert "max-steps: 0\n" in (tmp_path / "exp/config.yaml").read_text()
+
+
 def test_options_of_another_run_are_refused_unless_overwritten(tmp_path, sets):
     command = [*SMALL["apc"], *sets, "--exp-dir", str(tmp_path / "exp"), "--max-steps"]
     main([*command, "0"])

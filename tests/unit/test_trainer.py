@@ -509,6 +509,31 @@ def test_gradients_in_fp16_are_those_in_fp32(tmp_path):
         assert (found["fp16"][name] - wanted).norm() < 0.05 * wanted.norm(), name
 
 
+def test_no_state_of_a_model_that_is_not_finite_is_kept(tmp_path):
+    """A step may have been too long although its gradient was finite."""
+    options = {"lr": 1e38, "optimizer": "sgd", "schedule": "constant", "warmup_share": 0, "grad_clip": 0}
+    config = dataclasses.replace(CONFIG, save_interval=1, valid_interval=100, weight_decay=0, **options)
+    task = ToyTask()
+    task.data.utts = [1000 * utt for utt in task.data.utts]
+    with pytest.raises(InputError, match=r"the model is not finite at step 1.*last good checkpoint: none"):
+        train(task, config, tmp_path)
+    assert not checkpoint.saved_states(tmp_path / "checkpoints")
+
+
+def test_other_training_data_at_the_same_place_is_no_continuation(tmp_path):
+    begun(ToyTask(), CONFIG, tmp_path)._save()
+    task = ToyTask()
+    del task.data.utts[-1], task.data.num_frames[-1]
+    with pytest.raises(InputError, match=r"is of 40 utterances, \d+ frames, .* are now 39 utterances, "):
+        begun(task, CONFIG, tmp_path)
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path):
+    (tmp_path / ".model.safetensors.77.tmp").write_bytes(b"half")
+    begun(ToyTask(), CONFIG, tmp_path)
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_the_scale_of_fp16_is_gone_on_with(tmp_path):
     config = dataclasses.replace(CONFIG, precision="fp16")
     earlier = begun(ToyTask(), config, tmp_path)
