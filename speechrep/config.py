@@ -11,7 +11,7 @@ import difflib
 import math
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import configargparse
@@ -28,6 +28,12 @@ MOST_NESTED = 50  # brackets in YAML; PyYAML's time for one grows with those tha
 YAML_ERRORS = (
     yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError,
 )  # fmt: skip
+# What options were called in files of earlier versions, in model.json and config.yaml.
+RENAMED = {
+    "hidden": "hidden_size", "hidden_dim": "hidden_size", "decoder_hidden": "decoder_hidden_size",
+    "batch_frames": "max_frames", "batch_utts": "max_utts",
+}  # fmt: skip
+RENAMED |= {old.replace("_", "-"): now.replace("_", "-") for old, now in RENAMED.items() if "_" in old}
 
 
 def opt(default: Any, help: str, choices: Sequence[Any] = ()) -> Any:
@@ -150,6 +156,16 @@ def _scout(option: str, argv: Sequence[str] | None) -> str | None:
     return scout.parse_known_args([word for word in words if word not in ("-h", "--help")])[0].picked
 
 
+def renamed(values: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Options of a file that an earlier version may have written, by the names that they have now.
+
+    Args:
+        values: option to value.
+        known: names that are left as they are.
+    """
+    return {name if name in known else RENAMED.get(name, name): value for name, value in values.items()}
+
+
 def from_dict(cls: type[T], values: Mapping[str, Any], where: object) -> T:
     """The dataclass ``cls`` from stored plain values; strict.
 
@@ -160,6 +176,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: object) -> T:
     types = typing.get_type_hints(cls)
     if not isinstance(values, Mapping):
         raise InputError(f"want keys and values, got a {type(values).__name__}", where=where)
+    values = renamed(values, types)
     unknown = sorted(set(values) - set(types))
     if unknown:
         raise InputError(f"unknown key {unknown[0]!r}; known are {sorted(types)}", where=where)

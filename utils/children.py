@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO
 
 POLL_S = 0.02
@@ -24,9 +24,20 @@ class Children:
         self.signal = 0  # the first signal received
         self.live: list[subprocess.Popen] = []
         self._kill_at = float("inf")
-        for number in (signal.SIGINT, signal.SIGTERM, *hangup()):
+        self._numbers = (signal.SIGINT, signal.SIGTERM, *hangup())
+        for number in self._numbers:
             signal.signal(number, self._receive)
         end_with_parent()
+
+    @contextlib.contextmanager
+    def forwarding_only(self) -> Iterator[None]:
+        """Meanwhile a signal ends this process at once if there is no child to forward it to."""
+        handlers = {} if self.live else {n: signal.signal(n, signal.SIG_DFL) for n in self._numbers}
+        try:
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
     def start(
         self,

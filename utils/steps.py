@@ -9,7 +9,6 @@ NUL. What is up to date is seen here, at its turn, and starts no process.
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -29,37 +28,35 @@ def main() -> None:
     parser.add_argument("--cores", type=int, required=True, help="cores to share among those running at once")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs to share among those running at once")
     args = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there are children to forward it to
     waiting = parse(sys.stdin.buffer.read())
     at_once = max(1, min(args.slots, len(waiting)))
     free, slots = list(range(at_once)), {}
-    children = None
+    children = Children(grace_s=30)
     failed = 0
     while waiting or slots:
-        ended = children.finished() if children else []
+        ended = children.finished()
         for child in ended:
             free.append(slots.pop(child))
             failed += bool(child.returncode)
-        if (children and children.signal) or (failed and at_once == 1):
+        if children.signal or (failed and at_once == 1):
             waiting.clear()
         if waiting and free:
             words = waiting.pop(0)
             asked = step.read_step(words)
             try:
-                is_due = step.due(asked)
+                with children.forwarding_only():
+                    is_due = step.due(asked)
             except step.ERRORS as error:
                 step.say(step.told(asked, error))
                 failed += 1
                 continue
-            if is_due:
-                children = children or Children(grace_s=30)
+            if is_due and not children.signal:
                 slot = free.pop(0)
                 own = environment(slot, at_once, args.cores, args.gpus)
                 slots[children.start([sys.executable, STEP, *words], env=own)] = slot
         elif slots and not ended:
             children.wait()
-    if children:
-        children.end_like_signal()
+    children.end_like_signal()
     if failed:
         sys.exit(1)
 

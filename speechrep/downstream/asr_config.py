@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from speechrep.config import at_least, opt, require_finite, require_shares
+from speechrep.config import at_least, opt, require_choices, require_finite, require_shares
 from speechrep.downstream.base import TaskConfig
 from speechrep.errors import InputError
 from speechrep.text.registry import TOKENIZERS
@@ -110,6 +110,7 @@ class AsrDecodeConfig:
     max_frames: int = opt(8000, "budget of a decoding batch in input frames, padding included")
 
     def __post_init__(self) -> None:
+        require_choices(self)
         at_least(1, self, "beam", "nbest", "max_frames")
         at_least(0, self, "end_margin")
         require_finite(self, "length_bonus", "lm_weight")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speechrep.config import at_least, opt, require_finite, to_dict
+from speechrep.config import at_least, opt, require_choices, require_finite, to_dict
 from speechrep.data.batches import BatchSampler
 from speechrep.data.features import FeatureReader
 from speechrep.data.identity import require_equal, require_statistics, statistics_sha256
@@ -47,6 +47,7 @@ class TaskConfig:
     train_proportion: float = opt(1.0, "share of the training utterances to use, drawn by the seed")
 
     def __post_init__(self) -> None:
+        require_choices(self)
         if (self.fine_tune or self.mix_layers) and not self.pretrained:
             raise InputError("fine-tune and mix-layers are of a model inside", mend="give --pretrained")
         at_least(0, self, "fine_tune_after", "fine_tune_lr")

@@ -12,7 +12,7 @@ import configargparse
 import torch
 import yaml
 
-from speechrep.config import load_yaml, to_dict, without_free
+from speechrep.config import load_yaml, renamed, to_dict, without_free
 from speechrep.errors import InputError
 from speechrep.io.files import atomic_open, read_utf8
 from speechrep.io.model_files import INFO, TRAIN_LOG, WEIGHTS
@@ -168,7 +168,7 @@ def _claim(exp_dir: Path, options: dict[str, Any], defaults: dict[str, Any], ove
             else:
                 (exp_dir / name).unlink(missing_ok=True)
     if path.exists() and _has_results(exp_dir):  # else that run ended before it began
-        stored = defaults | load_yaml(read_utf8(path), path)
+        stored = defaults | _by_option([renamed(load_yaml(read_utf8(path), path), options)])
         changed = [
             f"{name} was {stored.get(name)!r} and is now {options.get(name)!r}"
             for name in sorted(without_free(stored | options))

@@ -115,8 +115,12 @@ class Upstream(torch.nn.Module):
         return []
 
     def shortest(self) -> int:
-        """The least number of frames of which something can be learned."""
+        """The least number of frames that the model has an answer to."""
         return 1
+
+    def shortest_trained(self) -> int:
+        """The least number of frames of an utterance of which something can be learned."""
+        return self.shortest()
 
     def forward(self, feats: torch.Tensor, feat_lens: torch.Tensor | None = None) -> Output:
         """Represent a batch.

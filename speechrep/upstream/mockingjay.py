@@ -89,10 +89,14 @@ class Mockingjay(Upstream):
             bert_init(parameter_owner, config.init_std)
 
     def shortest(self) -> int:
-        """Two positions: one to mask, one to see; of the original's runs, what is long enough for one."""
-        config = self.config
-        original = config.mask_starts == "original"
-        return self.downsample * (least_original(config.mask_share, config.mask_span) if original else 2)
+        """Two positions: one to mask, one to see."""
+        return 2 * self.downsample
+
+    def shortest_trained(self) -> int:
+        """Of the original's runs, what is long enough for one."""
+        if self.config.mask_starts != "original":
+            return self.shortest()
+        return self.downsample * least_original(self.config.mask_share, self.config.mask_span)
 
     def parts_to_compile(self) -> list[torch.nn.Module]:
         """Every layer."""

@@ -116,17 +116,20 @@ class Pretraining(Task):
         require_input_of(model, valid, train.path)
         self.model, self._draw, self._drawn = model, draw, valid
         for reader in (train, valid):
-            if not (reader.num_frames >= model.shortest()).any():
-                what = f"none of its {len(reader.utt_ids)} utterances has {model.shortest()} frames"
+            if not (reader.num_frames >= model.shortest_trained()).any():
+                what = f"none of its {len(reader.utt_ids)} utterances has {model.shortest_trained()} frames"
                 raise InputError(what, where=reader.path)
+        max_utts = data.max_utts
+        if data.pad_to:  # the budget of frames is of padded ones
+            max_utts = min(max_utts or data.max_frames, max(1, data.max_frames // data.pad_to))
         samplers = [
             BatchSampler(
                 reader.num_frames,
                 data.max_frames,
                 seed,
-                max_utts=data.max_utts,
+                max_utts=max_utts,
                 crop_frames=data.crop_frames,
-                min_frames=model.shortest(),
+                min_frames=model.shortest_trained(),
                 rank=rank,
                 world_size=world_size,
                 halve_above=data.halve_above,

@@ -631,6 +631,27 @@ def test_steps_that_are_up_to_date_start_nothing_and_are_seen_at_their_turn(tmp_
         assert not (tmp_path / "logs/s1").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_long_look_at_a_step(tmp_path, number):
+    program = f"""import sys, time; sys.path.insert(0, {str(UTILS)!r}); import step, steps
+real = step.due
+def slow(asked):
+    if asked.name == "s1":
+        open("looks", "w").write("x")
+        time.sleep(30)
+    return real(asked)
+step.due = slow
+steps.main()"""
+    words = [sys.executable, "-c", program, "--slots", "1", "--cores", "1"]
+    process = subprocess.Popen(words, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process.stdin.write(queued([["true"], ["touch", "later"]]).encode())
+    process.stdin.close()
+    wait_for(tmp_path / "looks")
+    process.send_signal(number)
+    assert process.wait(10) == -number
+    assert (tmp_path / ".done/s0").exists() and not (tmp_path / "later").exists()
+
+
 def test_a_step_that_cannot_be_looked_at_has_failed(tmp_path):
     queue = queued([["touch", "x"]], "--in", "gone") + queued([["touch", "y"]], first=1)
     for slots in ("1", "2"):

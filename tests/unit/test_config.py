@@ -16,9 +16,11 @@ from speechrep.config import (
     make_parser,
     opt,
     parse_choice,
+    renamed,
     require_shares,
     to_dict,
 )
+from speechrep.downstream.asr_config import AsrConfig
 from speechrep.downstream.base import TaskConfig
 from speechrep.errors import InputError
 
@@ -207,3 +209,12 @@ def test_stored_values_are_checked(values, complaint):
 def test_a_stored_value_is_one_of_its_choices():
     with pytest.raises(InputError, match=r"model\.json: layer_sum is 'softmay', want one of \['softmax'"):
         from_dict(TaskConfig, {"layer_sum": "softmay"}, "model.json")
+
+
+def test_what_an_earlier_version_called_otherwise_is_read():
+    old = {"name": "x", "hidden": 7, "batch_frames": 3}
+    assert renamed(old, ["hidden"]) == {"name": "x", "hidden": 7, "max_frames": 3}
+    assert renamed({"decoder-hidden": 4, "hidden-dim": 5}, []) == {"decoder-hidden-size": 4, "hidden-size": 5}
+    assert from_dict(AsrConfig, {"hidden": 24, "decoder_hidden": 8}, "f") == AsrConfig(
+        hidden_size=24, decoder_hidden_size=8
+    )

@@ -112,7 +112,7 @@ def edit(folder, **changes):
         (lambda d: edit(d, upstream="wav2vec"), "want an upstream"),
         (lambda d: edit(d, weights_sha256="0"), "not those that model.json describes"),
         (lambda d: edit(d, config={"hidden_size": 9, "num_layers": 2}), "do not fit the model at"),
-        (lambda d: edit(d, config={"hidden": 8}), "hidden"),
+        (lambda d: edit(d, config={"width": 8}), "width"),
         (lambda d: edit(d, format="x/1"), "not a model description"),
     ],
 )

@@ -88,6 +88,14 @@ def test_a_run_that_began_with_an_error_binds_nobody(tmp_path, sets):
     main([*command, "--max-steps", "0"])
 
 
+def test_a_run_of_an_earlier_version_goes_on_by_the_names_of_now(tmp_path, sets):
+    command = [*SMALL["apc"], *sets, "--exp-dir", str(tmp_path / "exp"), "--max-steps", "0"]
+    main(command)
+    path = tmp_path / "exp/config.yaml"
+    path.write_text(path.read_text().replace("hidden-size:", "hidden:").replace("max-utts:", "batch-utts:"))
+    main(command)
+
+
 def test_a_run_that_was_killed_before_it_began_binds_nobody(tmp_path, sets):
     (tmp_path / "exp").mkdir()
     (tmp_path / "exp/config.yaml").write_text("max-steps: 7\n")
@@ -403,6 +411,16 @@ def test_batches_padded_to_what_the_original_padded_to(sets):
         assert not batch["unpadded"] and len(batch["utt_ids"]) == (reader.num_frames > 3).sum()
         weights[pad_to] = int(stats["weight"]) / len(batch["utt_ids"])
     assert weights == {0: reader.num_frames.max() - 3, 150: 147}
+    few = PretrainData(max_frames=300, pad_to=150)
+    for batch in Pretraining(upstream, reader, reader, few, seed=1).train_loader().epoch(0):
+        assert len(batch["utt_ids"]) <= 2  # within the budget
+
+
+def test_pictures_of_the_original_choice_need_no_run(tmp_path, sets):
+    """Those of TensorBoard are of four seconds, a run of 21 positions of 3 frames wants more."""
+    words = [*SMALL["mockingjay"], *sets, "--mask-starts", "original", "--mask-span", "5", "--max-steps", "1"]
+    main([*words, "--downsample", "3", "--exp-dir", str(tmp_path / "exp")])
+    assert read_info(tmp_path / "exp")["config"]["mask_starts"] == "original"
 
 
 def test_reconstructs_other_features_of_the_same_utterances(tmp_path, sets):

@@ -367,6 +367,18 @@ def test_what_breaks_is_told_with_step_and_utterances(tmp_path, what, precision,
         json.loads(line, parse_constant=pytest.fail)  # NaN is no JSON
 
 
+def test_a_validation_set_of_which_nothing_counts_is_refused(tmp_path):
+    """A loss of 0, which none improves."""
+
+    class Nothing(ToyTask):
+        def loss(self, batch):
+            loss, stats = super().loss(batch)
+            return loss * self.model.training, stats | {"weight": stats["weight"] * self.model.training}
+
+    with pytest.raises(InputError, match="nothing of the validation set is in the loss"):
+        train(Nothing(), CONFIG, tmp_path)
+
+
 def test_a_damaged_checkpoint_is_named_with_the_one_before(tmp_path):
     train(ToyTask(), CONFIG, tmp_path)
     *_, older, newest = checkpoint.saved_states(tmp_path / "checkpoints")
