@@ -82,6 +82,11 @@ class Loader:
         self._running, self._ahead = iter(()), -1
         if running is not None:
             running._shutdown_workers()
+            # One that was killed may have held the lock of what the others write to: they would wait for it,
+            # and Python at its exit for them.
+            for worker in running._workers:
+                worker.kill()
+                worker.join()
 
     def extent(self) -> dict[str, int]:
         """How many utterances, and frames of them, there are for all processes together."""

@@ -1,6 +1,8 @@
 """The loader: the same batches with and without workers, and from the middle of an epoch."""
 
 import contextlib
+import multiprocessing
+import time
 
 import numpy as np
 import pytest
@@ -78,6 +80,25 @@ def test_damaged_data_are_told_as_they_are_wherever_they_are_read(num_workers):
     ):
         list(loader.epoch(0))
     assert str(error.value) == "feats.ark: damaged (extract it again)"
+
+
+class Stuck(ToyData):
+    def __getitem__(self, segment):
+        if torch.utils.data.get_worker_info().id == 1:
+            time.sleep(3600)  # as who waits for a lock that a killed process holds
+        return super().__getitem__(segment)
+
+
+def test_a_process_that_is_stuck_does_not_outlive_the_loader(monkeypatch):
+    """It heeds no SIGTERM, as all that read; Python would wait for it at its exit."""
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.3)
+    data = Stuck()
+    loader = Loader(data, BatchSampler(data.num_frames, 100, 1), 2)
+    next(loader.epoch(0))
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    loader.close()
+    assert not any(worker.is_alive() for worker in workers)
 
 
 def test_padding():
