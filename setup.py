@@ -40,7 +40,6 @@ setup(
         "soxr>=0.3,<2",  # resampling
         "tensorboard>=2.12,<3",  # training curves
         "torch>=2.4,<3",  # models
-        "tqdm>=4.64,<5",  # progress bars
     ],
     extras_require={
         "mini": ["espeakng-loader>=0.2.4,<0.3"],  # the voices of --corpus mini

@@ -1,6 +1,7 @@
 """How far a command is: count, speed and remaining time, now and then, for every step that may take long."""
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -9,6 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 # In the environment of a job whose parent shows the progress of all jobs: it only tells its counts.
 FOR_PARENT = {"SPEECHREP_PROGRESS": "parent"}
+CLEAR = "\r\x1b[K"  # the line of a terminal
 IN_LOG_S, ON_TERMINAL_S, FOR_PARENT_S = 10.0, 0.2, 0.5  # from one count to the next
 
 
@@ -21,10 +23,13 @@ class Progress:
         total: what 100 % is; 0 if not known.
         unit: of what, such as ``"utterances"``.
         done: how many are done already.
+
+    Attributes:
+        note: what is shown behind the count.
     """
 
     def __init__(self, total: int, unit: str, done: int = 0):
-        self.total, self.unit, self.first, self.done = total, unit, done, done
+        self.total, self.unit, self.first, self.done, self.note = total, unit, done, done, ""
         self._start = time.monotonic()
         self._for_parent = FOR_PARENT.items() <= os.environ.items()
         visible = ON_TERMINAL_S if sys.stderr.isatty() else IN_LOG_S
@@ -52,11 +57,26 @@ class Progress:
             return
         elapsed = self._shown - self._start
         speed = (self.done - self.first) / elapsed if elapsed > 0 else 0.0
-        left = f"{(self.total - self.done) / speed:.0f} s left" if speed > 0 and self.total else "running"
+        left = f"{clock((self.total - self.done) / speed)} left" if speed > 0 and self.total else "running"
         count = f"{self.done}/{self.total}" if self.total else f"{self.done}"
-        text = f"{count} {self.unit}, {speed:.1f}/s, " + (f"took {elapsed:.0f} s" if end else left)
+        text = f"{count} {self.unit}, {speed:.1f}/s, " + (f"took {clock(elapsed)}" if end else left)
+        text += self.note
         if sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[K{text}" + ("\n" if end else ""))
+            width = shutil.get_terminal_size().columns - 1  # of what goes on in the next line no more is cleared
+            sys.stderr.write(f"{CLEAR}{text[:width]}" + ("\n" if end else ""))
         else:
             sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+
+    def say(self, text: str) -> None:
+        """A line of text above the count on a terminal."""
+        sys.stderr.write(f"{CLEAR}{text}\n")
+        self.show()
+
+
+def clock(seconds: float) -> str:
+    """``"99 s"``, and more as ``h:mm:ss``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, seconds_left = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds_left:02d}"

@@ -1,4 +1,4 @@
-"""What a training run tells: a bar or log lines, ``train_log.jsonl``, TensorBoard."""
+"""What a training run tells: a count on a terminal or log lines, ``train_log.jsonl``, TensorBoard."""
 
 import contextlib
 import json
@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from speechrep.errors import telling_of
 from speechrep.io.files import atomic_open, read_train_log
 from speechrep.io.model_files import TRAIN_LOG
+from speechrep.progress import Progress, clock
 
 logger = logging.getLogger("train")
 
@@ -42,11 +42,7 @@ class TrainLog:
             stream.writelines(json.dumps(line) + "\n" for line in kept)
         self._stream = open(path, "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the run
         self._board = SummaryWriter(str(self._exp_dir / "tensorboard"), purge_step=first_step + 1)
-        self._bar = (
-            tqdm(total=total_steps, initial=first_step, unit="step", file=sys.stderr, dynamic_ncols=True)
-            if sys.stderr.isatty()
-            else None
-        )
+        self._count = Progress(total_steps, "steps", first_step) if sys.stderr.isatty() else None
 
     def write(self, part: str, step: int, epoch: int, stats: dict[str, float], eta_s: float = 0) -> None:
         """Tell one set of statistics.
@@ -67,11 +63,11 @@ class TrainLog:
             for name, value in stats.items():
                 self._board.add_scalar(f"{part}/{name}", value, step)
         told = " ".join(f"{name} {_short(value)}" for name, value in stats.items())
-        if self._bar is not None and part == "train":
-            self._bar.set_postfix_str(f"loss {stats['loss']:.4f}, {stats['frames_per_s']:.0f} frames/s")
+        if self._count is not None and part == "train":
+            self._count.note = f", loss {stats['loss']:.4f}, {stats['frames_per_s']:.0f} frames/s"
         else:
             if part == "train":
-                self._eta = f" eta {_clock(eta_s)}"
+                self._eta = f" eta {clock(eta_s)}"
             self.say(f"{part} step {step}/{self.total_steps} epoch {epoch} {told}{self._eta}")
 
     def pictures(self, step: int, pictures: Mapping[str, NDArray]) -> None:
@@ -87,15 +83,15 @@ class TrainLog:
 
     def advance(self) -> None:
         """One step done."""
-        if self.enabled and self._bar is not None:
-            self._bar.update()
+        if self.enabled and self._count is not None:
+            self._count.update(self._count.done + 1)
 
     def say(self, text: str) -> None:
         """A line of text."""
         if not self.enabled:
             return
-        if self._bar is not None:
-            self._bar.write(text, file=sys.stderr)
+        if self._count is not None:
+            self._count.say(text)
         else:
             logger.info(text)
 
@@ -106,14 +102,9 @@ class TrainLog:
             with contextlib.suppress(OSError):
                 self._stream.close()
                 self._board.close()
-            if self._bar is not None:
-                self._bar.close()
+            if self._count is not None:
+                self._count.show(end=True)
 
 
 def _short(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds_left = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds_left:02d}"

@@ -59,3 +59,18 @@ def test_the_counts_of_jobs_are_one(tmp_path, monkeypatch, capsys):
     assert shown[-1] == 6 and set(shown) <= {0, 3, 6}
     assert re.search("utterances, .* took", capsys.readouterr().err)
     assert (tmp_path / "1.log").read_text() == ""
+
+
+def test_a_line_above_the_count_of_a_terminal(clock, capsys, monkeypatch):
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    counted = Progress(10, "steps", done=2)
+    counted.note = ", loss 0.5, and more than the terminal is wide"
+    clock[0] = 200.0
+    counted.update(3)
+    counted.say("saved")
+    counted.show(end=True)
+    assert capsys.readouterr().err.split("\r\x1b[K") == [
+        "", "3/10 steps, 0.0/s, 0:23:20 left, loss 0", "saved\n", "3/10 steps, 0.0/s, 0:23:20 left, loss 0",
+        "3/10 steps, 0.0/s, took 0:03:20, loss 0\n",
+    ]  # fmt: skip

@@ -247,6 +247,19 @@ def test_a_line_tells_figures_and_the_time_that_is_left(tmp_path, caplog):
     ]
 
 
+def test_a_terminal_gets_a_count_and_what_was_validated_above_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    log = TrainLog(tmp_path, 10, 2, enabled=True)
+    log.advance()
+    log.write("train", 3, 1, {"loss": 1.23456, "frames_per_s": 12345.6}, 3725.9)
+    log.write("valid", 3, 1, {"loss": 0.0001234})
+    log.close()
+    above, count = capsys.readouterr().err.split("\r\x1b[K")[1:3]
+    assert above == "valid step 3/10 epoch 1 loss 0.0001234\n"
+    assert count.startswith("3/10 steps, ") and count.endswith(", loss 1.2346, 12346 frames/s")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [*((name, 0) for name in ("accumulate", "valid_interval", "save_interval", "log_interval", "keep_last")),
