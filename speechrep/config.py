@@ -80,6 +80,14 @@ def require_shares(config: Any, *names: str) -> None:
             raise InputError(f"{_option(name)} is {getattr(config, name)}, want 0 to 1")
 
 
+def require_dropout(config: Any, *names: str) -> None:
+    """Refuse options that are not from 0 up to below 1, at which nothing is left."""
+    require_shares(config, *names)
+    for name in names:
+        if getattr(config, name) == 1:
+            raise InputError(f"{_option(name)} is 1, want less")
+
+
 def without_free(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a training command, named with - or _, without those that change no result."""
     named = {name: _option(str(name)) for name in options}

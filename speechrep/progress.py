@@ -62,7 +62,7 @@ class Progress:
         text = f"{count} {self.unit}, {speed:.1f}/s, " + (f"took {clock(elapsed)}" if end else left)
         text += self.note
         if sys.stderr.isatty():
-            width = shutil.get_terminal_size().columns - 1  # of what goes on in the next line no more is cleared
+            width = shutil.get_terminal_size().columns - 1  # the next line would not be cleared
             sys.stderr.write(f"{CLEAR}{text[:width]}" + ("\n" if end else ""))
         else:
             sys.stderr.write(f"{text}\n")

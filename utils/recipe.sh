@@ -43,21 +43,31 @@ outputs_as_given() { # variable...
   local name
   for name in "$@"; do
     if has_word "$name" "${given_options:?}" && [[ -n ${!name} ]]; then
-      # However it is spelt, steps know a path again by its name; without the recipe's folder it is short to read.
-      if [[ ${!name} != /* ]]; then printf -v "$name" '%s' "${called_from:?}/${!name}"; fi
-      printf -v "$name" '%s' "$(realpath -ms -- "${!name}")"
-      printf -v "$name" '%s' "${!name#"$PWD"/}"
-      printf -v "$name" '%s' "${!name#"$(pwd -P)"/}" # the folder may be reached through a link
-      if [[ ${!name} == -* ]]; then printf -v "$name" '%s' "./${!name}"; fi
+      printf -v "$name" '%s' "$(output_as_given "${!name}")"
     fi
   done
+}
+output_as_given() { # path
+  local path=$1
+  # However it is spelt, steps know a path again by its name; without the recipe's folder it is short to read.
+  if [[ $path != /* ]]; then path=${called_from:?}/$path; fi
+  path=$(realpath -ms -- "$path")
+  path=${path#"$PWD"/}
+  path=${path#"$(pwd -P)"/} # the folder may be reached through a link
+  if [[ $path == -* ]]; then path=./$path; fi
+  echo "$path"
 }
 
 inputs_as_given() { # variable...
   local name
   for name in "$@"; do
-    if [ -e "${called_from:?}/${!name}" ] || [ ! -e "${!name}" ]; then outputs_as_given "$name"; fi
+    if has_word "$name" "${given_options:?}" && [[ -n ${!name} ]]; then
+      printf -v "$name" '%s' "$(input_as_given "${!name}")"
+    fi
   done
+}
+input_as_given() { # path
+  if [ -e "${called_from:?}/$1" ] || [ ! -e "$1" ]; then output_as_given "$1"; else echo "$1"; fi
 }
 
 # Name of the data directory of one or more sets: train-clean-100 is train_clean_100, two are joined by +.

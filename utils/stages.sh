@@ -69,6 +69,30 @@ for upstream in $all_upstreams; do
     ! has_no_weights "$model"; then
     fail "--upstream-from: there is no $model in $upstream_from: train it there, or leave it out of --upstreams"
   fi
+  # Not only once the model is trained; what does not say it is asked then.
+  if [[ $upstream =~ _layer([0-9]+)$ ]] && [ ! -e "$upstream_from/$model/model.json" ]; then
+    layers=$(sed -nE "s/^num[-_]layers: *[\"']?([0-9]+).*/\1/p" "$(conf "$model")")
+    [ "${BASH_REMATCH[1]}" -lt "${layers:-1000}" ] ||
+      fail "row '$upstream': $(conf "$model") has $layers layers, counted from 0"
+  fi
+done
+
+# Features that an upstream reconstructs in place of those it reads: its name to their configuration.
+declare -A target_of=()
+for word in $targets; do
+  upstream=${word%%=*} config=$(input_as_given "${word#*=}")
+  if [[ $word != *=* ]] || ! has_word "$upstream" "${all_models//_untrained/}" || has_no_weights "$upstream"; then
+    fail "--targets wants UPSTREAM=CONFIG of --upstreams, such as mockingjay_large=conf/linear1025.yaml, not '$word'"
+  fi
+  [ -f "$config" ] || fail "--targets: there is no $config"
+  for other in "$feature_config" "${target_of[@]}"; do
+    [[ $other == "$config" || $(basename "$other") != "$(basename "$config")" ]] ||
+      fail "--targets: $other and $config would share $dumpdir/$(basename "$config" .yaml)"
+  done
+  if [ -n "$upstream_from" ] && [ -e "$upstream_from/$upstream/model.json" ]; then
+    fail "--targets: $upstream is taken from $upstream_from, and not trained"
+  fi
+  target_of[$upstream]=$config
 done
 
 # Verification compares mean vectors; every other task trains a model.
@@ -144,23 +168,36 @@ require_trained() { # its marker, the stage that makes it
 }
 
 extract_features() {
-  local set more global
+  local config configs name
   if [ -n "$array_cmd" ]; then cmd=utils/run.py; fi # its jobs are launched by extract_feats
-  for set in $(unique "$pretrain" "$labelled"); do
-    mapfile -t more < <(python utils/config_inputs.py "$feature_config" "$datadir/$set")
+  extract_sets "$feature" "$feature_config" "$(unique "$pretrain" "$labelled")"
+  mapfile -t configs < <(printf '%s\n' "${target_of[@]}" | sort -u) # an empty line, if there is none
+  for config in "${configs[@]}"; do
+    if [ -n "$config" ] && [ "$config" != "$feature_config" ]; then
+      name=$(basename "$config" .yaml)
+      log "$name, to be reconstructed"
+      extract_sets "$name" "$config" "$(unique "$pretrain" "$dev")"
+    fi
+  done
+  tell_of_lost
+}
+
+extract_sets() { # name, configuration, sets
+  local set more global feats=$dumpdir/$1
+  for set in $3; do
+    mapfile -t more < <(python utils/config_inputs.py "$2" "$datadir/$set")
     global=() # statistics that hold for all sets: those of the set that models are pre-trained on
-    if [ "$set" != "$pretrain" ] && grep -qsE "^cmvn: *[\"']?global" "$feature_config" &&
-      ! grep -qE '^global[-_]cmvn[-_]from:' "$feature_config"; then
+    if [ "$set" != "$pretrain" ] && grep -qsE "^cmvn: *[\"']?global" "$2" &&
+      ! grep -qE '^global[-_]cmvn[-_]from:' "$2"; then
       global=("$feats/$pretrain")
     fi
-    step "$feats" "$set" --in "$feature_config" "$datadir/$set/utt2spk" "${more[@]}" \
+    step "$feats" "$set" --log "$exp/logs/1_$1_$set.log" --in "$2" "$datadir/$set/utt2spk" "${more[@]}" \
       "${global[@]/%//cmvn.ark}" --out "$feats/$set/"{feats.scp,features.json} --own "$feats/$set" \
       --sealed "$feats/$set" -- \
-      python -m speechrep.bin.extract_feats --config "$feature_config" --data-dir "$datadir/$set" \
+      python -m speechrep.bin.extract_feats --config "$2" --data-dir "$datadir/$set" \
       --out-dir "$feats/$set" --nj "$nj" ${array_cmd:+--cmd "$array_cmd"} "${global[@]/#/--global-cmvn-from=}"
   done
   run_steps 1
-  tell_of_lost
 }
 
 # Recordings that gave no features: a few may be absent from what is trained on, none from what is scored.
@@ -183,7 +220,7 @@ which is scored whole; all are in $lost"
 }
 
 pretrain_one() { # upstream
-  local upstream=$1 model trained config untrained more gpus
+  local upstream=$1 model trained config untrained more gpus target
   model=$(upstream_dir "$upstream") config=$(conf "${upstream%_untrained}")
   if [ "$model" != "$exp/$upstream" ]; then return; fi # of --upstream-from
   trained=$(upstream_dir "${upstream%_untrained}")
@@ -199,11 +236,15 @@ pretrain_one() { # upstream
     cmd=$train_cmd gpus=$gpu_of_job untrained=(--max-steps 0 --init-from=)
   fi
   if has_no_weights "$upstream"; then cmd=$cpu_cmd gpus=0; fi
+  target=${target_of[${upstream%_untrained}]-}
+  if [ -n "$target" ]; then target=$dumpdir/$(basename "$target" .yaml); fi
   mapfile -t more < <(python utils/config_inputs.py "$config")
   step "$exp" "$upstream" --in "$config" "$feats/$pretrain" "$feats/$dev" "${more[@]}" \
+    ${target:+"$target/$pretrain" "$target/$dev"} \
     --out "$model/"model.{json,safetensors} --own "$model" --sealed "$model/"model.{json,safetensors} -- \
     python -m speechrep.bin.pretrain --config "$config" --train-dir "$feats/$pretrain" \
-    --valid-dir "$feats/$dev" --exp-dir "$model" --seed "$seed" --ngpu "$gpus" "${untrained[@]}"
+    --valid-dir "$feats/$dev" --exp-dir "$model" --seed "$seed" --ngpu "$gpus" "${untrained[@]}" \
+    ${target:+--train-target-dir "$target/$pretrain" --valid-target-dir "$target/$dev"}
 }
 
 pretrain_upstreams() {

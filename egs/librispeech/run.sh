@@ -31,6 +31,7 @@ aligner=none                           # none, or pocketsphinx: align the phones
 feature_config=conf/fbank80.yaml       # acoustic features
 confdir=conf                           # folder whose configurations go before those of conf
 upstreams="fbank apc mockingjay"       # representations, each a conf/<name>.yaml, <name>_layer0, _average, _layers or _finetune
+targets=                               # features to reconstruct instead of those that are read: UPSTREAM=conf/FEATURES.yaml for each such upstream
 controls=true                          # compare with context alone and with random weights (phone, speaker, verification)
 upstream_from=                         # experiment whose upstreams are used instead of training them
 tasks="phone speaker verification asr" # downstream tasks

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from speechrep.config import at_least, from_dict, opt, require_shares, to_dict
+from speechrep.config import at_least, from_dict, opt, require_dropout, to_dict
 from speechrep.errors import InputError
 from speechrep.io.model_files import read_model
 from speechrep.text.registry import parse_tokenizer, require_same_units
@@ -27,7 +27,7 @@ class LmConfig:
 
     def __post_init__(self) -> None:
         at_least(1, self, "embedding", "hidden_size", "num_layers")
-        require_shares(self, "dropout")
+        require_dropout(self, "dropout")
 
 
 class LstmLm(nn.Module):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from speechrep.config import at_least, opt, require_choices, require_finite, require_shares
+from speechrep.config import at_least, opt, require_choices, require_dropout, require_finite, require_shares
 from speechrep.downstream.base import TaskConfig
 from speechrep.errors import InputError
 from speechrep.text.registry import TOKENIZERS
@@ -61,7 +61,8 @@ class AsrConfig(TaskConfig):
         at_least(0, self, "time_masks", "time_width", "freq_masks", "freq_width")
         at_least(0, self, "stack", "projection")
         at_least(1, self, "num_layers", "hidden_size", "num_heads", "max_frames", "max_utts")
-        require_shares(self, "dropout", "label_smoothing", "sampling", "ctc_weight")
+        require_dropout(self, "dropout")
+        require_shares(self, "label_smoothing", "sampling", "ctc_weight")
         if self.ctc_weight < 1:
             self._check_decoder()
         if self.subsample and (len(self.subsample) != self.num_layers or min(self.subsample) < 1):

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from speechrep.config import at_least, from_dict, opt, require_shares
+from speechrep.config import at_least, from_dict, opt, require_dropout
 from speechrep.data.frame_labels import IGNORE
 from speechrep.downstream.layer_sum import layer_scores, layer_shares, layer_sum_option
 from speechrep.errors import InputError
@@ -48,7 +48,7 @@ def check_probe(config: ProbeConfig) -> None:
     """Refuse numbers that make no probe."""
     at_least(1, config, "hidden_size", "vectors_in_memory")
     at_least(0, config, "iterations")
-    require_shares(config, "dropout")
+    require_dropout(config, "dropout")
     if not config.l2 or not min(config.l2) >= 0:
         raise InputError(f"l2 is {list(config.l2)}, want numbers from 0")
 

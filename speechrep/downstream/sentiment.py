@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from speechrep.config import at_least, from_dict, opt, require_shares
+from speechrep.config import at_least, from_dict, opt, require_dropout
 from speechrep.data.batches import BatchSampler, Segment
 from speechrep.data.features import FeatureReader, lengths_of
 from speechrep.data.loader import Loader
@@ -65,7 +65,7 @@ class SentimentConfig(TaskConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(1, self, "hidden_size", "num_layers", "every", "max_frames", "max_utts")
-        require_shares(self, "dropout")
+        require_dropout(self, "dropout")
 
 
 class SentimentModel(nn.Module):

@@ -281,7 +281,7 @@ class Trainer:
         for i, batch in enumerate(micro_batches):
             last = i == len(micro_batches) - 1
             exchange = contextlib.nullcontext() if last else self.forward.without_exchange()
-            with exchange, self._telling_of_memory(batch):
+            with exchange, self._telling_of_limits(batch):
                 loss, stats = self.forward.train(batch, step, i)
                 self.scaler.scale(loss / NOMINAL_WEIGHT).backward()
             utt_ids += batch.get("utt_ids", [])
@@ -300,7 +300,7 @@ class Trainer:
         self.watch.add(step + 1, utt_ids, own_loss, total[0] + norm)
 
     @contextlib.contextmanager
-    def _telling_of_memory(self, batch: dict[str, Any]) -> Iterator[None]:
+    def _telling_of_limits(self, batch: dict[str, Any]) -> Iterator[None]:
         try:
             yield
         except torch.OutOfMemoryError as error:
@@ -308,6 +308,13 @@ class Trainer:
             raise InputError(
                 f"out of memory at step {self.progress.step + 1}, utterances {utt_ids}: {error}",
                 where=self.exp_dir, mend="smaller batches (--max-frames) are another run: --overwrite",
+            ) from error  # fmt: skip
+        except RuntimeError as error:
+            if "could not create a primitive" not in str(error):
+                raise
+            raise InputError(  # an LSTM in fp16, say
+                f"this processor has no {self.config.precision} for a layer of this model",
+                where=self.exp_dir, mend="train with --precision fp32 or bf16",
             ) from error  # fmt: skip
 
     def _update(self, factor: torch.Tensor) -> torch.Tensor:
@@ -347,7 +354,7 @@ class Trainer:
         losses: list[tuple[torch.Tensor, list[str]]] = []
         for i, batch in enumerate(self.task.valid_loader().epoch(0)):
             if batch:
-                with self._telling_of_memory(batch):
+                with self._telling_of_limits(batch):
                     loss, stats = self.forward.validate(batch, i)
                 add(sums, stats | {"loss": loss})
                 losses.append((loss, batch.get("utt_ids", [])))

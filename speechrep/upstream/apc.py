@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from speechrep.config import at_least, opt, require_shares
+from speechrep.config import at_least, opt, require_dropout
 from speechrep.data.padded import zero_padding
 from speechrep.io.feature_meta import FeatureMeta
 from speechrep.upstream.base import Output
@@ -42,7 +42,7 @@ class ApcConfig:
     def __post_init__(self) -> None:
         at_least(1, self, "hidden_size", "num_layers", "time_shift")
         at_least(0, self, "prenet_layers")
-        require_shares(self, "prenet_dropout", "dropout")
+        require_dropout(self, "prenet_dropout", "dropout")
 
 
 class Apc(Predictive):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from speechrep.config import at_least, opt, require_finite, require_shares
+from speechrep.config import at_least, opt, require_dropout, require_finite
 from speechrep.errors import InputError
 from speechrep.upstream.attention import Valid, attend
 
@@ -32,7 +32,7 @@ class TransformerConfig:
         at_least(1, self, "hidden_size", "num_layers", "num_heads", "ffn_size")
         at_least(0, self, "layer_norm_eps", "init_std")
         require_finite(self, "layer_norm_eps", "init_std")
-        require_shares(self, "dropout", "attention_dropout")
+        require_dropout(self, "dropout", "attention_dropout")
         if self.hidden_size % self.num_heads:
             raise InputError(f"hidden-size {self.hidden_size} is no multiple of num-heads {self.num_heads}")
 

@@ -252,8 +252,9 @@ def test_other_features_and_layers_run_beside_the_first(finished):
 
     before = state()
     config = RECIPE.parent / "conf/mel160.yaml"
-    rows = ("fbank", "apc", "apc_layer0", "apc_average", "apc_layers", "apc_finetune")
-    words = ["--feature-config", str(config), "--tasks", "phone", "--controls", "false", "--upstreams"]
+    rows = ("fbank", "apc", "apc_layer0", "apc_average", "apc_layers", "apc_finetune", "mockingjay_large")
+    words = ["--feature-config", str(config), "--targets", "mockingjay_large=conf/linear1025.yaml",
+             "--tasks", "phone", "--controls", "false", "--upstreams"]  # fmt: skip
     done = run(finished, *words, " ".join(rows), "--stage", "1")
     assert done.returncode == 0, done.stderr
     found = results(finished, "demo_mel160")
@@ -265,7 +266,11 @@ def test_other_features_and_layers_run_beside_the_first(finished):
     steps = (finished / "exp/demo_mel160/logs/4_phone_apc_layers.log").read_text()
     assert "valid step 6/6" in steps, "conf/phone_layers.yaml learns the weights"
     assert not (finished / "dump/demo_mel160/apc_finetune").exists(), "it reads acoustic features"
+    large = read_info(finished / "exp/demo_mel160/mockingjay_large")
+    assert (large["input"]["dim"], large["target"]["dim"]) == (160, 1025)
+    assert not (finished / "dump/linear1025/mini_test").exists(), "nothing is pre-trained on it"
     assert read_info(finished / "exp/demo_mel160/phone_apc_finetune")["config"]["fine_tune"]
+    words[2:4] = []
     words += ["apc apc_finetune", "--label-shares", "0.5", "--share-seeds", "1 2", "--stage", "4"]
     done = run(finished, *words)
     assert done.returncode == 0, done.stderr
@@ -392,7 +397,19 @@ IDS = REPOSITORY / "LICENSE"  # of words, some of which are in another file
         ),
         (["--train-sets", "mini-trian"], "no set 'mini-trian'; there are mini-train mini-dev mini-test"),
         (["--upstreams", "fbank apd"], "unknown upstream 'apd': there is no apd.yaml in conf/small conf"),
+        (["--upstreams", "apc_layer3"], "row 'apc_layer3': conf/small/apc.yaml has 3 layers, counted from 0"),
         (["--feature-config", "conf/none.yaml"], "--feature-config: there is no"),
+        (["--targets", "conf/mel160.yaml"], "--targets wants UPSTREAM=CONFIG of --upstreams, such as"),
+        (
+            ["--targets", "mockingjay_large=conf/mel160.yaml"],
+            "CONFIG of --upstreams, such as mockingjay_large=conf",
+        ),
+        (["--targets", "fbank=conf/mel160.yaml"], "CONFIG of --upstreams, such as mockingjay_large=conf"),
+        (["--targets", "mockingjay=conf/mel16.yaml"], "--targets: there is no "),
+        (
+            ["--targets", f"mockingjay={RECIPE.parent}/conf/original/apc.yaml apc=conf/apc.yaml"],
+            "apc.yaml would share dump/apc",
+        ),
         (["--backend", "pbs"], "unknown backend 'pbs', want local or slurm"),
         (["--aligner", "mfa"], "--aligner wants none or pocketsphinx, not 'mfa'"),
         (["--nj", "0"], "--nj wants 1 or more"),

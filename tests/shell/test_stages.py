@@ -15,7 +15,7 @@ from speechrep.io.ark import write_ark
 REPOSITORY = Path(__file__).parents[2]
 SETUP = """set -euo pipefail
     given_options=" " called_from=$PWD feature_config=conf/features.yaml feature=features
-    upstreams="apc apc" controls=false upstream_from= label_shares="0.1 0.1" share_seeds="2 2"
+    upstreams="apc apc" targets= controls=false upstream_from= label_shares="0.1 0.1" share_seeds="2 2"
     tag=t confdir=conf expdir=exp dumpdir=dump datadir=data ngpu=0
     nj=2 seed=1 dry_run=true verbose=1 stage=0 stop_stage=5 backend=local
     . utils/recipe.sh
@@ -84,13 +84,16 @@ ROWS = "fbank apc apc_untrained apc_layers apc_average apc_finetune"
 READ = (
     "--config", "--data-dir", "--train-dir", "--valid-dir", "--like", "--upstream", "--feats-dir",
     "--pretrained", "--train", "--valid", "--train-data", "--valid-data", "--data", "--ref", "--hyp",
-    "--center-on", "--global-cmvn-from",
+    "--center-on", "--global-cmvn-from", "--train-target-dir", "--valid-target-dir",
 )  # fmt: skip
 
 
 @pytest.fixture
 def planned(tmp_path):
-    """Of a recipe: each step's launcher, inputs and command, and how many run at once in each stage."""
+    """Of a recipe: each step's launcher, inputs and command, and how many run at once in each stage.
+
+    Steps that make further features of a set have their folder for a name.
+    """
     (tmp_path / "utils").symlink_to(REPOSITORY / "utils")
     (tmp_path / "speechrep").symlink_to(REPOSITORY / "speechrep")
     for folder in ("conf", "lists", "lm", *(f"data/{name}" for name in ("more", "train", "dev", "test"))):
@@ -134,6 +137,8 @@ def planned(tmp_path):
                 at_once.append(int(line.split()[2]))
                 continue
             launcher, name, *rest = line.split()
+            if name in found and "speechrep.bin.extract_feats" in rest:
+                name = value_of("--out-dir", rest)
             if launcher == "scored":
                 found["scored"] = [name, *rest]
                 continue
@@ -170,6 +175,32 @@ def test_what_a_step_reads_makes_it_run_again(planned, split):
         assert ("data/test/segments" in steps[name][1]) == (name == "test")
     assert "lm/x" in steps["decode_asr_apc_test" if split else "decode_phone_apc_test"][1]
     assert "dump/t/apc/train.h5" in steps["score_verification_apc_test"][1]
+
+
+def test_features_to_reconstruct_are_made_of_what_is_pretrained_on_and_given_to_one_upstream(
+    planned, tmp_path
+):
+    for name in ("linear", "large"):
+        (tmp_path / f"conf/{name}.yaml").write_text("feature: linear\n")
+    steps, waits = planned(rows="fbank apc large large_untrained", targets="large=conf/linear.yaml")
+    steps.pop("scored")
+    made = {value_of("--out-dir", words) for _, _, words in steps.values() if "--out-dir" in words}
+    assert {folder for folder in made if folder.startswith("dump/linear")} == {
+        "dump/linear/more",
+        "dump/linear/dev",
+    }
+    assert len(waits) == len(planned(rows="fbank apc large large_untrained")[1]) + 1
+    for name in ("large", "large_untrained"):
+        _, inputs, words = steps[name]
+        assert value_of("--train-target-dir", words) == "dump/linear/more"
+        assert value_of("--valid-target-dir", words) == "dump/linear/dev"
+        assert {"dump/linear/more", "dump/linear/dev", "dump/features/more", "dump/features/dev"} <= set(
+            inputs
+        )
+    for name in ("fbank", "apc"):
+        assert "linear" not in " ".join(itertools.chain(*steps[name][1:]))
+    steps, _ = planned(rows="large", targets="large=conf/features.yaml")
+    assert value_of("--train-target-dir", steps["large"][2]) == value_of("--train-dir", steps["large"][2])
 
 
 def test_what_begins_with_another_model_waits_for_it(planned, tmp_path):

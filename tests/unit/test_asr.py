@@ -642,6 +642,7 @@ HALF = {"ctc_weight": 0.5}
         (AsrConfig, {"fine_tune_after": -1}, "fine-tune-after is -1, want at least 0"),
         (LmConfig, {"hidden_size": 0}, "hidden-size is 0, want at least 1"),
         (LmConfig, {"dropout": 1.5}, "dropout is 1.5, want 0 to 1"),
+        (AsrConfig, {"dropout": 1.0}, "dropout is 1, want less"),
         (LmBatches, {"max_units": 0}, "max-units is 0, want at least 1"),
         (AsrConfig, {"vocab_size": 2}, "vocab-size is 2, want 0"),
         (AsrConfig, {"vocab_size": -1}, "vocab-size is -1, want 0"),

@@ -168,7 +168,7 @@ def test_adding_a_corpus(tmp_path):
     (tmp_path / "egs/librispeech").symlink_to(REPOSITORY / "egs/librispeech")
     script = """set -euo pipefail
         given_options=" " called_from=$PWD recordings=recordings feature_config=conf/x.yaml confdir=conf tag=t
-        upstreams="fbank apc" controls=true upstream_from= label_shares= expdir=exp dumpdir=dump
+        upstreams="fbank apc" controls=true targets= upstream_from= label_shares= expdir=exp dumpdir=dump
         datadir=data ngpu=0 nj=2 seed=1 dry_run=true verbose=1 stage=0 stop_stage=5
         . utils/recipe.sh
         . local/plan.sh

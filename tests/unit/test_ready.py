@@ -225,7 +225,7 @@ def test_the_recipes_step_sees_that_archives_changed(kind: str, data_dir: Path, 
         f"feature: kaldi\nscp: '{tmp_path}/fmllr/{{set}}.scp' # fMLLR\ncmvn: none\ncompress: false\n"
     )
     script = """set -euo pipefail
-        controls=false upstreams= tasks= control_tasks= upstream_from= label_shares= expdir=exp tag=t
+        controls=false upstreams= tasks= control_tasks= targets= upstream_from= label_shares= expdir=exp tag=t
         dumpdir=dump ngpu=0 nj=1 array_cmd= datadir=data feature=fmllr feature_config=conf.yaml pretrain=train
         labelled= dry_run=$1 verbose=1 stage_number=1 stage_name=features confs=() confdir=conf
         . utils/recipe.sh

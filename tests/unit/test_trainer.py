@@ -345,7 +345,7 @@ def test_a_nan_names_step_utterances_and_last_good_state(tmp_path):
 
 
 class Broken(ToyTask):
-    """Whose gradient, or validation of one utterance, or memory, breaks after some batches."""
+    """Whose gradient, or validation of one utterance, memory or number format, breaks after some batches."""
 
     def __init__(self, what):
         super().__init__()
@@ -360,6 +360,8 @@ class Broken(ToyTask):
                 loss = loss * float("inf")
             if self.what == "memory" and self.model.training:
                 raise torch.OutOfMemoryError("tried to allocate 9 GiB")
+            if self.what == "fp16":
+                raise RuntimeError("could not create a primitive descriptor for the LSTM")
         return loss, stats
 
 
@@ -370,6 +372,7 @@ class Broken(ToyTask):
         ("gradient", "fp16", r"the training loss or gradient is not finite at step 5\d, utterances utt"),
         ("validation", "fp32", r"the validation loss .* at step 6, utterances (utt\d )*utt3\b"),
         ("memory", "fp32", r"out of memory at step \d, utterances utt.*9 GiB.*--max-frames"),
+        ("fp16", "fp16", "this processor has no fp16 for a layer of this model.*fp32 or bf16"),
     ],
 )
 def test_what_breaks_is_told_with_step_and_utterances(tmp_path, what, precision, told):
