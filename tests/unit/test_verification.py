@@ -206,16 +206,24 @@ def test_trials_that_are_all_pairs(tmp_path):
         assert (entry["value"], entry["ci95"]) == (named[metric]["value"], named[metric]["ci95"])
 
 
-def test_too_many_pairs_are_refused(tmp_path, monkeypatch):
-    labelled = make_set(tmp_path / "set", speakers=2, utts=3)
-    monkeypatch.setattr(verify, "MAX_PAIRS", 15)
-    run(labelled, tmp_path / "results.json")
-    monkeypatch.setattr(verify, "MAX_PAIRS", 14)
-    with pytest.raises(InputError, match=r"6 utterances make 15 pairs, more than 14 .*--trials FILE"):
-        run(labelled, tmp_path / "results.json")
+def test_of_a_large_set_the_same_utterances_are_drawn_for_all(tmp_path, monkeypatch, caplog):
+    labelled = make_set(tmp_path / "set", speakers=3, utts=5)
+    whole = run(labelled, tmp_path / "results.json")["eer"]
+    monkeypatch.setattr(verify, "MOST_UTTS", 15)
+    assert run(labelled, tmp_path / "results.json")["eer"]["value"] == whole["value"]
+    assert "drawn" not in caplog.text
+    monkeypatch.setattr(verify, "MOST_UTTS", 12)
+    read, vectors = [], verify._vectors
+    monkeypatch.setattr(verify, "_vectors", lambda feats, names: read.append(names) or vectors(feats, names))
+    with caplog.at_level("INFO"):
+        some = [run(labelled, tmp_path / "results.json", "--seed", seed)["eer"] for seed in "12"]
+    assert [entry["n"] for entry in some] == [12, 12] and some[0]["value"] == some[1]["value"]
+    assert read[0] == read[1] and len(set(read[0])) == 12
+    assert "of 15 utterances 12 are drawn" in caplog.text
     trials = tmp_path / "trials"
-    trials.write_text("1 100-7-0000 100-7-0001\n0 100-7-0000 101-7-0001\n" * 10)
-    run(labelled, tmp_path / "results.json", "--trials", str(trials))
+    others = [(int(i < 5), f"{100 + i // 5}-7-{i % 5:04d}") for i in range(1, 15)]
+    trials.write_text("".join(f"{same} 100-7-0000 {other}\n" for same, other in others))
+    assert run(labelled, tmp_path / "results.json", "--trials", str(trials))["eer"]["n"] == 15
 
 
 def test_trials(tmp_path):
