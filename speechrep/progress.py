@@ -1,7 +1,7 @@
 """How far a command is: count, speed and remaining time, now and then, for every step that may take long."""
 
+import contextlib
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -61,17 +61,29 @@ class Progress:
         count = f"{self.done}/{self.total}" if self.total else f"{self.done}"
         text = f"{count} {self.unit}, {speed:.1f}/s, " + (f"took {clock(elapsed)}" if end else left)
         text += self.note
-        if sys.stderr.isatty():
-            width = shutil.get_terminal_size().columns - 1  # the next line would not be cleared
-            sys.stderr.write(f"{CLEAR}{text[:width]}" + ("\n" if end else ""))
+        if end or not sys.stderr.isatty():
+            _write(f"{CLEAR if sys.stderr.isatty() else ''}{text}\n")
         else:
-            sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+            _write(f"{CLEAR}{text[: _width() - 1]}")  # what goes on in the next line would not be cleared
 
     def say(self, text: str) -> None:
         """A line of text above the count on a terminal."""
-        sys.stderr.write(f"{CLEAR}{text}\n")
+        _write(f"{CLEAR}{text}\n")
         self.show()
+
+
+def _write(text: str) -> None:
+    with contextlib.suppress(OSError):  # of a terminal that was closed: that ends no work
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _width() -> int:
+    """Columns of the terminal."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 def clock(seconds: float) -> str:

@@ -67,7 +67,7 @@ inputs_as_given() { # variable...
   done
 }
 input_as_given() { # path
-  if [ -e "${called_from:?}/$1" ] || [ ! -e "$1" ]; then output_as_given "$1"; else echo "$1"; fi
+  if [ -e "${called_from:?}/$1" ] || [ ! -e "$1" ]; then output_as_given "$1"; else called_from=$PWD output_as_given "$1"; fi
 }
 
 # Name of the data directory of one or more sets: train-clean-100 is train_clean_100, two are joined by +.

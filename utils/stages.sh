@@ -59,6 +59,18 @@ done
 upstreams_of() { # task
   if has_word "$1" "$control_tasks"; then echo "$all_upstreams"; else echo "$upstreams"; fi
 }
+# Refuse a layer that a model of this configuration will not have, not only once it is trained. What the configuration
+# does not tell is left to be asked then: its number of layers may be the default, and a first layer may be one more.
+require_layer() { # row
+  local model config layers
+  model=$(model_of "$1") model=${model%_untrained}
+  config=$(conf "$model")
+  if [[ ! $1 =~ _layer([0-9]+)$ ]] || [ -e "$upstream_from/$model/model.json" ]; then return 0; fi
+  if grep -qE '^(prenet[-_]layers|embedding[-_]layer):' "$config"; then return 0; fi
+  layers=$(sed -nE "s/^num[-_]layers: *[\"']?([0-9]+).*/\1/p" "$config")
+  [ -z "$layers" ] || { [ "${#BASH_REMATCH[1]}" -lt 9 ] && ((10#${BASH_REMATCH[1]} < layers)); } ||
+    fail "row '$1': $config has $layers layers, counted from 0"
+}
 all_models=
 for upstream in $all_upstreams; do
   model=$(model_of "$upstream")
@@ -69,29 +81,28 @@ for upstream in $all_upstreams; do
     ! has_no_weights "$model"; then
     fail "--upstream-from: there is no $model in $upstream_from: train it there, or leave it out of --upstreams"
   fi
-  # Not only once the model is trained; what does not say it is asked then.
-  if [[ $upstream =~ _layer([0-9]+)$ ]] && [ ! -e "$upstream_from/$model/model.json" ]; then
-    layers=$(sed -nE "s/^num[-_]layers: *[\"']?([0-9]+).*/\1/p" "$(conf "$model")")
-    [ "${BASH_REMATCH[1]}" -lt "${layers:-1000}" ] ||
-      fail "row '$upstream': $(conf "$model") has $layers layers, counted from 0"
-  fi
+  require_layer "$upstream"
 done
 
 # Features that an upstream reconstructs in place of those it reads: its name to their configuration.
 declare -A target_of=()
 for word in $targets; do
-  upstream=${word%%=*} config=$(input_as_given "${word#*=}")
-  if [[ $word != *=* ]] || ! has_word "$upstream" "${all_models//_untrained/}" || has_no_weights "$upstream"; then
-    fail "--targets wants UPSTREAM=CONFIG of --upstreams, such as mockingjay_large=conf/linear1025.yaml, not '$word'"
+  upstream=${word%%=*} config=${word#*=}
+  if [[ $word != *=?* ]] || ! has_word "$upstream" "${all_models//_untrained/}"; then
+    fail "--targets wants UPSTREAM=CONFIG of --upstreams, such as mockingjay_large=conf/linear1025.yaml, not '$word' (no blanks)"
   fi
-  [ -f "$config" ] || fail "--targets: there is no $config"
-  for other in "$feature_config" "${target_of[@]}"; do
-    [[ $other == "$config" || $(basename "$other") != "$(basename "$config")" ]] ||
-      fail "--targets: $other and $config would share $dumpdir/$(basename "$config" .yaml)"
-  done
+  grep -qsE "^upstream: *[\"']?mockingjay" "$(conf "$upstream")" ||
+    fail "--targets: $upstream, by $(conf "$upstream"), is no mockingjay: others reconstruct what they read"
   if [ -n "$upstream_from" ] && [ -e "$upstream_from/$upstream/model.json" ]; then
     fail "--targets: $upstream is taken from $upstream_from, and not trained"
   fi
+  config=$(input_as_given "$config")
+  [ -f "$config" ] || fail "--targets: there is no $config"
+  [ "${target_of[$upstream]-$config}" = "$config" ] || fail "--targets: two for $upstream"
+  for other in "$feature_config" "${target_of[@]}"; do
+    [[ $other == "$config" || $(basename "$other" .yaml) != "$(basename "$config" .yaml)" ]] ||
+      fail "--targets: $other and $config would share $dumpdir/$(basename "$config" .yaml)"
+  done
   target_of[$upstream]=$config
 done
 

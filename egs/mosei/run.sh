@@ -23,7 +23,7 @@ protocol=standard                      # standard folds, or mockingjay: that pap
 feature_config=conf/fbank80_video.yaml # acoustic features
 confdir=conf                           # folder whose configurations go before those of conf
 upstreams="fbank apc mockingjay"       # representations, each a conf/<name>.yaml, <name>_layer0, _average, _layers or _finetune
-targets=                               # features to reconstruct instead of those that are read: UPSTREAM=conf/FEATURES.yaml for each such upstream
+targets=                               # features to reconstruct instead of those that are read: UPSTREAM=../librispeech/conf/FEATURES.yaml for each such upstream
 controls=true                          # compare with context alone, with random weights, and with one same answer
 upstream_from=                         # experiment whose upstreams, and whose features, are used: none is trained
 label_shares=                          # shares such as "0.01 0.1" of the labelled utterances to train on too: a figure

@@ -314,7 +314,7 @@ class Trainer:
                 raise
             raise InputError(  # an LSTM in fp16, say
                 f"this processor has no {self.config.precision} for a layer of this model",
-                where=self.exp_dir, mend="train with --precision fp32 or bf16",
+                where=self.exp_dir, mend="--precision fp32 is another run: --overwrite",
             ) from error  # fmt: skip
 
     def _update(self, factor: torch.Tensor) -> torch.Tensor:

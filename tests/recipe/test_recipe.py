@@ -270,10 +270,11 @@ def test_other_features_and_layers_run_beside_the_first(finished):
     assert (large["input"]["dim"], large["target"]["dim"]) == (160, 1025)
     assert not (finished / "dump/linear1025/mini_test").exists(), "nothing is pre-trained on it"
     assert read_info(finished / "exp/demo_mel160/phone_apc_finetune")["config"]["fine_tune"]
-    words[2:4] = []
+    words[:4] = ["--feature-config", "conf/mel160.yaml"]  # the same file, spelt otherwise
     words += ["apc apc_finetune", "--label-shares", "0.5", "--share-seeds", "1 2", "--stage", "4"]
     done = run(finished, *words)
     assert done.returncode == 0, done.stderr
+    assert not has_run(done.stderr) & {"phone_apc", "phone_apc_finetune"}, done.stderr
     few = json.loads((finished / "exp/demo_mel160/label_share/0.5.json").read_text())
     assert {(entry["upstream"], entry["seed"]) for entry in few} == {
         (row, seed) for row in ("apc", "apc_finetune") for seed in (1, 2)
@@ -400,15 +401,22 @@ IDS = REPOSITORY / "LICENSE"  # of words, some of which are in another file
         (["--upstreams", "apc_layer3"], "row 'apc_layer3': conf/small/apc.yaml has 3 layers, counted from 0"),
         (["--feature-config", "conf/none.yaml"], "--feature-config: there is no"),
         (["--targets", "conf/mel160.yaml"], "--targets wants UPSTREAM=CONFIG of --upstreams, such as"),
+        (["--targets", "mockingjay="], "--targets wants UPSTREAM=CONFIG of --upstreams, such as"),
         (
             ["--targets", "mockingjay_large=conf/mel160.yaml"],
-            "CONFIG of --upstreams, such as mockingjay_large=conf",
+            "--targets wants UPSTREAM=CONFIG of --upstreams",
         ),
-        (["--targets", "fbank=conf/mel160.yaml"], "CONFIG of --upstreams, such as mockingjay_large=conf"),
+        (["--targets", "apc=conf/mel160.yaml"], "apc, by conf/small/apc.yaml, is no mockingjay: others"),
         (["--targets", "mockingjay=conf/mel16.yaml"], "--targets: there is no "),
+        (["--targets", "mockingjay=conf/mel160.yaml mockingjay=conf/mfcc39.yaml"], "--targets: two for mock"),
         (
-            ["--targets", f"mockingjay={RECIPE.parent}/conf/original/apc.yaml apc=conf/apc.yaml"],
-            "apc.yaml would share dump/apc",
+            [
+                "--targets",
+                "mockingjay=conf/small/mockingjay.yaml",
+                "--feature-config",
+                "conf/mockingjay.yaml",
+            ],
+            "conf/mockingjay.yaml and conf/small/mockingjay.yaml would share dump/mockingjay",
         ),
         (["--backend", "pbs"], "unknown backend 'pbs', want local or slurm"),
         (["--aligner", "mfa"], "--aligner wants none or pocketsphinx, not 'mfa'"),

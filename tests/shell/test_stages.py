@@ -181,7 +181,7 @@ def test_features_to_reconstruct_are_made_of_what_is_pretrained_on_and_given_to_
     planned, tmp_path
 ):
     for name in ("linear", "large"):
-        (tmp_path / f"conf/{name}.yaml").write_text("feature: linear\n")
+        (tmp_path / f"conf/{name}.yaml").write_text("feature: linear\nupstream: mockingjay\n")
     steps, waits = planned(rows="fbank apc large large_untrained", targets="large=conf/linear.yaml")
     steps.pop("scored")
     made = {value_of("--out-dir", words) for _, _, words in steps.values() if "--out-dir" in words}
@@ -201,6 +201,31 @@ def test_features_to_reconstruct_are_made_of_what_is_pretrained_on_and_given_to_
         assert "linear" not in " ".join(itertools.chain(*steps[name][1:]))
     steps, _ = planned(rows="large", targets="large=conf/features.yaml")
     assert value_of("--train-target-dir", steps["large"][2]) == value_of("--train-dir", steps["large"][2])
+
+
+@pytest.mark.parametrize(
+    ("conf", "row", "layers"),
+    [
+        ("num-layers: 2", "apc_layer1", 2),
+        ("num-layers: 2", "apc_layer2", 0),
+        ("num_layers: '2' # few", "apc_untrained_layer2", 0),
+        ("num-layers: 2", "apc_untrained_layer01", 2),
+        ("num-layers: 2", "apc_layer99999999999999999999", 0),
+        ("num-layers: 2\nprenet-layers: 1", "apc_layer2", 3),
+        ("num-layers: 2\nembedding-layer: true", "apc_layer2", 3),
+        ("lr: 1", "apc_layer2", 3),  # the default of its kind of model, which the plan does not know
+    ],
+)
+def test_a_layer_that_a_model_will_not_have_is_told_before_anything_is_made(
+    planned, tmp_path, conf, row, layers
+):
+    (tmp_path / "conf/apc.yaml").write_text(f"upstream: apc\n{conf}\n")
+    if layers:
+        steps, _ = planned(rows=row)
+        assert int(value_of("--layers", steps[f"{row}_train"][2])) < layers
+    else:
+        with pytest.raises(AssertionError, match=f"row '{row}': conf/apc.yaml has 2 layers, counted from 0"):
+            planned(rows=row)
 
 
 def test_what_begins_with_another_model_waits_for_it(planned, tmp_path):

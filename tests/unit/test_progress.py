@@ -63,7 +63,7 @@ def test_the_counts_of_jobs_are_one(tmp_path, monkeypatch, capsys):
 
 def test_a_line_above_the_count_of_a_terminal(clock, capsys, monkeypatch):
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(progress, "_width", lambda: 40)
     counted = Progress(10, "steps", done=2)
     counted.note = ", loss 0.5, and more than the terminal is wide"
     clock[0] = 200.0
@@ -72,5 +72,19 @@ def test_a_line_above_the_count_of_a_terminal(clock, capsys, monkeypatch):
     counted.show(end=True)
     assert capsys.readouterr().err.split("\r\x1b[K") == [
         "", "3/10 steps, 0.0/s, 0:23:20 left, loss 0", "saved\n", "3/10 steps, 0.0/s, 0:23:20 left, loss 0",
-        "3/10 steps, 0.0/s, took 0:03:20, loss 0\n",
+        "3/10 steps, 0.0/s, took 0:03:20, loss 0.5, and more than the terminal is wide\n",
     ]  # fmt: skip
+
+
+def test_a_terminal_that_was_closed_ends_no_work(monkeypatch):
+    class Closed:
+        def isatty(self):
+            return True
+
+        def write(self, text):
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(progress.sys, "stderr", Closed())
+    counted = Progress(2, "steps")
+    assert list(counted.over(range(2))) == [0, 1]
+    counted.say("saved")
