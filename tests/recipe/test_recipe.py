@@ -270,11 +270,13 @@ def test_other_features_and_layers_run_beside_the_first(finished):
     assert (large["input"]["dim"], large["target"]["dim"]) == (160, 1025)
     assert not (finished / "dump/linear1025/mini_test").exists(), "nothing is pre-trained on it"
     assert read_info(finished / "exp/demo_mel160/phone_apc_finetune")["config"]["fine_tune"]
-    words[:4] = ["--feature-config", "conf/mel160.yaml"]  # the same file, spelt otherwise
+    spelt = ["conf/mel160.yaml", "--targets", f"mockingjay_large={RECIPE.parent}/conf/linear1025.yaml"]
+    again = run(finished, words[0], *spelt, *words[4:], " ".join(rows), "--stage", "1", "--dry-run", "true")
+    assert would_run(again.stderr) == set() and "up to date" in again.stderr, again.stderr
+    words[2:4] = []
     words += ["apc apc_finetune", "--label-shares", "0.5", "--share-seeds", "1 2", "--stage", "4"]
     done = run(finished, *words)
     assert done.returncode == 0, done.stderr
-    assert not has_run(done.stderr) & {"phone_apc", "phone_apc_finetune"}, done.stderr
     few = json.loads((finished / "exp/demo_mel160/label_share/0.5.json").read_text())
     assert {(entry["upstream"], entry["seed"]) for entry in few} == {
         (row, seed) for row in ("apc", "apc_finetune") for seed in (1, 2)

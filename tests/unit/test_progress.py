@@ -1,5 +1,6 @@
 """Steps that may take long tell how far they are, also in a log and from within jobs."""
 
+import io
 import re
 
 import pytest
@@ -77,7 +78,7 @@ def test_a_line_above_the_count_of_a_terminal(clock, capsys, monkeypatch):
 
 
 def test_a_terminal_that_was_closed_ends_no_work(monkeypatch):
-    class Closed:
+    class Closed(io.StringIO):
         def isatty(self):
             return True
 
