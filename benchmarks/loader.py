@@ -2,8 +2,8 @@
 
     PYTHONPATH=. python benchmarks/loader.py
 
-Batches of Mockingjay BASE on a GPU (64,000 frames of 160 values), from an HDF5 store of noise with the
-lengths of real LibriSpeech utterances.
+Batches of Mockingjay BASE on a GPU (64,000 frames of 160 values), from compressed archives of noise with the
+lengths of real LibriSpeech utterances, normalised when read.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from speechrep.data.loader import Loader
 from speechrep.upstream.pretraining import FeatureSegments
 
 
-def time_loader(store: Path, num_workers: int, count: int) -> tuple[float, float, float]:
+def time_loader(feats: Path, num_workers: int, count: int) -> tuple[float, float, float]:
     """Seconds, processor seconds and frames of a batch; the loader is running already."""
-    reader = open_features(store)
+    reader = open_features(feats)
     sampler = BatchSampler(reader.num_frames, MAX_FRAMES["cuda", "mockingjay"], seed=1)
     loader = Loader(FeatureSegments(reader), sampler, num_workers)
     batches = (batch for epoch in range(10**6) for batch in loader.epoch(epoch))
@@ -44,15 +44,15 @@ def main() -> None:
     )
     parser.add_argument("--num-workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--batches", type=int, default=150)
-    parser.add_argument("--utterances", type=int, default=1000, help="in the store")
+    parser.add_argument("--utterances", type=int, default=1000, help="of noise")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{'workers':>8}{'ms':>8}{'CPU ms':>8}{'frames':>8}   a batch")
     with tempfile.TemporaryDirectory() as folder:
-        store = Path(folder) / "noise.h5"
-        write_utterances(store, 160, options.utterances)
+        feats = Path(folder) / "noise"
+        write_utterances(feats, 160, options.utterances)
         for num_workers in options.num_workers:
-            wall, processor, frames = time_loader(store, num_workers, options.batches)
+            wall, processor, frames = time_loader(feats, num_workers, options.batches)
             print(f"{num_workers:>8}{1e3 * wall:>8.1f}{1e3 * processor:>8.1f}{frames:>8.0f}")
 
 

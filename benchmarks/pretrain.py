@@ -3,10 +3,10 @@
     PYTHONPATH=. python benchmarks/pretrain.py                # the GPU if there is one
     PYTHONPATH=. python benchmarks/pretrain.py --device cpu
 
-Utterances are noise with the lengths of real LibriSpeech ones, read from an HDF5 store through the loader;
-preparing the data is part of every step. CPU ratios are of processor seconds, those of the processes that
-read counted, since wall time on a shared machine says little; GPU ratios of wall time. The plain APC on a CPU
-may be stopped by --limit: then its speed is an upper bound and our ratio a lower one.
+Utterances are noise with the lengths of real LibriSpeech ones, read from compressed archives through the
+loader; preparing the data is part of every step. CPU ratios are of processor seconds, those of the processes
+that read counted, since wall time on a shared machine says little; GPU ratios of wall time. The plain APC on
+a CPU may be stopped by --limit: then its speed is an upper bound and our ratio a lower one.
 """
 
 import argparse
@@ -24,8 +24,8 @@ import torch
 from plain_loops import PlainAdam, PlainApc, PlainMockingjay, plain_step
 
 from speechrep.data.features import open_features
-from speechrep.io.feature_meta import FeatureMeta
-from speechrep.io.store import StoreWriter
+from speechrep.frontend.feature_dir import Piece, PieceWriter, merge
+from speechrep.io.feature_meta import FeatureMeta, write_meta
 from speechrep.train.config import TrainConfig
 from speechrep.train.trainer import Trainer
 from speechrep.upstream.apc import ApcConfig
@@ -43,15 +43,18 @@ MAX_FRAMES = {
 PAPER_STEPS, PAPER_UTTS = 500_000, 6
 
 
-def write_utterances(path: Path, dim: int, count: int) -> None:
-    """A store of ``count`` utterances of noise."""
+def write_utterances(out_dir: Path, dim: int, count: int) -> None:
+    """Features of ``count`` utterances of noise, as a recipe makes them: compressed, normalised when read."""
     rng = np.random.default_rng(0)
     lens = np.interp(rng.uniform(0, 1, count), np.linspace(0, 1, len(QUANTILES)), QUANTILES).astype(int)
-    meta = FeatureMeta("noise", {}, dim, 10.0, 16000, cmvn="utterance")
-    names = [f"utt{i}" for i in range(count)]
-    with StoreWriter(path, meta, names, lens) as store:
-        for name, length in zip(names, lens, strict=True):
-            store.write(name, rng.standard_normal((length, dim), dtype=np.float32))
+    out_dir.mkdir()
+    archive, stats = out_dir / "feats.1.ark", out_dir / "stats.ark"
+    with PieceWriter(archive, stats, method=2) as writer:
+        for number, length in enumerate(lens):
+            writer.write(f"utt{number}", rng.standard_normal((length, dim), dtype=np.float32))
+    merge(out_dir, [Piece(archive, stats, writer.utts)], "utterance", utt2spk=None)
+    meta = FeatureMeta("noise", {}, dim, 10.0, 16000, cmvn="utterance", norm_vars=True)
+    write_meta(out_dir / "features.json", meta)
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
@@ -98,11 +101,11 @@ def flops_per_frame(name: str, dim: int, T: float) -> float:
 
 
 def time_ours(
-    name: str, store: Path, device: torch.device, options: argparse.Namespace, precision: str, dropout: float,
+    name: str, feats: Path, device: torch.device, options: argparse.Namespace, precision: str, dropout: float,
     compiled: bool = False,
 ) -> dict[str, float]:  # fmt: skip
     """Frames per second, share of time waiting for data, seconds per step."""
-    reader = open_features(store)
+    reader = open_features(feats)
     config = ApcConfig() if name == "apc" else MockingjayConfig(attention_dropout=dropout)
     torch.manual_seed(0)
     data = PretrainData(max_frames=options.max_frames or MAX_FRAMES[device.type, name])
@@ -138,9 +141,9 @@ def time_ours(
     }
 
 
-def time_plain(name: str, store: Path, device: torch.device, options: argparse.Namespace) -> dict[str, float]:
+def time_plain(name: str, feats: Path, device: torch.device, options: argparse.Namespace) -> dict[str, float]:
     """The same of the plain loop; its data is in memory."""
-    reader = open_features(store)
+    reader = open_features(feats)
     order = np.argsort(-reader.num_frames, kind="stable")
     size = options.plain_apc_utts if name == "apc" else 3  # six, halved above 400 frames
     model = (PlainApc if name == "apc" else PlainMockingjay)(reader.meta.dim).to(device)
@@ -166,14 +169,14 @@ def _plain_process(connection: Any, *arguments: Any) -> None:
 
 
 def time_plain_within_limit(
-    name: str, store: Path, device: torch.device, options: argparse.Namespace
+    name: str, feats: Path, device: torch.device, options: argparse.Namespace
 ) -> tuple[dict[str, float], bool]:
     """The plain loop in a process of its own, stopped by the system at the limit; True if it was."""
     if device.type == "cuda":
-        return time_plain(name, store, device, options), False
+        return time_plain(name, feats, device, options), False
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_plain_process, args=(theirs, name, store, device, options))
+    process = context.Process(target=_plain_process, args=(theirs, name, feats, device, options))
     process.start()
     theirs.close()
     try:
@@ -206,15 +209,15 @@ def report(device: torch.device, options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in options.models:
             dim = 80 if name == "apc" else 160
-            store = Path(folder) / f"{name}.h5"
-            write_utterances(store, dim, options.utterances)
-            plain, stopped = time_plain_within_limit(name, store, device, options)
+            feats = Path(folder) / name
+            write_utterances(feats, dim, options.utterances)
+            plain, stopped = time_plain_within_limit(name, feats, device, options)
             sign = "<" if stopped else ""
             print(f"{name:12}{'plain, fp32':45}{sign + format(plain['frames_per_s'], '.0f'):>14}{1:>8.2f}"
                   f"{'':16}{'':9}{plain['step_s']:>9.3f}")  # fmt: skip
             for precision, dropout, compiled in variants[name]:
-                ours = time_ours(name, store, device, options, precision, dropout, compiled)
-                lens = open_features(store).num_frames
+                ours = time_ours(name, feats, device, options, precision, dropout, compiled)
+                lens = open_features(feats).num_frames
                 mean_T = float((lens.astype(float) ** 2).sum() / lens.sum())  # of the utterance a frame is in
                 rate = ours["frames_per_s"] * flops_per_frame(name, dim, mean_T) / rates[precision]
                 label = f"ours, {precision}" + (f", attention dropout {dropout}" if name != "apc" else "")
@@ -227,7 +230,7 @@ def report(device: torch.device, options: argparse.Namespace) -> None:
                     small = argparse.Namespace(
                         **vars(options) | {"max_frames": int(PAPER_UTTS * mean_T * 1.05)}
                     )
-                    paper = time_ours(name, store, device, small, precision, dropout, compiled)
+                    paper = time_ours(name, feats, device, small, precision, dropout, compiled)
                     days = PAPER_STEPS * paper["step_s"] / 86400
                     print(f"{'':12}{PAPER_STEPS} steps of about {paper['frames']:.0f} frames (the paper: "
                           f"{PAPER_UTTS} utterances, {frames:.0f}) take {days:.2f} days")  # fmt: skip
@@ -248,7 +251,7 @@ def main() -> None:
     parser.add_argument("--warm-up", type=int, default=20 if gpu else 1, help="of ours before that")
     parser.add_argument("--plain-steps", type=int, default=20 if gpu else 1)
     parser.add_argument("--plain-apc-utts", type=int, default=32 if gpu else 8, help="batch of the plain APC")
-    parser.add_argument("--utterances", type=int, default=3000 if gpu else 100, help="in the store")
+    parser.add_argument("--utterances", type=int, default=3000 if gpu else 100, help="of noise")
     parser.add_argument("--limit", type=float, default=300.0, help="CPU seconds for a plain loop")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -63,12 +63,15 @@ class FeatureDir:
         if place is None:
             raise InputError(f"no utterance {utt_id}", where=self.path / "feats.scp")
         try:
-            feats = read_matrix(found_spec(self.path / "feats.scp", place, self._beside), start, stop)
+            spec = found_spec(self.path / "feats.scp", place, self._beside)
+            return read_matrix(spec, start, stop, mapping=functools.partial(self._normalised, utt_id))
         except InputError as error:
             raise error.told(f"utterance {utt_id}: {error.what}") from error
+
+    def _normalised(self, utt_id: str, feats: np.ndarray) -> np.ndarray:
         if feats.shape[1] != self.meta.dim:
             wrong = f"{feats.shape[1]} values per frame, features.json says {self.meta.dim}"
-            raise InputError(f"utterance {utt_id} has {wrong}", where=self.path)
+            raise InputError(wrong, where=self.path)
         return self._cmvn.apply(utt_id, feats)
 
     @functools.cached_property

@@ -22,9 +22,9 @@ def pad_arrays(
     """
     lens = torch.tensor([len(array) for array in arrays], dtype=torch.int64)
     T = max(int(lens.max()), least)
-    padded = np.full((len(arrays), T, *arrays[0].shape[1:]), value, dtype=arrays[0].dtype)
+    padded = np.empty((len(arrays), T, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
     for row, array in zip(padded, arrays, strict=True):
-        row[: len(array)] = array
+        row[: len(array)], row[len(array) :] = array, value
     return torch.from_numpy(padded), lens
 
 

@@ -54,14 +54,16 @@ def normalise(feats: np.ndarray, stats: np.ndarray, norm_vars: bool) -> np.ndarr
     if count < 1:
         raise InputError(f"CMVN statistics of {count} frames")
     mean = stats[0, :-1].astype(np.float64) / count
-    feats = (feats - mean).astype(np.float32)  # in float64: the mean must go without a trace
+    centred = np.empty_like(feats)
+    # In float64: the mean must go without a trace.
+    np.subtract(feats, mean, out=centred, dtype=np.float64, casting="same_kind")
     if norm_vars:
         mean_square = stats[1, :-1].astype(np.float64) / count
         variance = mean_square - mean**2
         constant = variance <= _CONSTANT * mean_square
         variance = np.maximum(variance, _VARIANCE_FLOOR)
-        feats *= np.where(constant, 0.0, 1.0 / np.sqrt(variance)).astype(np.float32)
-    return feats
+        centred *= np.where(constant, 0.0, 1.0 / np.sqrt(variance)).astype(np.float32)
+    return centred
 
 
 class Cmvn:
@@ -100,8 +102,7 @@ class Cmvn:
         try:
             return normalise(feats, self.stats(utt_id), self.norm_vars)
         except InputError as error:
-            where = error.where or self.path / "cmvn.ark"
-            raise error.told(f"utterance {utt_id!r}: {error.what}", where=where) from error
+            raise error.told(error.what, where=error.where or self.path / "cmvn.ark") from error
 
     def stats(self, utt_id: str) -> np.ndarray:
         """The statistics that apply to an utterance, float64 (2, D + 1)."""

@@ -34,6 +34,7 @@ def read_matrix(
     stop: int | None = None,
     dtype: type[np.floating] = np.float32,
     opener: Callable[[str], AbstractContextManager[IO[bytes]]] | None = None,
+    mapping: compression.Mapping | None = None,
 ) -> np.ndarray:
     """Read the matrix that an scp value names.
 
@@ -42,6 +43,7 @@ def read_matrix(
         start, stop: rows wanted of it, as in a slice.
         dtype: of the result; statistics want float64.
         opener: opens what ``path`` names, if that need not be a file; :func:`open_ark` if not given.
+        mapping: what to make of the values; of a compressed matrix it may be done before there are so many.
 
     Returns:
         float (T, D).
@@ -53,7 +55,7 @@ def read_matrix(
     with (opener or open_ark)(path) as stream:
         source = Source(stream, path)
         source.seek(offset)
-        return np.ascontiguousarray(_read_part(source, rows, cols, start, stop), dtype)
+        return np.ascontiguousarray(_read_part(source, rows, cols, start, stop, mapping), dtype)
 
 
 def _read_part(
@@ -62,11 +64,13 @@ def _read_part(
     cols: tuple[int, int] | None = None,
     start: int = 0,
     stop: int | None = None,
+    mapping: compression.Mapping | None = None,
 ) -> np.ndarray:
     """The matrix where ``source`` stands; ``rows`` and ``cols`` are inclusive."""
     where, text = source.where(), source.peek() != b"\0B"
     first, last = rows or (0, 0)
-    matrix = read_object(source, first, last + 1) if rows else read_object(source, start, stop)
+    inside = None if text or cols else mapping
+    matrix = read_object(source, *((first, last + 1) if rows else (start, stop)), inside)
     if text and matrix.ndim == 1 and matrix.dtype.kind == "f":
         matrix = matrix[None][first:]  # a matrix of one row looks like a vector
     if matrix.ndim != 2 or matrix.dtype.kind != "f":
@@ -79,7 +83,7 @@ def _read_part(
         if cols[1] >= matrix.shape[1]:
             raise InputError(f"columns {cols[0]} to {cols[1]} of {matrix.shape[1]}", where=where)
         matrix = matrix[:, cols[0] : cols[1] + 1]
-    return matrix
+    return matrix if mapping is inside else mapping(matrix.astype(np.float32, copy=False))
 
 
 def matrix_shape(spec: str) -> tuple[int, int]:

@@ -6,6 +6,7 @@ range of the whole matrix, with two bytes or one. Layouts and rounding are those
 """
 
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
@@ -13,6 +14,8 @@ import numpy as np
 
 from speechrep.errors import InputError
 
+Mapping = Callable[[np.ndarray], np.ndarray]
+"""float32 (N, D) to float32 (N, D), each value by itself and its column."""
 METHODS = (0, 1, 2, 3, 4, 5, 6, 7)
 """Kaldi's ``--compression-method``; 0 is not compressed, 1 chooses 2, or 3 for 8 rows and fewer."""
 
@@ -20,6 +23,7 @@ _HEADER = struct.Struct("<ffii")  # minimum, range, rows, columns
 HEADER_BYTES = _HEADER.size
 _FIXED = {4: (-32768.0, 65535.0), 6: (0.0, 255.0), 7: (0.0, 1.0)}  # method: (minimum, range)
 _PIECES = np.array([64, 128, 63], np.float32)  # codes between the percentiles
+_CODES = np.arange(256, dtype=np.float32)[:, None]
 _UINT16_STEP = np.float32(1.52590218966964e-05)  # Kaldi's 1 / 65535
 _BLOCK = 96  # columns worked on at a time: wide matrices need little more memory, and OpenCV takes up to 128
 
@@ -51,6 +55,7 @@ def decode(
     payload: np.ndarray,
     start: int = 0,
     stop: int | None = None,
+    mapping: Mapping | None = None,
 ) -> np.ndarray:
     """The values of a compressed matrix.
 
@@ -59,6 +64,7 @@ def decode(
         minimum, extent, shape: of the header.
         payload: uint8, as many as :func:`payload_bytes` says.
         start, stop: the rows wanted.
+        mapping: what to make of the values, or of what the codes of each column mean where these are fewer.
 
     Returns:
         float32 (stop - start, columns).
@@ -71,17 +77,19 @@ def decode(
         values = codes.astype(np.float32)
         values *= step
         values += minimum
-        return values
+        return values if mapping is None else mapping(values)
     percentiles = _percentiles(payload[: cols * 8].view("<u2").reshape(cols, 4), minimum, extent)
     codes = payload[cols * 8 :].reshape(cols, rows)[:, start:stop]
+    meanings = _meanings(percentiles)
+    if mapping is not None and codes.shape[1] > len(meanings):
+        meanings, mapping = mapping(meanings), None
     values = np.empty((codes.shape[1], cols), np.float32)
     # Bytes are transposed, then looked up in all columns together: of the ways tried the fastest.
     for first in range(0, cols, _BLOCK) if len(values) else ():
         block = slice(first, first + _BLOCK)
-        meanings = np.ascontiguousarray(_table(percentiles[block]).T)
-        looked_up = cv2.LUT(cv2.transpose(codes[block])[:, None], meanings[None])
-        values[:, block] = looked_up.reshape(len(values), -1)
-    return values
+        table = np.ascontiguousarray(meanings[:, block])[None]
+        values[:, block] = cv2.LUT(cv2.transpose(codes[block])[:, None], table).reshape(len(values), -1)
+    return values if mapping is None else mapping(values)
 
 
 class Encoded(NamedTuple):
@@ -206,12 +214,14 @@ def _percentiles(header: np.ndarray, minimum: np.float32, extent: np.float32) ->
     return minimum + (extent * _UINT16_STEP) * header.astype(np.float32)
 
 
-def _table(percentiles: np.ndarray) -> np.ndarray:
-    """What each of the 256 codes means in each column, (D, 256) float32."""
-    code = np.arange(256, dtype=np.float32)
-    p0, p25, p75, p100 = (percentiles[:, i : i + 1] for i in range(4))
-    table = np.empty((len(percentiles), 256), np.float32)
-    table[:, :65] = p0 + (p25 - p0) * code[:65] * np.float32(1 / 64)
-    table[:, 65:193] = p25 + (p75 - p25) * (code[65:193] - 64) * np.float32(1 / 128)
-    table[:, 193:] = p75 + (p100 - p75) * (code[193:] - 192) * np.float32(1 / 63)
-    return table
+def _meanings(percentiles: np.ndarray) -> np.ndarray:
+    """What each of the 256 codes means in each column, float32 (256, D)."""
+    ends = np.ascontiguousarray(percentiles.T)
+    meanings = np.empty((256, ends.shape[1]), np.float32)
+    # Codes 64 and 192 belong to the piece below them.
+    for piece, (begin, first, stop) in enumerate(((0, 0, 65), (64, 65, 193), (192, 193, 256))):
+        rows = meanings[first:stop]
+        np.multiply(ends[piece + 1] - ends[piece], _CODES[first - begin : stop - begin], out=rows)
+        rows *= 1 / _PIECES[piece]
+        rows += ends[piece]
+    return meanings

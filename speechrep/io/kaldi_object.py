@@ -105,12 +105,15 @@ class Source:
         return self._ahead
 
 
-def read_object(source: Source, start: int = 0, stop: int | None = None) -> np.ndarray:
+def read_object(
+    source: Source, start: int = 0, stop: int | None = None, mapping: compression.Mapping | None = None
+) -> np.ndarray:
     """Read the object where ``source`` stands, binary or text.
 
     Args:
         source: stands at ``\\0B`` or, of a text object, at the blank after the key or at its ``[``.
         start, stop: rows wanted of a matrix; others are not kept.
+        mapping: what to make of the values of a matrix that is not text.
 
     Returns:
         float32 or float64 (T, D) or (D,), or int32 (N,).
@@ -127,7 +130,7 @@ def read_object(source: Source, start: int = 0, stop: int | None = None) -> np.n
         header = _bytes(source, compression.HEADER_BYTES)
         minimum, extent, rows, cols = compression.parse_header(header, token, where)
         payload = source.take(compression.payload_bytes(token, rows, cols), f"{rows} x {cols} values")
-        return compression.decode(token, minimum, extent, (rows, cols), payload, start, stop)
+        return compression.decode(token, minimum, extent, (rows, cols), payload, start, stop, mapping)
     if token not in _DTYPES:
         raise InputError(f"unknown kind of object {token!r}", where=where)
     dtype = np.dtype(_DTYPES[token])
@@ -145,9 +148,11 @@ def read_object(source: Source, start: int = 0, stop: int | None = None) -> np.n
         source.seek(here + first * row_bytes)
         block = source.take((last - first) * row_bytes, f"{rows} x {cols} values")
         source.seek(here + rows * row_bytes)
-        return block.view(dtype).reshape(last - first, cols)
-    block = source.take(rows * row_bytes, f"{rows} x {cols} values")
-    return block.view(dtype).reshape(rows, cols)[first:last]
+        matrix = block.view(dtype).reshape(last - first, cols)
+    else:
+        block = source.take(rows * row_bytes, f"{rows} x {cols} values")
+        matrix = block.view(dtype).reshape(rows, cols)[first:last]
+    return matrix if mapping is None else mapping(matrix.astype(np.float32, copy=False))
 
 
 def _bytes(source: Source, count: int) -> bytes:

@@ -32,7 +32,7 @@ def add_run_options(parser: configargparse.ArgParser) -> None:
     )
     group.add_argument(
         "--num-workers", type=int, default=-1,
-        help="background processes that read data; -1: up to 4 for a GPU, none for the CPU",
+        help="background processes that read data; -1: up to 8 for a GPU, none for the CPU",
     )  # fmt: skip
     group.add_argument("--ngpu", type=int, default=0, help="GPUs of this machine to use; 0 for the CPU")
     group.add_argument("--num-nodes", type=int, default=1, help="machines that train together")
@@ -66,7 +66,7 @@ def begin(
         raise InputError(f"want 0 or more, got {args.num_workers}", where="--num-workers")
     if args.num_workers < 0:
         cores = len(os.sched_getaffinity(0))
-        args.num_workers = min(4, max(1, cores // args.ngpu)) if args.ngpu else 0
+        args.num_workers = min(8, max(1, cores // args.ngpu)) if args.ngpu else 0
     distributed.require_gpus(args.ngpu)
     if "LOCAL_RANK" not in os.environ and (args.ngpu > 1 or args.num_nodes > 1):
         words = sys.argv[1:] if argv is None else list(argv)

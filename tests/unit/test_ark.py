@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from speechrep.errors import InputError
+from speechrep.frontend.cmvn import normalise, statistics
 from speechrep.io import compression
 from speechrep.io.ark import (
     ArkWriter,
@@ -107,6 +108,33 @@ def test_compression_agrees_with_kaldiio(method: int, rows: int):
     # Both decode the same bytes to the same values.
     read = kaldiio.matio.read_kaldi(io.BytesIO(b"\0B" + ours))
     np.testing.assert_allclose(read, kept, atol=2e-6 * np.abs(matrix).max() + 1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 12, 256, 257, 700])
+@pytest.mark.parametrize("kind", [0, 2, 3, 5, "double", "text"])
+def test_what_is_made_of_values_is_the_same_before_as_after(tmp_path: Path, kind: int | str, rows: int):
+    """To the bit, whether it is done to the values or to what codes mean, of which there may be fewer."""
+    feats = np.random.default_rng(rows).normal(5, [0.1, 3, 20] + [1] * 97, (rows, 100))
+    data = feats if kind == "double" else feats.astype(np.float32)
+    method = 0 if isinstance(kind, str) else kind
+    (tmp_path / "x.ark").write_bytes(written(data, method, text=kind == "text"))
+    stats, place, counts = statistics(feats), f"{tmp_path}/x.ark:3", []
+
+    def mapping(values: np.ndarray) -> np.ndarray:
+        counts.append(len(values))
+        return normalise(values, stats[:, [*range(values.shape[1]), -1]], True)
+
+    for span, ranges in (
+        ((0, None), ""), ((1, 300), ""), ((0, None), f"[0:{rows - 1}]"),
+        ((0, None), f"[0:{rows - 1},0:9]"), ((0, 5), "[:,0:99]"),
+    ):  # fmt: skip
+        found = read_matrix(place + ranges, *span, mapping=mapping)
+        assert found.dtype == np.float32
+        seen = len(counts)
+        np.testing.assert_array_equal(found, mapping(read_matrix(place + ranges, *span)))
+        assert seen == len(counts) - 1
+    if rows > 256:
+        assert (counts[0] == 256) == (kind == 2), "what codes mean, not each value"
 
 
 def test_one_byte_compression_is_as_close_as_its_steps():

@@ -58,9 +58,9 @@ def test_errors(tmp_path: Path):
     write_ark(tmp_path / "cmvn.ark", [("a", statistics(feats))], tmp_path / "cmvn.scp")
     cmvn = Cmvn(tmp_path, "utterance", True)
     assert np.all(cmvn.apply("a", feats) == 0)
-    with pytest.raises(InputError, match=r"cmvn\.scp: utterance 'b': no CMVN statistics for utterance 'b'"):
+    with pytest.raises(InputError, match=r"cmvn\.scp: no CMVN statistics for utterance 'b'"):
         cmvn.apply("b", feats)
-    with pytest.raises(InputError, match="utterance 'a': CMVN statistics"):
+    with pytest.raises(InputError, match=r"cmvn\.ark: CMVN statistics of shape \(2, 4\) for 2 features"):
         cmvn.apply("a", np.ones((4, 2), np.float32))
 
 

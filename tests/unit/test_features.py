@@ -91,7 +91,7 @@ def test_damage_is_told_with_file_and_utterance(feature_dir):
     with pytest.raises(InputError, match=r"feats\.scp: no utterance c-0"):
         open_features(feature_dir).read("c-0")
     write_meta(feature_dir / "features.json", dataclasses.replace(META, dim=5))
-    with pytest.raises(InputError, match=r"a-0 has 4 values per frame, features\.json says 5"):
+    with pytest.raises(InputError, match=r"utterance a-0: 4 values per frame, features\.json says 5"):
         open_features(feature_dir).read("a-0")
     write_meta(feature_dir / "features.json", META)
     ark = feature_dir / "feats.1.ark"
