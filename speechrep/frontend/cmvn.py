@@ -54,7 +54,7 @@ def normalise(feats: np.ndarray, stats: np.ndarray, norm_vars: bool) -> np.ndarr
     if count < 1:
         raise InputError(f"CMVN statistics of {count} frames")
     mean = stats[0, :-1].astype(np.float64) / count
-    centred = np.empty_like(feats)
+    centred = np.empty(feats.shape, np.float32)
     # In float64: the mean must go without a trace.
     np.subtract(feats, mean, out=centred, dtype=np.float64, casting="same_kind")
     if norm_vars:

@@ -80,15 +80,19 @@ def decode(
         return values if mapping is None else mapping(values)
     percentiles = _percentiles(payload[: cols * 8].view("<u2").reshape(cols, 4), minimum, extent)
     codes = payload[cols * 8 :].reshape(cols, rows)[:, start:stop]
-    meanings = _meanings(percentiles)
-    if mapping is not None and codes.shape[1] > len(meanings):
-        meanings, mapping = mapping(meanings), None
+    meanings = None
+    if mapping is not None and codes.shape[1] > len(_CODES):
+        meanings, mapping = mapping(_meanings(percentiles)), None
     values = np.empty((codes.shape[1], cols), np.float32)
     # Bytes are transposed, then looked up in all columns together: of the ways tried the fastest.
     for first in range(0, cols, _BLOCK) if len(values) else ():
         block = slice(first, first + _BLOCK)
-        table = np.ascontiguousarray(meanings[:, block])[None]
-        values[:, block] = cv2.LUT(cv2.transpose(codes[block])[:, None], table).reshape(len(values), -1)
+        # Of few rows the meanings of all columns would take more memory than the values.
+        table = (
+            _meanings(percentiles[block]) if meanings is None else np.ascontiguousarray(meanings[:, block])
+        )
+        looked_up = cv2.LUT(cv2.transpose(codes[block])[:, None], table[None])
+        values[:, block] = looked_up.reshape(len(values), -1)
     return values if mapping is None else mapping(values)
 
 

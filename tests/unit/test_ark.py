@@ -305,6 +305,17 @@ def test_damage_is_told_and_takes_no_memory(data: st.DataObject):
     assert peak < 1 << 20
 
 
+def test_many_columns_of_few_rows_take_no_memory_for_what_their_codes_mean(tmp_path: Path):
+    (tmp_path / "x.ark").write_bytes(written(np.ones((2, 100_000), np.float32), method=2))
+    tracemalloc.start()
+    try:
+        read_matrix(f"{tmp_path}/x.ark:3", mapping=np.negative)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 12e6  # of 256 codes it would be 102 MB
+
+
 def test_huge_claims_on_a_pipe_take_no_memory():
     class Pipe(io.BytesIO):
         def seekable(self) -> bool:
