@@ -59,7 +59,8 @@ class Progress:
         speed = (self.done - self.first) / elapsed if elapsed > 0 else 0.0
         left = f"{clock((self.total - self.done) / speed)} left" if speed > 0 and self.total else "running"
         count = f"{self.done}/{self.total}" if self.total else f"{self.done}"
-        text = f"{count} {self.unit}, {speed:.1f}/s, " + (f"took {clock(elapsed)}" if end else left)
+        pace = f"{speed:.1f}" if speed >= 1 else f"{speed:.2g}"
+        text = f"{count} {self.unit}, {pace}/s, " + (f"took {clock(elapsed)}" if end else left)
         text += self.note
         if end or not sys.stderr.isatty():
             _write(f"{CLEAR if sys.stderr.isatty() else ''}{text}\n")

@@ -130,9 +130,28 @@ class _Batches(torch.utils.data.Dataset):
 
     def __getitem__(self, batch: list[Segment]) -> dict[str, Any]:
         try:
-            return self.dataset.collate([self.dataset[segment] for segment in batch]) if batch else {}
+            made = self.dataset.collate([self.dataset[segment] for segment in batch]) if batch else {}
+            if torch.utils.data.get_worker_info() is not None:
+                _share(made)
+            return made
         except InputError as error:  # torch would wrap what comes from a worker in a traceback
             return {_REFUSED: error}
+
+
+def _share(batch: dict[str, Any]) -> None:
+    """Move a batch to where the main process reads it.
+
+    Torch would do so later, in a thread whose errors end nothing: the main process would wait for ever.
+    """
+    for value in batch.values():
+        if isinstance(value, torch.Tensor):
+            try:
+                value.share_memory_()
+            except RuntimeError as error:
+                raise InputError(
+                    f"no shared memory for a batch that was read in the background: {error}",
+                    mend="give fewer --num-workers, 0 need none, or more of it: docker run --shm-size 8g",
+                ) from error
 
 
 def _outlive_signals(_worker: int) -> None:

@@ -50,6 +50,19 @@ def test_without_shared_memory_it_is_told_what_goes(monkeypatch):
         next(loader.epoch(0))
 
 
+def test_shared_memory_that_is_full_ends_the_reading_and_keeps_nobody_waiting(monkeypatch):
+    def refuse(_tensor):
+        raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)
+    data = ToyData()
+    sampler = BatchSampler(data.num_frames, 100, 1)
+    with contextlib.closing(Loader(data, sampler, 1)) as loader:
+        with pytest.raises(InputError, match=r"no shared memory for a batch .*No space left.*--num-workers"):
+            next(loader.epoch(0))
+    assert next(Loader(data, sampler).epoch(0))["utt_ids"], "in this process none is needed"
+
+
 def test_empty_batches_keep_their_place():
     data = ToyData(num_utts=3)
     sampler = BatchSampler(data.num_frames, 1, 1, rank=1, world_size=2)

@@ -29,10 +29,10 @@ def test_a_log_gets_a_line_every_ten_seconds(clock, capsys):
     for number in Progress(12, "utterances", done=2).over(range(10)):
         clock[0] = 4.0 * (number + 1)
     assert capsys.readouterr().err.splitlines() == [
-        "5/12 utterances, 0.2/s, 28 s left",
-        "8/12 utterances, 0.2/s, 16 s left",
-        "11/12 utterances, 0.2/s, 4 s left",
-        "12/12 utterances, 0.2/s, took 40 s",
+        "5/12 utterances, 0.25/s, 28 s left",
+        "8/12 utterances, 0.25/s, 16 s left",
+        "11/12 utterances, 0.25/s, 4 s left",
+        "12/12 utterances, 0.25/s, took 40 s",
     ]
 
 
@@ -72,8 +72,8 @@ def test_a_line_above_the_count_of_a_terminal(clock, capsys, monkeypatch):
     counted.say("saved")
     counted.show(end=True)
     assert capsys.readouterr().err.split("\r\x1b[K") == [
-        "", "3/10 steps, 0.0/s, 0:23:20 left, loss 0", "saved\n", "3/10 steps, 0.0/s, 0:23:20 left, loss 0",
-        "3/10 steps, 0.0/s, took 0:03:20, loss 0.5, and more than the terminal is wide\n",
+        "", "3/10 steps, 0.005/s, 0:23:20 left, loss", "saved\n", "3/10 steps, 0.005/s, 0:23:20 left, loss",
+        "3/10 steps, 0.005/s, took 0:03:20, loss 0.5, and more than the terminal is wide\n",
     ]  # fmt: skip
 
 
