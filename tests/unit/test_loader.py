@@ -57,9 +57,9 @@ def test_shared_memory_that_is_full_ends_the_reading_and_keeps_nobody_waiting(mo
     monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)
     data = ToyData()
     sampler = BatchSampler(data.num_frames, 100, 1)
-    with contextlib.closing(Loader(data, sampler, 1)) as loader:
-        with pytest.raises(InputError, match=r"no shared memory for a batch .*No space left.*--num-workers"):
-            next(loader.epoch(0))
+    told = pytest.raises(InputError, match=r"no shared memory for a batch .*No space left.*--num-workers")
+    with contextlib.closing(Loader(data, sampler, 1)) as loader, told:
+        next(loader.epoch(0))
     assert next(Loader(data, sampler).epoch(0))["utt_ids"], "in this process none is needed"
 
 
