@@ -26,7 +26,7 @@ share_rows="fbank fbank_ctx4 apc mockingjay_layer1"        # the figure's lines,
 asr_seeds=                                                 # those of them of which the recogniser is trained too, minutes a model; empty: the first
 confdir=conf/hour                                          # configurations
 tag=real                                                   # name of the experiment
-nj=$(env -i nproc)                                         # cores to use
+nj=$(utils/cores.sh)                                       # cores to use
 ngpu=0                                                     # GPUs; 0 is the CPU
 . utils/parse_options.sh
 command_line="egs/librispeech/local/real_speech.sh ${given@Q}$given_words"
